@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists all.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
+
+.PHONY: help init fmt lint type contracts crds test check lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+
+.venv/.installed: requirements/dev.lock pyproject.toml
+	@echo "==> Python packages (about a minute, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; try: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+init: .venv/.installed ## Set up the Python environment
+
+fmt: init ## Format the code
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+lint: init ## Check format and style
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+
+type: init ## Check types
+	@$(BIN)/mypy
+
+contracts: init ## Check the architecture's contracts
+	@$(BIN)/lint-imports
+
+lock: ## Resolve the dependencies anew (needs uv)
+	@$(UV_COMPILE) --all-extras --group dev -o requirements/dev.lock
+	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock

@@ -1,0 +1,48 @@
+"""The operator's configuration: one YAML file, the same keys as the chart's `config:`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from elasticache_iam.api.base import ApiModel
+from elasticache_iam.api.keys import DEFAULT_AUDIENCE
+
+
+class Signing(StrEnum):
+    """How the operator gets the credentials that sign a workload's tokens."""
+
+    WEB_IDENTITY = "WebIdentity"
+    ASSUME_ROLE = "AssumeRole"
+
+
+class OperatorConfig(ApiModel):
+    """All settings. `None` means: find out at start (see runtime/config.py).
+
+    Intervals and lives are in seconds. Unknown keys are an error: a misspelt safety setting must not be ignored.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+
+    owner: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,9}$")]
+    region: str | None = None
+    account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    cluster_name: str | None = None
+    oidc_issuer: str | None = None
+    signing: Signing = Signing.WEB_IDENTITY
+    audience: str = DEFAULT_AUDIENCE
+    permissions_boundary: str | None = None
+    max_session_seconds: Annotated[int, Field(ge=3600, le=43200)] = 43200
+    allowed_tag_keys: tuple[str, ...] = ()
+    trusted_caches: tuple[str, ...] = Field(
+        default=(), description="ARNs of caches that count as consenting without an AWS tag"
+    )
+    token_seconds: Annotated[int, Field(ge=10, le=900)] = 900
+    cache_ca: str | None = Field(default=None, alias="cacheCA", description="PEM: the caches' CA, if not a public one")
+    verify_logins: bool = True
+    drift_interval: Annotated[float, Field(gt=0)] = 300.0
+    slow_drift_interval: Annotated[float, Field(gt=0)] = 3600.0
+    resync_interval: Annotated[float, Field(gt=0)] = 720.0
+    poll_interval: Annotated[float, Field(gt=0, description="while AWS is at work on something of ours")] = 5.0
+    namespaces: tuple[str, ...] = Field(default=(), description="watch only these; empty: the whole cluster")

@@ -1,0 +1,226 @@
+"""What the planes need from the outside: Protocols, implemented by aws/, kube/, cache/ and by the tests' fakes.
+
+Every method raises only `core.errors`. Writes ask the fence themselves (adapters hold it), so no plane can forget.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from elasticache_iam.core.mint import LoginResult
+from elasticache_iam.core.state import CacheRef, Inventory, ObservedGroup, ObservedRole, ObservedUser
+from elasticache_iam.core.token import Credentials
+
+Document = Mapping[str, Any]
+"""A JSON object: a Kubernetes object, an IAM policy."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can hold it."""
+
+    def now(self) -> datetime:
+        """Return the wall clock, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+        ...
+
+
+class Fence(Protocol):
+    """Whether this process may write."""
+
+    def check(self) -> None:
+        """Raise NotLeaderError if this process isn't, or can't be sure to be, the leader."""
+        ...
+
+
+class Aws(Protocol):
+    """The control plane of AWS in one account and region: ElastiCache and IAM."""
+
+    async def get_inventory(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
+        """Return what AWS has, no older than asked.
+
+        Args:
+            max_age_s: For users, groups, caches and roles with their trust. A write of ours makes what it touched stale
+                at once, whatever its age. Concurrent callers share one refresh.
+            slow_max_age_s: For tags, inline policies and boundaries.
+        """
+        ...
+
+    async def list_tags(self, arn: str) -> Mapping[str, str]:
+        """Return an ElastiCache object's tags, read now. Raises NotFoundError."""
+        ...
+
+    async def create_user(
+        self, user_id: str, *, engine: str, access_string: str, tags: Mapping[str, str]
+    ) -> ObservedUser:
+        """Create an IAM-mode user whose name is its id. Raises AlreadyExistsError."""
+        ...
+
+    async def create_default_user(self, user_id: str, *, engine: str, tags: Mapping[str, str]) -> ObservedUser:
+        """Create a user *named* default, `off ~* -@all`, with a random password that nobody keeps."""
+        ...
+
+    async def set_access_string(self, user_id: str, access_string: str) -> ObservedUser:
+        """Replace a user's access string. Raises BusyError unless it is active."""
+        ...
+
+    async def delete_user(self, user_id: str) -> None:
+        """Delete a user; a missing one is success."""
+        ...
+
+    async def create_group(
+        self, group_id: str, *, engine: str, user_ids: frozenset[str], tags: Mapping[str, str]
+    ) -> ObservedGroup:
+        """Create a user group. Raises AlreadyExistsError."""
+        ...
+
+    async def modify_group(self, group_id: str, *, add: frozenset[str], remove: frozenset[str]) -> ObservedGroup:
+        """Change members in one call, all or nothing. Raises BusyError, ConflictError (membership differs)."""
+        ...
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a group; a missing one is success."""
+        ...
+
+    async def attach_group(self, cache: CacheRef, group_id: str) -> None:
+        """Attach a group to a cache that has none. "No modifications were requested" is success."""
+        ...
+
+    async def get_role(self, name: str) -> ObservedRole | None:
+        """Return a role with its policies, boundary and tags, read now; None if there is none."""
+        ...
+
+    async def create_role(
+        self,
+        name: str,
+        *,
+        path: str,
+        trust: Document,
+        tags: Mapping[str, str],
+        boundary: str | None,
+        max_session_s: int,
+        description: str,
+    ) -> ObservedRole:
+        """Create a role. Raises AlreadyExistsError."""
+        ...
+
+    async def set_trust(self, role_name: str, trust: Document) -> None:
+        """Replace a role's trust policy."""
+        ...
+
+    async def put_role_policy(self, role_name: str, policy_name: str, document: Document) -> None:
+        """Write an inline policy (an upsert)."""
+        ...
+
+    async def delete_role(self, role_name: str) -> None:
+        """Delete a role with its inline policies; a missing one is success."""
+        ...
+
+    async def get_oidc_audiences(self, issuer: str) -> frozenset[str] | None:
+        """Return the client ids of the account's IAM OIDC provider for an issuer; None if there is no provider."""
+        ...
+
+
+class Sts(Protocol):
+    """Credentials of workloads: in a lane of its own, so that nothing of the control plane delays a token."""
+
+    async def assume_role_with_web_identity(
+        self, *, role_arn: str, session_name: str, web_identity_token: str, duration_s: int, policy: str
+    ) -> Credentials:
+        """Trade a ServiceAccount's token for a session, narrowed by the session policy (JSON text, at most 2048)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccountToken:
+    """The answer to a TokenRequest."""
+
+    text: str = field(repr=False)
+    expires_at: datetime
+
+
+class TokenKube(Protocol):
+    """What the token plane does at the API server. It can't read a Secret."""
+
+    async def create_secret(self, namespace: str, body: Document) -> str:
+        """Create a Secret and return its uid. Raises AlreadyExistsError, and NotFoundError for a missing namespace."""
+        ...
+
+    async def reclaim_secret(self, namespace: str, name: str, *, owner_uid: str, body: Document) -> str:
+        """Overwrite a Secret only if it is controlled by the resource with that uid; return the Secret's uid.
+
+        A JSON patch whose `test` operations the server checks before it answers anything: it repairs a crash between a
+        creation and the note of its uid, without a right to read. Raises NotOwnedError when the test fails,
+        NotFoundError.
+        """
+        ...
+
+    async def apply_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """Replace the fields of a Secret of ours by forced server-side apply that carries its uid: exactly one request.
+
+        Raises NotFoundError when that very object is gone (deleted, or another one has its name).
+        """
+        ...
+
+    async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
+        """Delete that very Secret; a missing one, or another of its name, is success."""
+        ...
+
+    async def request_token(
+        self, namespace: str, service_account: str, *, audience: str, expires_s: int
+    ) -> ServiceAccountToken:
+        """Ask for a ServiceAccount's token with one audience. Raises NotFoundError."""
+        ...
+
+    async def load_checkpoint(self) -> bytes | None:
+        """Return the checkpoint's bytes, None if there is none."""
+        ...
+
+    async def save_checkpoint(self, content: bytes) -> None:
+        """Write the checkpoint's bytes."""
+        ...
+
+
+class Kube(Protocol):
+    """What the control plane does at the API server. `plural` is `elasticacheiamusers` or `usergroups`."""
+
+    def list_resources(self, plural: str) -> AsyncIterator[Document]:
+        """Yield all resources of a kind, in chunks of pages."""
+        ...
+
+    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> None:
+        """Replace the status. Raises ConflictError if another object has the name now, NotFoundError."""
+        ...
+
+    async def set_finalizers(
+        self, plural: str, namespace: str, name: str, *, resource_version: str, finalizers: tuple[str, ...]
+    ) -> Document:
+        """Replace the finalizers of exactly this version; return the new object. Raises ConflictError, NotFoundError."""
+        ...
+
+    async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
+        """As TokenKube's."""
+        ...
+
+    async def has_service_account(self, namespace: str, name: str) -> bool:
+        """Whether the ServiceAccount exists."""
+        ...
+
+    async def get_namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Return a namespace's labels. Raises NotFoundError."""
+        ...
+
+    async def create_event(self, namespace: str, body: Document) -> None:
+        """Post an Event. Raises like the others; callers treat Events as best effort."""
+        ...
+
+
+class CacheProbe(Protocol):
+    """A try to log in."""
+
+    async def login(self, *, host: str, port: int, username: str, password: str) -> LoginResult:
+        """Connect with TLS verification on, AUTH, ACL WHOAMI, close. Never raises, never shows the password."""
+        ...

@@ -9,7 +9,8 @@ def main() -> None:
         from elasticache_iam.cli.main import cli  # noqa: PLC0415  # the base install has no click
     except ModuleNotFoundError as error:
         print(  # noqa: T201
-            f"elasticache-iam: {error.name} is not installed; run: pip install 'elasticache-iam-operator[operator,cli]'",
+            f"elasticache-iam: {error.name} is not installed; run: "
+            "pip install 'elasticache-iam-operator[operator,cli]'",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -198,7 +198,7 @@ class Kube(Protocol):
     async def set_finalizers(
         self, plural: str, namespace: str, name: str, *, resource_version: str, finalizers: tuple[str, ...]
     ) -> Document:
-        """Replace the finalizers of exactly this version; return the new object. Raises ConflictError, NotFoundError."""
+        """Replace the finalizers of exactly this version; return the object. Raises ConflictError, NotFoundError."""
         ...
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:

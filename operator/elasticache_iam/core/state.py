@@ -98,7 +98,7 @@ class ObservedCache:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRole:
-    """An IAM role. `policies`, `boundary` and `tags` are None until the slow clock (or a read of it alone) brought them."""
+    """An IAM role. `policies`, `boundary` and `tags` are None until the slow clock, or a read of it alone, came by."""
 
     name: str
     arn: str

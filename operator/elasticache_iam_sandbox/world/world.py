@@ -82,7 +82,7 @@ class World:
     def add_access_key(
         self, account_id: str, *, user_name: str, policy: Mapping[str, Any] | None = None
     ) -> tuple[str, str]:
-        """Create an IAM user with one inline policy (None: everything is allowed) and return access key id and secret."""
+        """Create an IAM user with one inline policy (None: all is allowed); return access key id and secret."""
         raise NotImplementedError
 
     def add_replication_group(

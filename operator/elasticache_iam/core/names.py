@@ -1,0 +1,165 @@
+"""Every name this operator gives to something, and the tags that say whose it is.
+
+AWS ids allow lower-case letters, digits and single hyphens in at most 40 characters; Kubernetes names allow more and
+longer ones. So a default id is readable and ends in a hash of what it stands for. Ids become signing hosts and ARNs:
+nothing here lets another character through.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from elasticache_iam.api.keys import (
+    LABEL_MANAGED_BY,
+    LABEL_OWNER,
+    LABEL_USER,
+    MANAGED_BY,
+    TAG_ALLOW,
+    TAG_KIND,
+    TAG_NAME,
+    TAG_NAMESPACE,
+    TAG_OWNER,
+    TAG_UID,
+)
+
+MAIN_ALIAS: Final = "main"
+"""The cache whose Secret has the plain name."""
+
+_READABLE_LENGTH: Final = 20
+"""owner (10) + 20 + hash (8) + two hyphens = 40, AWS's limit for user and group ids."""
+
+_HASH_LENGTH: Final = 8
+_SESSION_NAME_LENGTH: Final = 64
+"""AssumeRoleWithWebIdentity: RoleSessionName has 2 to 64 characters of [\\w+=,.@-]."""
+
+_NOT_ID: Final = re.compile(r"[^a-z0-9]+")
+_NOT_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
+
+_PARTITIONS: Final = (
+    # By region prefix, botocore's partitions.json (a test compares). No prefix is the beginning of another.
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("eusc-", "aws-eusc"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+)
+
+
+def default_id(owner: str, namespace: str, name: str) -> str:
+    """Return the id of a user or group in AWS that the resource doesn't set itself.
+
+    Args:
+        owner: This installation's owner, `[a-z][a-z0-9]{0,9}`.
+        namespace: The resource's namespace.
+        name: The resource's name.
+
+    Returns:
+        `<owner>-<readable>-<8 hex>`, at most 40 characters; without the readable part where a name has nothing to show.
+    """
+    return _joined(owner, _readable(name), _short_hash(f"{owner}/{namespace}/{name}"))
+
+
+def default_user_id(owner: str, group_id: str) -> str:
+    """Return the id of the disabled user *named* default that a redis group gets."""
+    return _joined(owner, "default", _short_hash(group_id))
+
+
+def role_name(owner: str, namespace: str, name: str) -> str:
+    """Return the name of a managed role. It is unique in the account, so it has the same form as an id."""
+    return default_id(owner, namespace, name)
+
+
+def role_path(owner: str) -> str:
+    """Return the IAM path of managed roles: it fences the operator's own rights, and lists its roles in pages."""
+    return f"/elasticache-iam/{owner}/"
+
+
+def secret_name(base: str, alias: str) -> str:
+    """Return the name of the Secret for one cache. `base` holds no dots, so the names can't collide."""
+    return base if alias == MAIN_ALIAS else f"{base}.{alias}"
+
+
+def session_name(namespace: str, name: str) -> str:
+    """Return an STS session name: what CloudTrail shows of who asked, 2 to 64 characters."""
+    wanted = f"{namespace}.{name}"
+    readable = _NOT_SESSION_NAME.sub("-", wanted)
+    if readable == wanted and len(readable) <= _SESSION_NAME_LENGTH:
+        return readable
+    kept = _SESSION_NAME_LENGTH - _HASH_LENGTH - 1
+    return f"{readable[:kept]}-{_short_hash(f'{namespace}/{name}')}"
+
+
+def partition_of(region: str) -> str:
+    """Return the AWS partition that a region belongs to."""
+    for prefix, partition in _PARTITIONS:
+        if region.startswith(prefix):
+            return partition
+    return "aws"
+
+
+def user_arn(region: str, account: str, user_id: str) -> str:
+    """Return an ElastiCache user's ARN. It has a colon before the id, not a slash."""
+    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:user:{user_id}"
+
+
+def group_arn(region: str, account: str, group_id: str) -> str:
+    """Return an ElastiCache user group's ARN."""
+    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:usergroup:{group_id}"
+
+
+def role_arn(region: str, account: str, path: str, name: str) -> str:
+    """Return a role's ARN. IAM is global: the region only tells the partition."""
+    return f"arn:{partition_of(region)}:iam::{account}:role{path}{name}"
+
+
+def oidc_provider_arn(region: str, account: str, issuer: str) -> str:
+    """Return the ARN of the account's IAM OIDC provider for an issuer."""
+    return f"arn:{partition_of(region)}:iam::{account}:oidc-provider/{issuer_host(issuer)}"
+
+
+def issuer_host(issuer: str) -> str:
+    """Return an issuer as IAM writes it in provider ARNs and condition keys: without scheme and trailing slash."""
+    return issuer.removeprefix("https://").rstrip("/")
+
+
+def ownership_tags(owner: str, kind: str, namespace: str, name: str, uid: str) -> dict[str, str]:
+    """Return the AWS tags of everything we make."""
+    return {TAG_OWNER: owner, TAG_KIND: kind, TAG_NAMESPACE: namespace, TAG_NAME: name, TAG_UID: uid}
+
+
+def is_owned(tags: Mapping[str, str], *, owner: str, kind: str, namespace: str, name: str) -> bool:
+    """Whether an AWS object belongs to that resource.
+
+    The uid doesn't count: a cluster restored from a backup has new uids and still owns its objects.
+    """
+    wanted = {TAG_OWNER: owner, TAG_KIND: kind, TAG_NAMESPACE: namespace, TAG_NAME: name}
+    return all(tags.get(key) == value for key, value in wanted.items())
+
+
+def consents(tags: Mapping[str, str], *, owner: str, namespace: str) -> bool:
+    """Whether the owner of an AWS object lets this installation's namespace use it.
+
+    The tag holds `<owner>/<namespace>` or `<owner>` (every namespace), separated by spaces: AWS tag values allow no `*`.
+    """
+    allowed = tags.get(TAG_ALLOW, "").split()
+    return owner in allowed or f"{owner}/{namespace}" in allowed
+
+
+def object_labels(owner: str, user_name: str) -> dict[str, str]:
+    """Return the labels of every Kubernetes object we make for a user."""
+    return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_OWNER: owner, LABEL_USER: user_name}
+
+
+def _readable(name: str) -> str:
+    return _NOT_ID.sub("-", name.lower()[:_READABLE_LENGTH]).strip("-")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def _joined(*parts: str) -> str:
+    return "-".join(part for part in parts if part)

@@ -142,7 +142,7 @@ def is_owned(tags: Mapping[str, str], *, owner: str, kind: str, namespace: str, 
 def consents(tags: Mapping[str, str], *, owner: str, namespace: str) -> bool:
     """Whether the owner of an AWS object lets this installation's namespace use it.
 
-    The tag holds `<owner>/<namespace>` or `<owner>` (every namespace), separated by spaces: AWS tag values allow no `*`.
+    The tag holds `<owner>/<namespace>` or `<owner>` (every namespace), separated by spaces: AWS allows no `*` in tags.
     """
     allowed = tags.get(TAG_ALLOW, "").split()
     return owner in allowed or f"{owner}/{namespace}" in allowed

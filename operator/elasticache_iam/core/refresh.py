@@ -75,7 +75,7 @@ def retry_delay_s(attempt: int, *, spread: float, remaining_s: float) -> float:
     """
     _check_spread(spread)
     doublings = min(max(attempt, 1) - 1, 10)
-    delay_s = min(_MAX_BACKOFF_S, MIN_RETRY_S * 2**doublings) * (1 + spread / 2)
+    delay_s = min(_MAX_BACKOFF_S, MIN_RETRY_S * 2.0**doublings) * (1 + spread / 2)
     if remaining_s > 0:
         delay_s = min(delay_s, remaining_s / 10)
     return max(MIN_RETRY_S, delay_s)

@@ -1,0 +1,234 @@
+"""One event loop's way to the API server: configuration, TLS, limits, errors. Bodies are plain JSON documents.
+
+The official client brings configuration (kubeconfig, the Pod's ServiceAccount with its rotating token) and the HTTP
+session. Its typed APIs stay unused: their models cost 80 to 120 MB and most of the throughput.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from elasticache_iam.core.errors import ConfigurationError, OperatorError, UnavailableError
+from elasticache_iam.kube.errors import ApiStatus, parse_status, to_error
+from elasticache_iam.ports import Document, Fence
+
+CONNECT_TIMEOUT_S: Final = 5.0
+TOTAL_TIMEOUT_S: Final = 20.0
+MAX_IN_FLIGHT: Final = 32
+"""More in flight don't make an API server quicker, they only make its priority-and-fairness queue us."""
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"  # the body is JSON, which is YAML
+
+_JSON: Final = "application/json"
+_METADATA_ONLY: Final = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
+_METHODS: Final[Mapping[str, str]] = {
+    "get": "GET",
+    "list": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+}
+
+RequestObserver = Callable[[str, str, str], None]
+"""Told each request's verb, resource (`secrets`, `usergroups/status`) and outcome (HTTP status, or `error`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call.
+
+    Attributes:
+        verb: RBAC's word: get, list, create, update, patch, delete.
+        api: `/api/v1` or `/apis/<group>/<version>`.
+        resource: The plural.
+        namespace: "" for a cluster-scoped resource, or for all namespaces.
+        name: "" for the collection.
+        subresource: `status`, `token`.
+        query: Query parameters.
+        body: A JSON document; for a JSON patch a list.
+        content_type: Of the body.
+        metadata_only: Ask for no more than the object's metadata: a Secret's data doesn't travel back.
+        confidential: Whether an error may tell names only.
+    """
+
+    verb: str
+    api: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    query: Mapping[str, str] | None = None
+    body: Document | Sequence[Document] | None = None
+    content_type: str = _JSON
+    metadata_only: bool = False
+    confidential: bool = False
+
+    @property
+    def path(self) -> str:
+        """The URL's path and query."""
+        parts = [self.api]
+        if self.namespace:
+            parts += ["namespaces", quote(self.namespace, safe="")]
+        parts.append(self.resource)
+        if self.name:
+            parts.append(quote(self.name, safe=""))
+        if self.subresource:
+            parts.append(self.subresource)
+        path = "/".join(parts)
+        return f"{path}?{urlencode(self.query)}" if self.query else path
+
+    @property
+    def kind(self) -> str:
+        """The resource with its subresource, as RBAC writes it."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+    @property
+    def words(self) -> str:
+        """The request for people: `patch secrets shop/checkout`."""
+        return " ".join(filter(None, (self.verb, self.kind, "/".join(filter(None, (self.namespace, self.name))))))
+
+
+ErrorTranslator = Callable[[ApiStatus], OperatorError | None]
+"""What a refusal means to one caller; None: what it means to everybody."""
+
+
+class Connection:
+    """A bounded pool of connections to the API server. It belongs to the event loop that it is first used on."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        on_request: RequestObserver | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:
+        configuration.connection_pool_maxsize = max_in_flight
+        configuration.retries = None  # retrying is the planes' business
+        # Python 3.13 refuses CA certificates without key identifiers, as older EKS clusters have them. The chain and
+        # the host name stay verified.
+        configuration.disable_strict_ssl_verification = True
+        self._client = ApiClient(configuration)
+        self._configuration = configuration
+        self._on_request = on_request
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._timeout = aiohttp.ClientTimeout(total=total_timeout_s, connect=connect_timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def call(
+        self, request: Request, *, fence: Fence | None = None, translate: ErrorTranslator | None = None
+    ) -> dict[str, Any]:
+        """Send a request and return the answer's document.
+
+        Args:
+            request: What to send.
+            fence: Asked at the last moment, once the request has its place in the pool: it may have waited there.
+            translate: The caller's own reading of a refusal.
+
+        Raises:
+            OperatorError: The server refuses, doesn't answer in time, or this process may not write any more.
+        """
+        document: dict[str, Any] = json.loads(await self._exchange(request, fence, translate))
+        return document
+
+    async def send(
+        self, request: Request, *, fence: Fence | None = None, translate: ErrorTranslator | None = None
+    ) -> None:
+        """As `call`, for those who don't need the answer: it is read off the wire and not looked at."""
+        await self._exchange(request, fence, translate)
+
+    async def _exchange(self, request: Request, fence: Fence | None, translate: ErrorTranslator | None) -> bytes:
+        async with self._slots:
+            if fence is not None:
+                fence.check()
+            status, body, retry_after = await self._send(request)
+        if status < 400:  # noqa: PLR2004
+            return body
+        refusal = parse_status(status, body, retry_after=retry_after)
+        error = translate(refusal) if translate is not None else None
+        raise error or to_error(refusal, what=request.words, confidential=request.confidential)
+
+    async def _send(self, request: Request) -> tuple[int, bytes, str | None]:
+        headers = {"Accept": _METADATA_ONLY if request.metadata_only else _JSON, "Content-Type": request.content_type}
+        outcome = "error"
+        try:
+            # Re-reads the Pod's token from its file once a minute.
+            if authorization := await self._configuration.get_api_key_with_prefix("BearerToken", "authorization"):
+                headers["Authorization"] = authorization
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+                _METHODS[request.verb],
+                f"{self._configuration.host}{request.path}",
+                headers=headers,
+                body=request.body,
+                _request_timeout=self._timeout,
+            )
+            body = await response.read()
+            outcome = str(response.status)
+        except (aiohttp.ClientError, OSError, TimeoutError, kube_config.ConfigException) as error:
+            raise UnavailableError(
+                f"{request.words}: the API server doesn't answer: {type(error).__name__}", code=type(error).__name__
+            ) from None  # aiohttp's errors carry the request's headers, the bearer token among them
+        finally:
+            if self._on_request is not None:
+                self._on_request(request.verb, request.kind, outcome)
+        return response.status, body, response.headers.get("Retry-After")
+
+
+async def load_configuration(
+    kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Configuration:
+    """Return how to reach the API server.
+
+    In this order: a kubeconfig given or in KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config.
+
+    Raises:
+        ConfigurationError: There is none, or it can't be read.
+    """
+    configuration = Configuration()
+    default_file = Path.home() / ".kube" / "config"
+    file = kubeconfig or environment.get("KUBECONFIG")
+    try:
+        if not file and "KUBERNETES_SERVICE_HOST" in environment:
+            kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return configuration
+        if not file and not default_file.exists():
+            raise ConfigurationError("no Kubernetes cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
+        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=file or str(default_file), client_configuration=configuration, persist_config=False
+        )
+    except (kube_config.ConfigException, OSError, ValueError) as error:
+        raise ConfigurationError(f"can't read the Kubernetes configuration: {error}") from error
+    return configuration
+
+
+async def open_connection(
+    kubeconfig: str | None = None, *, on_request: RequestObserver | None = None, max_in_flight: int = MAX_IN_FLIGHT
+) -> Connection:
+    """Return a connection for the running event loop. Raises ConfigurationError."""
+    return Connection(await load_configuration(kubeconfig), on_request=on_request, max_in_flight=max_in_flight)

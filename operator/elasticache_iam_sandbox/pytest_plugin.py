@@ -1,0 +1,41 @@
+"""pytest fixtures of the test ground. Activate: `pytest_plugins = ["elasticache_iam_sandbox.pytest_plugin"]`."""
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from elasticache_iam_sandbox.cluster.binaries import find_binaries
+from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real control plane, started by the first test that asks for it: one for each test process."""
+    binaries = find_binaries(_terminal_line(request.config))
+    with ControlPlane(tmp_path_factory.mktemp("control-plane"), binaries=binaries) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A new, empty namespace; at the end its deletion is asked for, not awaited."""
+    name = f"test-{secrets.token_hex(4)}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    control_plane.request("POST", "/api/v1/namespaces", body)
+    yield name
+    control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def _terminal_line(config: pytest.Config) -> Callable[[str], None]:
+    """Return what shows a line in spite of pytest's capture: a first run builds for minutes."""
+
+    def show(line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or capture is None:
+            return  # a worker of pytest-xdist has no terminal
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\n{line}")
+
+    return show

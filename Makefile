@@ -35,6 +35,9 @@ type: init ## Check types
 contracts: init ## Check the architecture's contracts
 	@$(BIN)/lint-imports
 
+crds: init ## Write the CRDs from the models
+	@$(BIN)/python -m elasticache_iam.api.crd crds
+
 lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --all-extras --group dev -o requirements/dev.lock
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock

@@ -1,18 +1,44 @@
 """What every model here has in common: frozen, camelCase outside, snake_case inside."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from typing_extensions import override
+
+from elasticache_iam.api.schema import VALIDATIONS, Rule, Schema, at_most, cel_string
 
 
 class ApiModel(BaseModel):
-    """Base of all models. Unknown fields are ignored: the API server prunes them, and a newer CRD may add some."""
+    """Base of all models. Unknown fields are ignored: the API server prunes them, and a newer CRD may add some.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+    The text under a field is its description in `kubectl explain`.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """Rules across fields: CEL in the CRD, and checked by api/parse.py."""
+
+    @classmethod
+    @override
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        document = handler(schema)
+        if cls.RULES:
+            handler.resolve_ref_schema(document)[VALIDATIONS] = [rule.to_document() for rule in cls.RULES]
+        return document
 
 
 class Metadata(ApiModel):
@@ -35,6 +61,17 @@ class Metadata(ApiModel):
         return self.deletion_timestamp is not None
 
 
+_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+
+NAME_RULE: Final = Rule(
+    cel=f"self.metadata.name.matches({cel_string(_NAME)})",
+    message="metadata.name must be at most 63 lower-case letters, digits and hyphens, without dots: Secrets are named "
+    "<name>.<cache>",
+    holds=lambda resource: re.fullmatch(_NAME, resource.metadata.name) is not None,
+    field=".metadata.name",
+)
+
+
 class ConditionStatus(StrEnum):
     """metav1.ConditionStatus."""
 
@@ -46,12 +83,23 @@ class ConditionStatus(StrEnum):
 class Condition(ApiModel):
     """metav1.Condition."""
 
-    type: str
+    type: Annotated[str, Schema({"maxLength": 316, "pattern": r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"})]
+    """What the condition speaks of, as Ready."""
+
     status: ConditionStatus
-    reason: str
-    message: str
-    observed_generation: int = 0
-    last_transition_time: str = ""
+    """True, False or Unknown."""
+
+    reason: Annotated[str, Schema({"maxLength": 1024, "pattern": r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"})]
+    """Why, in one CamelCase word; the reference explains each."""
+
+    message: Annotated[str, at_most(32768)]
+    """Why, in words, and what to do about it."""
+
+    observed_generation: Annotated[int, Schema({"format": "int64", "minimum": 0})] = 0
+    """The metadata.generation that the condition speaks of."""
+
+    last_transition_time: Annotated[str, Schema({"format": "date-time", "maxLength": 64})] = ""
+    """When the status last changed."""
 
     def to_document(self) -> dict[str, Any]:
         """Return the condition as it stands in a status document."""

@@ -111,6 +111,20 @@ class Process:
                 start_new_session=True,
             )
 
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait until the program ends by itself and return its exit code: negative for a signal.
+
+        Raises:
+            ProcessError: It was never started.
+            TimeoutError: It runs on.
+        """
+        if self._child is None:
+            raise ProcessError(f"{self.name} was not started")
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.name} still runs after {timeout_s} s") from None
+
     def stop(self, timeout_s: float = 5.0) -> None:
         """Send SIGTERM, after `timeout_s` SIGKILL, and wait for the end; fine to call twice or before a start."""
         child = self._child

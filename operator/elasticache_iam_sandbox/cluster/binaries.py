@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ Progress: TypeAlias = Callable[[str], None]
 
 _GO_MODULES = Path(__file__).parent / "go"
 _GO_REQUIREMENTS = _GO_MODULES / "requirements.txt"
-_POLL_S = 0.2
 
 _ASSETS_HINT = "set KUBEBUILDER_ASSETS to a folder that has etcd, kube-apiserver, kube-controller-manager and kubectl"
 
@@ -173,9 +171,8 @@ def _build(go: Path, program: _Program, folder: Path) -> None:
         cwd=_GO_MODULES / program.module,
     )
     with build:
-        while build.is_running:
-            time.sleep(_POLL_S)
-    if build.exit_code != 0:
+        exit_code = build.wait()
+    if exit_code != 0:
         partial.unlink(missing_ok=True)
         raise ClusterError(
             f"{build.name} failed ({_ASSETS_HINT}, or mend what go says; all of it is in {log}):\n{build.tail(5)}"

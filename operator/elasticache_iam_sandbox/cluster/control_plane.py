@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -69,7 +69,8 @@ class ControlPlane:
     Attributes:
         kubeconfig: Of the administrator (group system:masters), mode 0600.
         ca_file: The authority that signed the API server's certificate, PEM.
-        audit_log: One JSON event a line for each request answered (level Metadata), written before the answer is sent.
+        audit_log: One JSON event a line for each request answered (level Metadata), written before the answer
+            is sent; `audit_events` reads it.
         api_server: Stop and start it to play an outage; port and data stay.
     """
 
@@ -158,6 +159,13 @@ class ControlPlane:
         """Return the keys that verify ServiceAccount tokens (RFC 7517)."""
         document: dict[str, Any] = self.request("GET", "/openid/v1/jwks")
         return document
+
+    def audit_events(self) -> Iterator[dict[str, Any]]:
+        """Yield the audit log's events (audit.k8s.io/v1) so far, oldest first, but not a line that is still being written."""
+        with self.audit_log.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:  # noqa: A002  # as subprocess.run
         """Run kubectl as the administrator.

@@ -99,18 +99,23 @@ def test_the_exit_code_of_a_program_that_ends_by_itself_is_kept(tmp_path):
     process = Process("quitter", ["sh", "-c", "echo why it failed; exit 3"], log=tmp_path / "log")
     process.start()
 
-    assert wait_until(lambda: not process.is_running)
+    assert process.wait(timeout_s=5) == 3
     process.stop()
 
     assert process.exit_code == 3
     assert process.tail() == "why it failed"
 
 
+def test_waiting_has_an_end(tmp_path):
+    with Process("sleeper", ["sleep", "60"], log=tmp_path / "log") as process, pytest.raises(TimeoutError):
+        process.wait(timeout_s=0.01)
+
+
 def test_a_stopped_process_starts_again(tmp_path):
     process = Process("echo", ["sh", "-c", "echo again"], log=tmp_path / "log")
     for _ in range(2):
         process.start()
-        wait_until(lambda: not process.is_running)
+        process.wait()
         process.stop()
 
     assert process.tail() == "again\nagain"

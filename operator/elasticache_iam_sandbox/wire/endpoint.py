@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
@@ -32,7 +32,7 @@ class AwsEndpoint:
         ssl_context: ssl.SSLContext,
         on_change: Callable[[], None],
         default_region: str = "eu-central-1",
-        admin: web.RouteTableDef | None = None,
+        admin: Iterable[web.RouteDef] = (),
         port: int = 0,
     ) -> None:
         self._gateway = Gateway(world, default_region=default_region)
@@ -45,8 +45,7 @@ class AwsEndpoint:
     async def start(self) -> str:
         """Listen, and return the URL for AWS_ENDPOINT_URL."""
         app = web.Application(client_max_size=4 * 1024 * 1024)
-        if self._admin is not None:
-            app.add_routes(self._admin)
+        app.add_routes(self._admin)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()

@@ -6,10 +6,12 @@ the socket is real: serialising, signing, retries, paginators, error classes. Ab
 
 import threading
 import time
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
@@ -48,11 +50,14 @@ class InProcessAws:
         self, access_key_id: str, secret: str, region: str, session_token: str | None = None
     ) -> boto3.session.Session:
         """Return a session with these credentials whose clients are answered in process."""
+        botocore_session: Any = botocore.session.get_session()
+        botocore_session.register_component("data_loader", _model_loader())
         session = boto3.session.Session(
             aws_access_key_id=access_key_id,
             aws_secret_access_key=secret,
             aws_session_token=session_token,
             region_name=region,
+            botocore_session=botocore_session,
         )
         self.hook(session)
         return session
@@ -67,7 +72,7 @@ class InProcessAws:
         *,
         config: "Config | None" = None,
     ) -> Any:
-        """Return one client. For several, make a session: it loads the API models once."""
+        """Return one client."""
         clients: Any = self.session(access_key_id, secret, region, session_token)
         return clients.client(service, config=config)
 
@@ -92,6 +97,12 @@ class _Raw(BytesIO):
     def stream(self) -> "Iterator[bytes]":
         """Yield the body."""
         yield self.read()
+
+
+@cache
+def _model_loader() -> Any:
+    """Return a loader for all sessions: reading the API models anew costs each 0.2 s."""
+    return botocore.session.get_session().get_component("data_loader")
 
 
 def _plain(headers: "Mapping[str, str]") -> Any:

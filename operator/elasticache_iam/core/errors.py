@@ -4,23 +4,23 @@ Adapters translate foreign errors into these at the boundary. A `RetryableError`
 `PermanentError` that only an edit of the resource helps. `reason` becomes the condition's reason.
 """
 
-from typing import ClassVar
-
 
 class OperatorError(Exception):
     """Base of all expected failures. Its text is shown to people: it never holds a credential.
 
     Attributes:
-        reason: CamelCase, one cause each; becomes a condition's reason.
+        reason: CamelCase, one cause each; becomes a condition's reason. The class has one, a raiser may know better.
         code: AWS's or Kubernetes' own error code, if there was one.
         request_id: AWS's request id, if there was one.
     """
 
-    reason: ClassVar[str] = "Failed"
+    reason: str = "Failed"
 
-    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+    def __init__(self, message: str, *, reason: str = "", code: str = "", request_id: str = "") -> None:
         super().__init__(message)
         self.message = message
+        if reason:
+            self.reason = reason
         self.code = code
         self.request_id = request_id
 

@@ -1,6 +1,6 @@
-"""What to mint for whom: the one value that the control plane hands to the token plane.
+"""What to mint for whom: the one value that the control plane hands to the token plane, and the reports back.
 
-It is computed from the resource alone (spec and status), so a refresh never waits for AWS and a restart needs
+An order is computed from the resource alone (spec and status), so a refresh never waits for AWS and a restart needs
 nothing but the watch.
 """
 
@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from elasticache_iam.api.base import ConditionStatus
+from elasticache_iam.api.keys import ANNOTATION_REFRESH
+from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
+from elasticache_iam.core.names import secret_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +50,67 @@ class MintOrder:
     secret_labels: Mapping[str, str] = field(default_factory=dict)
     secret_annotations: Mapping[str, str] = field(default_factory=dict)
     template: Mapping[str, str] = field(default_factory=dict)
-    verify_epoch: str = ""
-    """Changes with whatever a login depends on: a new value asks for a new login."""
+    generation: int = 0
+    """metadata.generation that the order was computed from."""
+    needs_verify: bool = True
+    """Whether a login with the next token must still be seen to work."""
 
     @property
     def key(self) -> tuple[str, str]:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+
+def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
+    """Return what the resource asks to mint now; None if nothing.
+
+    The control plane lists caches in the status only once a login can be expected to work, and takes them out again
+    when the user must not have tokens.
+    """
+    spec, status, meta = user.spec, user.status, user.metadata
+    if meta.is_deleting or spec.suspend or spec.delivery.mode is not DeliveryMode.SECRET:
+        return None
+    if not status.caches or not status.id or status.role is None or not status.role.arn or not spec.service_accounts:
+        return None
+    secret = spec.delivery.secret
+    base = secret.name or meta.name
+    verified = next((condition for condition in status.conditions if condition.type == "Verified"), None)
+    return MintOrder(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        user_id=status.id,
+        user_arn=status.arn,
+        role_arn=status.role.arn,
+        max_session_s=status.role.max_session_seconds,
+        service_account=spec.service_accounts[0],
+        caches=tuple(
+            CacheTarget(
+                alias=cache.name,
+                cache_id=cache.id,
+                arn=cache.arn,
+                service=cache.service,
+                serverless=cache.serverless,
+                region=cache.region,
+                host=cache.host,
+                port=cache.port,
+                reader_host=cache.reader_host,
+                secret_name=secret_name(base, cache.name),
+                secret_uid=cache.secret.uid if cache.secret is not None else "",
+            )
+            for cache in status.caches
+        ),
+        refresh=meta.annotations.get(ANNOTATION_REFRESH, ""),
+        secret_labels=secret.labels,
+        secret_annotations=secret.annotations,
+        template=secret.template,
+        generation=meta.generation,
+        needs_verify=not (
+            verified is not None
+            and verified.status is ConditionStatus.TRUE
+            and verified.observed_generation == meta.generation
+        ),
+    )
 
 
 class LoginOutcome(StrEnum):
@@ -104,8 +163,8 @@ class Verified:
     key: tuple[str, str]
     uid: str
     alias: str
+    generation: int
     result: LoginResult
-    verify_epoch: str
 
 
 Report = Delivered | DeliveryFailed | Verified

@@ -1,0 +1,83 @@
+"""Who may join a UserGroup: rules are the group's, the decision is pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from elasticache_iam.api.group import AdmissionRule, LabelSelector, LabelSelectorRequirement, UserGroup
+from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.core.access import is_within
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The decision, with what to do if it is a refusal."""
+
+    ok: bool
+    message: str = ""
+
+
+def needs_namespace_labels(group: UserGroup) -> bool:
+    """Whether a decision can depend on a namespace's labels."""
+    return any(rule.namespaces.selector is not None for rule in group.spec.admission)
+
+
+def admit(group: UserGroup, user: ElastiCacheIAMUser, namespace_labels: Mapping[str, str]) -> Admission:
+    """Decide whether a user may join a group.
+
+    A rule that names the namespace is more specific than a selector, and among equals the first one holds: a names rule
+    that refuses doesn't fall through. The group's own namespace is admitted without limit unless a rule names it.
+    """
+    home = user.metadata.namespace == group.metadata.namespace
+    where = f"UserGroup {group.metadata.namespace}/{group.metadata.name}"
+    rule = _find_rule(group.spec.admission, user.metadata.namespace, namespace_labels, names_only=home)
+    if rule is None:
+        if home:
+            return Admission(ok=True)
+        return Admission(
+            ok=False,
+            message=f"no admission rule of {where} matches namespace {user.metadata.namespace}; its owner may add one",
+        )
+    if user.spec.id is not None and not home and not any(fnmatchcase(user.spec.id, pattern) for pattern in rule.ids):
+        return Admission(
+            ok=False,
+            message=f"spec.id {user.spec.id} matches none of the ids that {where} allows to this namespace; "
+            "leave spec.id out or ask the group's owner",
+        )
+    within = is_within(user.spec.access, rule.limit)
+    if not within.ok:
+        return Admission(ok=False, message=f"spec.access is beyond what {where} allows here: {within.why}")
+    return Admission(ok=True)
+
+
+def _find_rule(
+    rules: tuple[AdmissionRule, ...], namespace: str, labels: Mapping[str, str], *, names_only: bool
+) -> AdmissionRule | None:
+    for rule in rules:
+        if namespace in rule.namespaces.names:
+            return rule
+    if names_only:
+        return None
+    for rule in rules:
+        if rule.namespaces.selector is not None and selects(rule.namespaces.selector, labels):
+            return rule
+    return None
+
+
+def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether a metav1.LabelSelector matches; an empty one matches everything, as in Kubernetes."""
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
+        _matches(requirement, labels) for requirement in selector.match_expressions
+    )
+
+
+def _matches(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> bool:
+    match requirement.operator:
+        case "In":
+            return labels.get(requirement.key) in requirement.values
+        case "NotIn":
+            return labels.get(requirement.key) not in requirement.values
+        case "Exists":
+            return requirement.key in labels
+        case "DoesNotExist":
+            return requirement.key not in labels

@@ -1,0 +1,26 @@
+"""This installation of the operator, with everything found out at start."""
+
+from dataclasses import dataclass
+
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.core import names
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Who we are in AWS: `config` with region, account and OIDC issuer filled in."""
+
+    config: OperatorConfig
+    region: str
+    account: str
+    issuer: str
+
+    @property
+    def owner(self) -> str:
+        """The first part of every name and the value of the owner tag."""
+        return self.config.owner
+
+    @property
+    def oidc_provider_arn(self) -> str:
+        """The IAM OIDC provider that workloads' tokens are checked with."""
+        return names.oidc_provider_arn(self.region, self.account, self.issuer)

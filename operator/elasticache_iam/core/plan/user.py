@@ -1,0 +1,83 @@
+"""The AWS user of an ElastiCacheIAMUser."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from elasticache_iam.api.user import AccessStringStatus
+from elasticache_iam.core.access import same_access
+from elasticache_iam.core.errors import BusyError, InvalidSpecError
+from elasticache_iam.core.state import ObservedUser
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredUser:
+    """What the resource asks for. `engine` is the group's."""
+
+    user_id: str
+    engine: str
+    access_string: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateUser:
+    """Create the user."""
+
+    desired: DesiredUser
+
+
+@dataclass(frozen=True, slots=True)
+class SetAccessString:
+    """Replace the user's access string."""
+
+    user_id: str
+    access_string: str
+
+
+UserAction: TypeAlias = CreateUser | SetAccessString
+
+
+def plan_user(
+    desired: DesiredUser, observed: ObservedUser | None, recorded: AccessStringStatus | None
+) -> tuple[UserAction, ...]:
+    """Return the actions that take `observed` to `desired`; () means in sync.
+
+    Args:
+        desired: What is asked.
+        observed: What AWS has; the caller has made sure that it is ours.
+        recorded: The string we sent last and what AWS made of it, so that AWS's rewriting isn't taken for drift.
+
+    Raises:
+        BusyError: AWS is at work on the user.
+        InvalidSpecError: The user can't be brought there: wrong engine, or not in IAM mode any more.
+    """
+    if observed is None:
+        return (CreateUser(desired),)
+    if observed.status == "deleting":
+        raise BusyError(f"AWS is still deleting an earlier user {desired.user_id}; it is created anew after that")
+    if observed.auth_mode != "iam":
+        raise InvalidSpecError(
+            f"user {desired.user_id} is in authentication mode {observed.auth_mode}, not iam: somebody changed it; "
+            "delete the AWS user and it is created anew"
+        )
+    if observed.engine != desired.engine and desired.engine == "redis":
+        raise InvalidSpecError(
+            f"user {desired.user_id} has engine {observed.engine}, and a redis group takes redis users only; "
+            "delete this resource and create it anew"
+        )
+    if not is_access_in_sync(desired.access_string, observed.access_string, recorded):
+        if not observed.is_active:
+            raise BusyError(f"user {desired.user_id} is {observed.status}; its access string is changed after that")
+        return (SetAccessString(desired.user_id, desired.access_string),)
+    return ()
+
+
+def is_access_in_sync(desired: str, observed: str, recorded: AccessStringStatus | None) -> bool:
+    """Whether the live access string is the asked one, in AWS's rewriting of it.
+
+    An empty `returned` means: sent, and AWS's rewriting isn't known yet, so the next one seen is taken as it.
+    """
+    if same_access(desired, observed):
+        return True
+    return recorded is not None and recorded.sent == desired and recorded.returned in ("", observed)

@@ -1,0 +1,390 @@
+"""One pass of a UserGroup: the only writer of its group in AWS, for the memberships of all its users."""
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
+from elasticache_iam.api.group import UserGroupStatus as Status
+from elasticache_iam.api.keys import FINALIZER, TAG_OWNER
+from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.unsupported import unsupported_fields
+from elasticache_iam.core import names
+from elasticache_iam.core.admission import admit, needs_namespace_labels
+from elasticache_iam.core.errors import (
+    AlreadyExistsError,
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    NotOwnedError,
+    OperatorError,
+)
+from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState, Verdict, judge_attachment
+from elasticache_iam.core.plan.group import CreateDefaultUser, CreateGroup, DesiredGroup, ModifyGroup, plan_group
+from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
+from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
+from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused
+from elasticache_iam.reconcile.queue import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KIND: Final = "UserGroup"
+LOOK_AGAIN_S: Final = 30.0
+MAX_STEPS: Final = 4
+"""Writes of one pass: default user, group, members, and one re-read."""
+
+
+class GroupReconciler:
+    """Takes a UserGroup's AWS group to what the resource and its users ask."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Do one pass; return after how many seconds to look again, None: when woken."""
+        plane = self._plane
+        try:
+            group = plane.store.group(key)
+        except InvalidResourceError as error:
+            return await self._report_invalid(key, str(error))
+        if group is None:
+            plane.forget(key)
+            return None
+        if is_paused(group.metadata):
+            return None
+        if group.metadata.is_deleting:
+            return await self._delete(key, group)
+        return await _GroupPass(plane, key, group).run()
+
+    async def _report_invalid(self, key: Key, message: str) -> float | None:
+        plane = self._plane
+        body = plane.store.body(key) or {}
+        meta = UserGroup.model_validate({"metadata": body["metadata"], "spec": {"engine": "redis"}}).metadata
+        stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", message)]
+        return await plane.finish(key, meta, Status(), Status(), stages, order=GROUP_STAGES, polling=False)
+
+    async def _delete(self, key: Key, group: UserGroup) -> float | None:
+        plane, meta, status = self._plane, group.metadata, group.status
+        if FINALIZER not in meta.finalizers:
+            return None
+        polling = False
+        try:
+            members = plane.store.user_keys_of(key)
+            if members:
+                first = ", ".join(f"{member.namespace}/{member.name}" for member in members[:5])
+                message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {first}"
+                stage = Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
+            else:
+                waits_for = await self._delete_in_aws(key, group)
+                if waits_for is None:
+                    await plane.remove_finalizer(key, meta)
+                    return None
+                stage, polling = waits_for, True
+        except OperatorError as error:
+            stage = Stage.failed(GROUP_SYNCED, error)
+        return await plane.finish(key, meta, status, status, [stage], order=GROUP_STAGES, polling=polling)
+
+    async def _delete_in_aws(self, key: Key, group: UserGroup) -> Stage | None:
+        """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
+        plane, meta = self._plane, group.metadata
+        if group.spec.deletion_policy is DeletionPolicy.RETAIN:
+            return None
+        group_id = group.status.id or group_id_of(group, plane.installation.owner)
+        inventory = await plane.observe(key)
+        live = inventory.groups.get(group_id)
+        if live is not None and await is_ours(plane, inventory, live.arn, KIND, meta):
+            using = sorted(live.replication_group_ids | live.serverless_cache_names)
+            if using:
+                message = (
+                    f"cache {', '.join(using)} uses the group; it is never detached, as that would leave the cache "
+                    "open: attach another group or delete the cache, or set spec.deletionPolicy: Retain"
+                )
+                return Stage.waiting(GROUP_SYNCED, "StillAttached", message, retry_after_s=30.0)
+            if live.is_active:
+                await plane.aws.delete_group(group_id)
+            return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
+        default = inventory.users.get(names.default_user_id(plane.installation.owner, group_id))
+        if default is not None and await is_ours(plane, inventory, default.arn, KIND, meta):
+            if default.is_active:
+                await plane.aws.delete_user(default.user_id)
+            message = f"AWS is deleting the user {default.user_id}"
+            return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
+        return None
+
+
+class _GroupPass:
+    """The state of one pass: what was found so far."""
+
+    def __init__(self, plane: Plane, key: Key, group: UserGroup) -> None:
+        self._plane = plane
+        self._key = key
+        self._group = group
+        self._stages: list[Stage] = []
+        self._polling = False
+        self._fields: dict[str, object] = {}
+
+    async def run(self) -> float | None:
+        plane, group, key = self._plane, self._group, self._key
+        unsupported = unsupported_fields(group.spec) or self._foreign_place()
+        if unsupported:
+            self._stages.append(Stage.blocked(GROUP_SYNCED, "NotSupportedYet", "; ".join(unsupported)))
+        else:
+            stage = GROUP_SYNCED
+            try:
+                await plane.add_finalizer(key, group.metadata)
+                live, inventory = await self._sync_group()
+                if live is not None:
+                    stage = CACHES_ATTACHED
+                    await self._sync_attachments(live, inventory)
+            except (BusyError, ConflictError) as error:
+                self._polling = True
+                self._stages.append(Stage.failed(stage, error))
+            except OperatorError as error:
+                self._stages.append(Stage.failed(stage, error))
+        status = group.status.model_copy(update=self._fields)
+        return await plane.finish(
+            key, group.metadata, group.status, status, self._stages, order=GROUP_STAGES, polling=self._polling
+        )
+
+    def _foreign_place(self) -> tuple[str, ...]:
+        spec, installation = self._group.spec, self._plane.installation
+        found = []
+        if spec.region not in (None, installation.region):
+            found.append(f"spec.region: another region than the operator's {installation.region} comes later")
+        if spec.account not in (None, installation.account):
+            found.append(f"spec.account: another account than the operator's {installation.account} comes later")
+        return tuple(found)
+
+    # -- group, default user, members ---------------------------------------------------------------------------------
+
+    async def _sync_group(self) -> tuple[ObservedGroup | None, Inventory]:
+        plane, spec = self._plane, self._group.spec
+        meta, owner = self._group.metadata, plane.installation.owner
+        group_id = group_id_of(self._group, owner)
+        self._fields["id"] = group_id
+        needs_default = spec.engine is Engine.REDIS and spec.default_user is DefaultUserPolicy.DISABLED
+        default_id = names.default_user_id(owner, group_id) if needs_default else None
+        tags = {**spec.tags, **names.ownership_tags(owner, KIND, meta.namespace, meta.name, meta.uid)}
+        inventory = await plane.observe(self._key)
+        for _ in range(MAX_STEPS):
+            live = inventory.groups.get(group_id)
+            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+                raise NotOwnedError(
+                    f"the user group {group_id} exists in AWS and isn't ours; choose another spec.id or delete it"
+                )
+            ours = self._our_users(inventory)
+            desired = DesiredGroup(
+                group_id=group_id,
+                engine=spec.engine.value,
+                tags=tags,
+                default_user_id=default_id,
+                default_user_tags=tags,
+                member_ids=frozenset(await self._admitted(inventory)) | set(spec.members),
+            )
+            actions = plan_group(desired, live, users=inventory.users, ours=ours)
+            if not actions:
+                break
+            for action in actions:
+                await self._apply(action)
+            inventory = await plane.observe_again()
+        live = inventory.groups.get(group_id)
+        self._report_group(live, desired)
+        return (live if live is not None and live.status not in {"creating", "deleting"} else None), inventory
+
+    async def _apply(self, action: CreateDefaultUser | CreateGroup | ModifyGroup) -> None:
+        aws = self._plane.aws
+        try:
+            match action:
+                case CreateDefaultUser():
+                    await aws.create_default_user(action.user_id, engine=action.engine, tags=action.tags)
+                case CreateGroup():
+                    await aws.create_group(
+                        action.group_id, engine=action.engine, user_ids=action.user_ids, tags=action.tags
+                    )
+                case ModifyGroup():
+                    await aws.modify_group(action.group_id, add=action.add, remove=action.remove)
+                case _:
+                    assert_never(action)
+        except AlreadyExistsError:
+            # Our own lost answer, or somebody else's: read back; the loop looks whose it is by its tags.
+            await self._plane.observe_fresh()
+
+    def _report_group(self, live: ObservedGroup | None, desired: DesiredGroup) -> None:
+        if live is None:
+            self._polling = True
+            message = f"AWS is creating the group {desired.group_id}"
+            self._stages.append(Stage.waiting(GROUP_SYNCED, "Creating", message, retry_after_s=10.0))
+            return
+        self._fields["arn"] = live.arn
+        self._fields["members"] = len(desired.member_ids & live.future_user_ids)
+        if live.is_active:
+            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced"))
+        else:
+            self._polling = True
+            message = f"AWS is at work on the group {desired.group_id} ({live.status})"
+            self._stages.append(Stage.waiting(GROUP_SYNCED, "Updating", message, retry_after_s=10.0))
+        if desired.default_user_id is None:
+            reason, why = (
+                ("NotNeeded", "a valkey group needs no default user")
+                if desired.engine == "valkey"
+                else ("Unmanaged", "spec.defaultUser is Unmanaged")
+            )
+            self._stages.append(Stage.ok(DEFAULT_USER_HARDENED, reason, why))
+        elif desired.default_user_id in live.user_ids:
+            self._stages.append(Stage.ok(DEFAULT_USER_HARDENED, "Disabled"))
+        else:
+            message = f"{desired.default_user_id} is taking the default user's place"
+            self._stages.append(Stage.waiting(DEFAULT_USER_HARDENED, "Replacing", message, retry_after_s=10.0))
+
+    def _our_users(self, inventory: Inventory) -> frozenset[str]:
+        """Return the ids of members that we added: ours by tag. Others are never removed."""
+        owner = self._plane.installation.owner
+        return frozenset(
+            user_id
+            for user_id, user in inventory.users.items()
+            if inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
+        )
+
+    async def _admitted(self, inventory: Inventory) -> list[str]:
+        plane, owner = self._plane, self._plane.installation.owner
+        members: list[str] = []
+        for user in plane.store.users_of(self._key):
+            meta = user.metadata
+            if meta.is_deleting or user.spec.suspend:
+                continue
+            labels: Mapping[str, str] = {}
+            if needs_namespace_labels(self._group):
+                try:
+                    labels = await plane.kube.get_namespace_labels(meta.namespace)
+                except NotFoundError:
+                    continue
+            if not admit(self._group, user, labels).ok:
+                continue
+            user_id = user.spec.id or names.default_id(owner, meta.namespace, meta.name)
+            live = inventory.users.get(user_id)
+            if live is None or live.auth_mode != "iam":
+                continue
+            tags = inventory.tags.get(live.arn, {})
+            if names.is_owned(tags, owner=owner, kind="ElastiCacheIAMUser", namespace=meta.namespace, name=meta.name):
+                members.append(user_id)
+        return members
+
+    # -- caches -------------------------------------------------------------------------------------------------------
+
+    async def _sync_attachments(self, live: ObservedGroup, inventory: Inventory) -> None:
+        spec, plane = self._group.spec, self._plane
+        if not spec.caches:
+            self._stages.append(Stage.ok(CACHES_ATTACHED, "NoCaches", "spec.caches is empty"))
+            return
+        verdicts: list[Verdict] = []
+        caches: list[GroupCacheStatus] = []
+        for wanted in spec.caches:
+            ref = cache_ref(wanted)
+            cache = inventory.caches.get(ref)
+            verdict = await self._judge(wanted, ref, cache, live)
+            if verdict.state is AttachmentState.READY_TO_ATTACH:
+                if self._was_attached(wanted):
+                    note = f"cache {ref.id} was left open: its group was detached behind our back; attaching it again"
+                    await plane.post_event(self._key, self._group.metadata, reason="CacheOpen", note=note, warning=True)
+                await plane.aws.attach_group(ref, live.group_id)
+                verdict = Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {ref.id}")
+            verdicts.append(verdict)
+            caches.append(_cache_status(wanted, ref, cache, verdict.state))
+        self._fields["caches"] = tuple(caches)
+        pending = [verdict for verdict in verdicts if verdict.state is not AttachmentState.ATTACHED]
+        if not pending:
+            self._stages.append(Stage.ok(CACHES_ATTACHED, "Attached"))
+            return
+        worst = next((verdict for verdict in pending if verdict.state in STALLED_STATES), pending[0])
+        message = "; ".join(verdict.message for verdict in pending)
+        if worst.state in STALLED_STATES:
+            stage = Stage.blocked(CACHES_ATTACHED, worst.state.value, message, retry_after_s=LOOK_AGAIN_S)
+        else:
+            stage = Stage.waiting(CACHES_ATTACHED, worst.state.value, message, retry_after_s=LOOK_AGAIN_S)
+        self._stages.append(stage)
+        moving = {AttachmentState.ATTACHING, AttachmentState.CACHE_BUSY, AttachmentState.CACHE_NOT_FOUND}
+        if any(verdict.state in moving for verdict in pending):
+            self._polling = True
+
+    async def _judge(
+        self, wanted: CacheSpec, ref: CacheRef, cache: ObservedCache | None, live: ObservedGroup
+    ) -> Verdict:
+        meta, owner = self._group.metadata, self._plane.installation.owner
+        verdict = judge_attachment(
+            ref.id,
+            cache,
+            live,
+            consented=True,
+            consent=f"{owner}/{meta.namespace}",
+            claimed_by=self._claimed_by(ref),
+            policy=self._group.spec.attachment.policy,
+            was_attached=self._was_attached(wanted),
+        )
+        asks_consent = verdict.state in {AttachmentState.READY_TO_ATTACH, AttachmentState.ATTACHMENT_REFUSED}
+        if not asks_consent or cache is None or await self._consents(cache):
+            return verdict
+        return judge_attachment(
+            ref.id,
+            cache,
+            live,
+            consented=False,
+            consent=f"{owner}/{meta.namespace}",
+            claimed_by=None,
+            policy=self._group.spec.attachment.policy,
+            was_attached=False,
+        )
+
+    def _was_attached(self, wanted: CacheSpec) -> bool:
+        held = {AttachmentState.ATTACHED.value, AttachmentState.ATTACHING.value}
+        return any(cache.name == wanted.name and cache.state in held for cache in self._group.status.caches)
+
+    async def _consents(self, cache: ObservedCache) -> bool:
+        """Whether the cache's owner let us in; its tags are read now, as it is about to be changed."""
+        installation = self._plane.installation
+        if cache.arn in installation.config.trusted_caches:
+            return True
+        tags = await self._plane.aws.list_tags(cache.arn)
+        return names.consents(tags, owner=installation.owner, namespace=self._group.metadata.namespace)
+
+    def _claimed_by(self, ref: CacheRef) -> str | None:
+        mine = self._group.metadata
+        rank = (str(mine.creation_timestamp), mine.namespace, mine.name)
+        for other in self._plane.store.groups():
+            meta = other.metadata
+            if (meta.namespace, meta.name) == (mine.namespace, mine.name) or meta.is_deleting:
+                continue
+            if (str(meta.creation_timestamp), meta.namespace, meta.name) < rank and any(
+                cache_ref(cache) == ref for cache in other.spec.caches
+            ):
+                return f"{meta.namespace}/{meta.name}"
+        return None
+
+
+def group_id_of(group: UserGroup, owner: str) -> str:
+    """Return the id of the user group in AWS."""
+    return group.spec.id or names.default_id(owner, group.metadata.namespace, group.metadata.name)
+
+
+def cache_ref(cache: CacheSpec) -> CacheRef:
+    """Return which cache a spec names."""
+    if cache.replication_group is not None:
+        return CacheRef(CacheKind.REPLICATION_GROUP, cache.replication_group)
+    if cache.serverless_cache is not None:
+        return CacheRef(CacheKind.SERVERLESS_CACHE, cache.serverless_cache)
+    return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.memory_db_cluster or "")
+
+
+def _cache_status(
+    wanted: CacheSpec, ref: CacheRef, cache: ObservedCache | None, state: AttachmentState
+) -> GroupCacheStatus:
+    if cache is None:
+        return GroupCacheStatus(name=wanted.name, id=ref.id, state=state.value)
+    return GroupCacheStatus(
+        name=wanted.name,
+        id=ref.id,
+        arn=cache.arn,
+        host=cache.host,
+        port=cache.port,
+        reader_host=cache.reader_host,
+        engine_version=cache.engine_version,
+        state=state.value,
+    )

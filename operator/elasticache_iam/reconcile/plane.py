@@ -1,0 +1,260 @@
+"""What every pass of the control plane works with, and how it ends: status, Events, when to look again."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, API_VERSION, FINALIZER
+from elasticache_iam.core.errors import NotFoundError, OperatorError
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, Verified
+from elasticache_iam.core.names import is_owned
+from elasticache_iam.core.state import Inventory
+from elasticache_iam.core.status import RECONCILING, STALLED, Stage, next_look_s, summarise
+from elasticache_iam.ports import Aws, Clock, Kube
+from elasticache_iam.reconcile.queue import USERS, Key, WorkQueue
+from elasticache_iam.reconcile.store import Store
+
+log = structlog.get_logger("reconcile")
+
+KINDS: Final = {USERS: "ElastiCacheIAMUser", "usergroups": "UserGroup"}
+FIRST_POLL_S: Final = 0.5
+MANY_POLLS: Final = 24
+"""About two minutes: what isn't done by then takes long, so look less often."""
+
+
+@dataclass(slots=True)
+class TokenReports:
+    """The newest reports of the token plane about one user, by the cache's alias."""
+
+    uid: str
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    failed: dict[str, DeliveryFailed] = field(default_factory=dict)
+    verified: dict[str, Verified] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Plane:
+    """The control plane's hands.
+
+    Attributes:
+        stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
+        allow_minting: Takes that back.
+    """
+
+    installation: Installation
+    aws: Aws
+    kube: Kube
+    store: Store
+    queue: WorkQueue
+    clock: Clock
+    stop_minting: Callable[[tuple[str, str]], Awaitable[None]]
+    allow_minting: Callable[[tuple[str, str]], None]
+    reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
+    _polls: dict[Key, int] = field(default_factory=dict)
+
+    # -- observing --------------------------------------------------------------------------------------------------
+
+    async def observe(self, key: Key) -> Inventory:
+        """Return what AWS has: as old as the drift interval allows, newer while AWS is at work for this key."""
+        config = self.installation.config
+        patient = key not in self._polls
+        return await self.aws.get_inventory(
+            max_age_s=config.drift_interval if patient else self.poll_delay_s(key) * 0.9,
+            slow_max_age_s=config.slow_drift_interval,
+        )
+
+    async def observe_again(self) -> Inventory:
+        """Return what AWS has now (writes of ours made it stale; what isn't stale isn't read again)."""
+        config = self.installation.config
+        return await self.aws.get_inventory(max_age_s=config.drift_interval, slow_max_age_s=config.slow_drift_interval)
+
+    async def observe_fresh(self) -> Inventory:
+        """Return what AWS has, read anew: an answer of AWS contradicts what we knew."""
+        return await self.aws.get_inventory(max_age_s=0.0, slow_max_age_s=self.installation.config.slow_drift_interval)
+
+    def poll_delay_s(self, key: Key) -> float:
+        """Return after how many seconds to look again while AWS is at work: soon first, then less often."""
+        count = self._polls.get(key, 0)
+        patience = 1.0 if count < MANY_POLLS else 6.0
+        return min(self.installation.config.poll_interval * patience, FIRST_POLL_S * 2.0 ** min(count, 10))
+
+    # -- finalizers -------------------------------------------------------------------------------------------------
+
+    async def add_finalizer(self, key: Key, meta: Metadata) -> None:
+        """Put our finalizer on: nothing is made in AWS before it stands."""
+        if FINALIZER in meta.finalizers:
+            return
+        body = await self.kube.set_finalizers(
+            key.plural,
+            key.namespace,
+            key.name,
+            resource_version=meta.resource_version,
+            finalizers=(*meta.finalizers, FINALIZER),
+        )
+        self.store.observe(key, body)
+
+    async def remove_finalizer(self, key: Key, meta: Metadata) -> None:
+        """Let the resource go; one that is gone already is success."""
+        try:
+            body = await self.kube.set_finalizers(
+                key.plural,
+                key.namespace,
+                key.name,
+                resource_version=meta.resource_version,
+                finalizers=tuple(entry for entry in meta.finalizers if entry != FINALIZER),
+            )
+        except NotFoundError:
+            return
+        self.store.observe(key, body)
+
+    # -- the end of a pass ------------------------------------------------------------------------------------------
+
+    async def finish(
+        self,
+        key: Key,
+        meta: Metadata,
+        previous: ApiModel,
+        status: ApiModel,
+        stages: Iterable[Stage],
+        *,
+        order: tuple[str, ...],
+        polling: bool,
+    ) -> float | None:
+        """Write the status if it changed, post Events on transitions, and say when to look again.
+
+        Args:
+            key: The resource.
+            meta: Its metadata.
+            previous: Its status before the pass.
+            status: Its status after the pass, but for the conditions and observedGeneration.
+            stages: What the pass found out.
+            order: The kind's stages.
+            polling: Whether AWS is at work on something of ours.
+        """
+        found = tuple(stages)
+        before: tuple[Condition, ...] = getattr(previous, "conditions", ())
+        summary = summarise(before, found, order=order, generation=meta.generation, now=self.clock.now())
+        new = status.model_copy(update={"conditions": summary.conditions, "observed_generation": meta.generation})
+        if new != previous:
+            document = status_document(new)
+            await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
+            self.store.note_status(key, meta.uid, document)
+            self._log(key, summary.transitions)
+            await self._post_events(key, meta, summary.transitions, found)
+        drift_s = self.installation.config.drift_interval
+        if polling:
+            delay = self.poll_delay_s(key)
+            self._polls[key] = self._polls.get(key, 0) + 1
+            return delay
+        self._polls.pop(key, None)
+        wait = next_look_s(found)
+        return drift_s if wait is None else min(wait, drift_s)
+
+    def _log(self, key: Key, transitions: tuple[Condition, ...]) -> None:
+        for condition in transitions:
+            if condition.type not in {RECONCILING, STALLED}:
+                log.info(
+                    "condition changed",
+                    kind=KINDS[key.plural],
+                    namespace=key.namespace,
+                    name=key.name,
+                    condition=condition.type,
+                    status=condition.status.value,
+                    reason=condition.reason,
+                    message=condition.message,
+                )
+
+    async def _post_events(
+        self, key: Key, meta: Metadata, transitions: tuple[Condition, ...], stages: tuple[Stage, ...]
+    ) -> None:
+        stalled = {stage.type for stage in stages if stage.stalled}
+        for condition in transitions:
+            if condition.type in {RECONCILING, STALLED} or condition.reason == "Pending":
+                continue
+            warning = condition.type in stalled and condition.status is not ConditionStatus.TRUE
+            note = condition.message or f"{condition.type} is {condition.status.value}"
+            await self.post_event(key, meta, reason=condition.reason, note=note, warning=warning)
+
+    async def post_event(self, key: Key, meta: Metadata, *, reason: str, note: str, warning: bool = False) -> None:
+        """Post an Event; best effort: a lost Event is no reason to fail a pass."""
+        now = self.clock.now()
+        name = f"{key.name}.{int(now.timestamp() * 1e6):x}"
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": key.namespace},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": "elasticache-iam.dev/operator",
+            "reportingInstance": self.installation.owner,
+            "action": "Reconcile",
+            "reason": reason,
+            "note": note[:1024],
+            "type": "Warning" if warning else "Normal",
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": KINDS[key.plural],
+                "namespace": key.namespace,
+                "name": key.name,
+                "uid": meta.uid,
+            },
+        }
+        try:
+            await self.kube.create_event(key.namespace, body)
+        except OperatorError as error:
+            log.debug("an Event was lost", reason=error.reason)
+
+    # -- reports of the token plane ---------------------------------------------------------------------------------
+
+    def receive(self, report: Report) -> None:
+        """Keep a report and look at its user."""
+        known = self.reports.get(report.key)
+        if known is None or known.uid != report.uid:
+            known = self.reports[report.key] = TokenReports(report.uid)
+        match report:
+            case Delivered():
+                known.delivered[report.alias] = report
+                known.failed.pop(report.alias, None)
+            case DeliveryFailed():
+                known.failed[report.alias] = report
+            case Verified():
+                known.verified[report.alias] = report
+        self.queue.wake(Key(USERS, *report.key))
+
+    def forget(self, key: Key) -> None:
+        """Drop what is kept about a resource that is gone."""
+        self._polls.pop(key, None)
+        if key.plural == USERS:
+            self.reports.pop((key.namespace, key.name), None)
+
+
+async def is_ours(plane: Plane, inventory: Inventory, arn: str, kind: str, meta: Metadata) -> bool:
+    """Whether an ElastiCache object carries our tags for this resource.
+
+    The paged tags say so where they can; where they don't, the object's own are read: they may be newer.
+    """
+
+    def matches(tags: Mapping[str, str]) -> bool:
+        owner = plane.installation.owner
+        return is_owned(tags, owner=owner, kind=kind, namespace=meta.namespace, name=meta.name)
+
+    if matches(inventory.tags.get(arn, {})):
+        return True
+    try:
+        return matches(await plane.aws.list_tags(arn))
+    except NotFoundError:
+        return False
+
+
+def is_paused(meta: Metadata) -> bool:
+    """Whether the resource asks us to keep our hands off (token refreshes go on)."""
+    return meta.annotations.get(ANNOTATION_PAUSED) == "true"
+
+
+def status_document(status: ApiModel) -> Mapping[str, Any]:
+    """Return a status as it stands in the API: camelCase, nothing empty but `conditions`."""
+    dumped: dict[str, Any] = status.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {name: value for name, value in dumped.items() if value not in ("", [], (), {}) or name == "conditions"}

@@ -1,0 +1,129 @@
+"""The resources as last seen by the watch, parsed once per version, with the index from groups to users."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from elasticache_iam.api.group import UserGroup
+from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
+from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+
+Body = Mapping[str, Any]
+Resource = ElastiCacheIAMUser | UserGroup
+
+
+class Store:
+    """Bodies by key. It belongs to the loop of the control plane."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[Key, Body] = {}
+        self._parsed: dict[Key, Resource | InvalidResourceError] = {}
+        self._users_of: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._groups_of: dict[Key, frozenset[Key]] = {}
+
+    def observe(self, key: Key, body: Body) -> None:
+        """Remember the newest body of a resource."""
+        self._bodies[key] = body
+        self._parsed.pop(key, None)
+        if key.plural == USERS:
+            self._index(key, frozenset(_group_keys(body, key.namespace)))
+
+    def note_status(self, key: Key, uid: str, status: Mapping[str, Any]) -> None:
+        """Remember a status that we just wrote, until the watch brings it: the next pass builds on it."""
+        body = self._bodies.get(key)
+        if body is not None and body["metadata"].get("uid") == uid:
+            self.observe(key, {**body, "status": status})
+
+    def forget(self, key: Key) -> None:
+        """Drop a resource that is gone."""
+        self._bodies.pop(key, None)
+        self._parsed.pop(key, None)
+        if key.plural == USERS:
+            self._index(key, frozenset())
+
+    def body(self, key: Key) -> Body | None:
+        """Return the newest body."""
+        return self._bodies.get(key)
+
+    def user(self, key: Key) -> ElastiCacheIAMUser | None:
+        """Return a user; raises InvalidResourceError."""
+        found = self._parse(key, parse_user)
+        return found if isinstance(found, ElastiCacheIAMUser) else None
+
+    def group(self, key: Key) -> UserGroup | None:
+        """Return a group; raises InvalidResourceError."""
+        found = self._parse(key, parse_group)
+        return found if isinstance(found, UserGroup) else None
+
+    def users_of(self, group: Key) -> Iterator[ElastiCacheIAMUser]:
+        """Yield the users that name a group; those that can't be parsed are left out."""
+        for key in sorted(self._users_of.get(group, ())):
+            try:
+                user = self.user(key)
+            except InvalidResourceError:
+                continue
+            if user is not None:
+                yield user
+
+    def user_keys_of(self, group: Key) -> tuple[Key, ...]:
+        """Return the keys of the users that name a group."""
+        return tuple(sorted(self._users_of.get(group, ())))
+
+    def groups(self) -> Iterator[UserGroup]:
+        """Yield all groups that can be parsed."""
+        for key in tuple(self._bodies):
+            if key.plural != GROUPS:
+                continue
+            try:
+                group = self.group(key)
+            except InvalidResourceError:
+                continue
+            if group is not None:
+                yield group
+
+    def keys(self) -> tuple[Key, ...]:
+        """Return all keys."""
+        return tuple(self._bodies)
+
+    def _parse(self, key: Key, parse: Callable[[Body], Resource]) -> Resource | None:
+        body = self._bodies.get(key)
+        if body is None:
+            return None
+        found = self._parsed.get(key)
+        if found is None:
+            try:
+                found = parse(body)
+            except InvalidResourceError as error:
+                found = error
+            self._parsed[key] = found
+        if isinstance(found, InvalidResourceError):
+            raise found
+        return found
+
+    def _index(self, key: Key, groups: frozenset[Key]) -> None:
+        for group in self._groups_of.pop(key, frozenset()) - groups:
+            self._users_of[group].discard(key)
+            if not self._users_of[group]:
+                del self._users_of[group]
+        for group in groups:
+            self._users_of[group].add(key)
+        if groups:
+            self._groups_of[key] = groups
+
+
+def group_key(user: ElastiCacheIAMUser) -> Key:
+    """Return the key of the group that a user names."""
+    ref = user.spec.groups[0]
+    return Key(GROUPS, ref.namespace or user.metadata.namespace, ref.name)
+
+
+def user_key(user: ElastiCacheIAMUser) -> Key:
+    """Return a user's own key."""
+    return Key(USERS, user.metadata.namespace, user.metadata.name)
+
+
+def _group_keys(body: Body, namespace: str) -> Iterator[Key]:
+    for ref in (body.get("spec") or {}).get("groups") or ():
+        if isinstance(ref, Mapping) and isinstance(ref.get("name"), str):
+            yield Key(GROUPS, str(ref.get("namespace") or namespace), ref["name"])

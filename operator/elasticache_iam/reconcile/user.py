@@ -1,0 +1,605 @@
+"""One pass of an ElastiCacheIAMUser: user, role, membership, and what the token plane reports."""
+
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar, assert_never
+
+from elasticache_iam.api.base import ConditionStatus
+from elasticache_iam.api.group import CacheSpec, DeletionPolicy, UserGroup
+from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER, ROLE_POLICY_NAME
+from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.unsupported import unsupported_fields
+from elasticache_iam.api.user import (
+    AccessStringStatus,
+    BindingStatus,
+    ElastiCacheIAMUser,
+    ElastiCacheIAMUserStatus,
+    RoleStatus,
+    SecretRef,
+    UserCacheStatus,
+)
+from elasticache_iam.core import names
+from elasticache_iam.core.access import lint, render_access_string
+from elasticache_iam.core.admission import admit, needs_namespace_labels
+from elasticache_iam.core.errors import (
+    AlreadyExistsError,
+    BusyError,
+    ConflictError,
+    InvalidSpecError,
+    NotFoundError,
+    NotOwnedError,
+    OperatorError,
+)
+from elasticache_iam.core.mint import LoginOutcome
+from elasticache_iam.core.plan.role import CreateRole, DesiredRole, PutRolePolicy, RoleAction, SetTrust, plan_role
+from elasticache_iam.core.plan.user import CreateUser, DesiredUser, SetAccessString, plan_user
+from elasticache_iam.core.policy import connect_policy, trust_policy
+from elasticache_iam.core.state import Inventory, ObservedRole, ObservedUser
+from elasticache_iam.core.status import (
+    ACCESS_GRANTED,
+    MEMBERSHIP_SYNCED,
+    TOKEN_DELIVERED,
+    USER_STAGES,
+    USER_SYNCED,
+    VERIFIED,
+    Stage,
+)
+from elasticache_iam.reconcile.group import cache_ref, group_id_of
+from elasticache_iam.reconcile.plane import Plane, TokenReports, is_ours, is_paused
+from elasticache_iam.reconcile.queue import Key
+from elasticache_iam.reconcile.store import group_key
+
+KIND: Final = "ElastiCacheIAMUser"
+MAX_STEPS: Final = 3
+T = TypeVar("T")
+
+
+class _Refused(Exception):  # noqa: N818  # a turn of the pass, not an error
+    """The user must not have tokens now: minting ends, Secrets go, the group lets it go."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.reason)
+        self.stage = stage
+
+
+class UserReconciler:
+    """Takes an ElastiCacheIAMUser's AWS user, role and membership to what the resource asks."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Do one pass; return after how many seconds to look again, None: when woken."""
+        plane = self._plane
+        try:
+            user = plane.store.user(key)
+        except InvalidResourceError as error:
+            return await self._report_invalid(key, str(error))
+        if user is None:
+            plane.forget(key)
+            return None
+        if is_paused(user.metadata):
+            return None
+        if user.metadata.is_deleting:
+            return await _Deletion(plane, key, user).run()
+        return await _UserPass(plane, key, user).run()
+
+    async def _report_invalid(self, key: Key, message: str) -> float | None:
+        plane = self._plane
+        body = plane.store.body(key) or {}
+        stand_in = {"groups": [{"name": "unknown"}], "access": {"accessString": "off"}}
+        meta = ElastiCacheIAMUser.model_validate({"metadata": body["metadata"], "spec": stand_in}).metadata
+        empty = ElastiCacheIAMUserStatus()
+        stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", message)]
+        return await plane.finish(key, meta, empty, empty, stages, order=USER_STAGES, polling=False)
+
+
+class _UserPass:
+    """The state of one pass: what was found so far."""
+
+    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser) -> None:
+        self._plane = plane
+        self._key = key
+        self._user = user
+        self._stages: list[Stage] = []
+        self._polling = False
+        self._fields: dict[str, object] = {}
+        self._user_id = user_id_of(user, plane.installation.owner)
+
+    async def run(self) -> float | None:
+        plane, user, key = self._plane, self._user, self._key
+        unsupported = unsupported_fields(user.spec)
+        if unsupported:
+            self._stages.append(Stage.blocked(USER_SYNCED, "NotSupportedYet", "; ".join(unsupported)))
+        else:
+            try:
+                await self._walk()
+            except _Refused as refused:
+                self._stages.append(refused.stage)
+                await self._revoke()
+            except OperatorError as error:
+                self._stages.append(self._failed(MEMBERSHIP_SYNCED, error))
+        status = user.status.model_copy(update=self._fields)
+        return await plane.finish(
+            key, user.metadata, user.status, status, self._stages, order=USER_STAGES, polling=self._polling
+        )
+
+    async def _walk(self) -> None:
+        """Go through the stages; each one tells its own failure, and what can go on beside it does."""
+        group = await self._find_group()
+        if group is None:
+            return
+        await self._admit(group)
+        await self._plane.add_finalizer(self._key, self._user.metadata)
+        inventory = await self._plane.observe(self._key)
+        live = await self._guard(USER_SYNCED, self._sync_user(group, inventory))
+        role = await self._guard(ACCESS_GRANTED, self._sync_role(group))
+        caches = None if live is None else await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(group))
+        self._hand_over(caches, role)
+        self._report_tokens()
+
+    # -- group and admission ------------------------------------------------------------------------------------------
+
+    async def _find_group(self) -> UserGroup | None:
+        key = group_key(self._user)
+        try:
+            group = self._plane.store.group(key)
+        except InvalidResourceError as error:
+            message = f"UserGroup {key.namespace}/{key.name}: {error}"
+            self._stages.append(Stage.waiting(USER_SYNCED, "WaitingForGroup", message, retry_after_s=60.0))
+            return None
+        if group is None or group.metadata.is_deleting:
+            state = "doesn't exist" if group is None else "is being deleted"
+            message = f"UserGroup {key.namespace}/{key.name} {state}; create it, or name another in spec.groups"
+            self._stages.append(Stage.waiting(USER_SYNCED, "WaitingForGroup", message, retry_after_s=60.0))
+            return None
+        return group
+
+    async def _admit(self, group: UserGroup) -> None:
+        user = self._user
+        if user.spec.suspend:
+            message = "spec.suspend is true: no tokens, no membership"
+            raise _Refused(Stage.waiting(MEMBERSHIP_SYNCED, "Suspended", message, retry_after_s=3600.0))
+        labels: Mapping[str, str] = {}
+        if needs_namespace_labels(group):
+            labels = await self._plane.kube.get_namespace_labels(user.metadata.namespace)
+        decision = admit(group, user, labels)
+        if not decision.ok:
+            raise _Refused(Stage.blocked(MEMBERSHIP_SYNCED, "NotAdmitted", decision.message))
+
+    # -- the AWS user -------------------------------------------------------------------------------------------------
+
+    async def _sync_user(self, group: UserGroup, inventory: Inventory) -> ObservedUser | None:
+        plane, user, meta = self._plane, self._user, self._user.metadata
+        access_string = render_access_string(user.spec.access)
+        desired = DesiredUser(
+            user_id=self._user_id,
+            engine=group.spec.engine.value,
+            access_string=access_string,
+            tags={
+                **user.spec.tags,
+                **names.ownership_tags(plane.installation.owner, KIND, meta.namespace, meta.name, meta.uid),
+            },
+        )
+        self._fields["id"] = self._user_id
+        record = user.status.access_string if user.status.id == self._user_id else None
+        for _ in range(MAX_STEPS):
+            live = inventory.users.get(self._user_id)
+            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+                raise NotOwnedError(
+                    f"the user {self._user_id} exists in AWS and isn't ours; choose another spec.id or delete it"
+                )
+            actions = plan_user(desired, live, record)
+            if not actions:
+                break
+            for action in actions:
+                match action:
+                    case CreateUser():
+                        await self._create_user(desired)
+                    case SetAccessString():
+                        await plane.aws.set_access_string(action.user_id, action.access_string)
+                    case _:
+                        assert_never(action)
+                record = AccessStringStatus(sent=access_string)
+            self._fields["access_string"] = record
+            inventory = await plane.observe_again()
+        live = inventory.users.get(self._user_id)
+        if live is None:
+            raise BusyError(f"AWS is creating the user {self._user_id}")
+        self._fields["arn"] = live.arn
+        if live.is_active:
+            self._fields["access_string"] = AccessStringStatus(sent=access_string, returned=live.access_string)
+            warnings = lint(access_string) if user.spec.access.access_string is not None else ()
+            self._stages.append(Stage.ok(USER_SYNCED, "Synced", "; ".join(warnings)))
+            return live
+        self._polling = True
+        message = f"AWS is at work on the user {self._user_id} ({live.status})"
+        reason = "Creating" if live.status == "creating" else "Updating"
+        self._stages.append(Stage.waiting(USER_SYNCED, reason, message, retry_after_s=5.0))
+        return live
+
+    async def _create_user(self, desired: DesiredUser) -> None:
+        aws = self._plane.aws
+        try:
+            await aws.create_user(
+                desired.user_id, engine=desired.engine, access_string=desired.access_string, tags=desired.tags
+            )
+        except AlreadyExistsError:
+            # Our own lost answer, or somebody else's: read back; the loop looks whose it is by its tags.
+            await self._plane.observe_fresh()
+
+    # -- the role -----------------------------------------------------------------------------------------------------
+
+    async def _sync_role(self, group: UserGroup) -> RoleStatus:
+        plane, installation = self._plane, self._plane.installation
+        await self._check_prerequisites()
+        try:
+            desired = self._desired_role(group)
+        except ValueError as error:
+            raise InvalidSpecError(str(error)) from error
+        live = (await plane.observe_again()).roles.get(desired.name)
+        for _ in range(MAX_STEPS):
+            if live is not None and (live.tags is None or live.policies is None):
+                live = await plane.aws.get_role(desired.name)
+            if live is not None and not self._owns_role(live):
+                raise NotOwnedError(
+                    f"the IAM role {desired.name} exists and isn't ours; delete it, or rename this resource"
+                )
+            actions = plan_role(desired, live)
+            if not actions:
+                break
+            try:
+                for action in actions:
+                    await self._apply_role(action)
+            except AlreadyExistsError:  # our own lost answer, or a role under another path: look whose it is
+                live = await plane.aws.get_role(desired.name)
+                continue
+            live = (await plane.observe_again()).roles.get(desired.name)
+        arn = names.role_arn(installation.region, installation.account, desired.path, desired.name)
+        role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s if live else desired.max_session_s)
+        self._fields["role"] = role
+        self._stages.append(Stage.ok(ACCESS_GRANTED, "Granted"))
+        return role
+
+    async def _check_prerequisites(self) -> None:
+        """Look at what the first token needs from the cluster and the account; later passes trust what was seen."""
+        plane, user = self._plane, self._user
+        for account in user.spec.service_accounts:
+            if not await plane.kube.has_service_account(user.metadata.namespace, account):
+                raise NotFoundError(
+                    f"ServiceAccount {user.metadata.namespace}/{account} doesn't exist; create it, or correct "
+                    "spec.serviceAccounts",
+                    reason="ServiceAccountNotFound",
+                )
+        if self._is_granted():
+            return
+        config, issuer = plane.installation.config, plane.installation.issuer
+        audiences = await plane.aws.get_oidc_audiences(issuer)
+        if audiences is None or config.audience not in audiences:
+            fix = (
+                f"aws iam create-open-id-connect-provider --url {issuer} --client-id-list {config.audience}"
+                if audiences is None
+                else "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "
+                f"{plane.installation.oidc_provider_arn} --client-id {config.audience}"
+            )
+            raise NotFoundError(
+                f"the IAM OIDC provider of {issuer} doesn't list the audience {config.audience}: {fix}",
+                reason="AudienceMissing",
+            )
+
+    def _is_granted(self) -> bool:
+        return any(
+            condition.type == ACCESS_GRANTED and condition.status is ConditionStatus.TRUE
+            for condition in self._user.status.conditions
+        )
+
+    def _desired_role(self, group: UserGroup) -> DesiredRole:
+        installation, user, meta = self._plane.installation, self._user, self._user.metadata
+        region, account = installation.region, installation.account
+        return DesiredRole(
+            name=names.role_name(installation.owner, meta.namespace, meta.name),
+            path=names.role_path(installation.owner),
+            trust=trust_policy(
+                provider_arn=installation.oidc_provider_arn,
+                issuer=installation.issuer,
+                audience=installation.config.audience,
+                subjects=tuple((meta.namespace, account) for account in user.spec.service_accounts),
+            ),
+            policy_name=ROLE_POLICY_NAME,
+            policy=connect_policy(
+                names.user_arn(region, account, self._user_id),
+                [names.replication_group_arn(region, account, cache_ref(cache).id) for cache in self._selected(group)],
+            ),
+            boundary=installation.config.permissions_boundary,
+            max_session_s=installation.config.max_session_seconds,
+            tags={
+                **user.spec.tags,
+                **names.ownership_tags(installation.owner, KIND, meta.namespace, meta.name, meta.uid),
+            },
+            description=f"ElastiCache access of {meta.namespace}/{meta.name}, kept by elasticache-iam-operator",
+        )
+
+    def _owns_role(self, role: ObservedRole) -> bool:
+        meta, owner = self._user.metadata, self._plane.installation.owner
+        return names.is_owned(role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name)
+
+    async def _apply_role(self, action: RoleAction) -> None:
+        aws = self._plane.aws
+        match action:
+            case CreateRole(desired):
+                await aws.create_role(
+                    desired.name,
+                    path=desired.path,
+                    trust=desired.trust,
+                    tags=desired.tags,
+                    boundary=desired.boundary,
+                    max_session_s=desired.max_session_s,
+                    description=desired.description,
+                )
+            case SetTrust():
+                await aws.set_trust(action.role_name, action.trust)
+            case PutRolePolicy():
+                await aws.put_role_policy(action.role_name, action.policy_name, action.policy)
+            case _:
+                assert_never(action)
+
+    # -- membership and caches ----------------------------------------------------------------------------------------
+
+    def _selected(self, group: UserGroup) -> tuple[CacheSpec, ...]:
+        """Return the group's caches that this user wants tokens for."""
+        aliases = self._user.spec.groups[0].caches
+        return tuple(cache for cache in group.spec.caches if aliases is None or cache.name in aliases)
+
+    async def _sync_membership(self, group: UserGroup) -> tuple[UserCacheStatus, ...] | None:
+        """Return the caches that a token opens now; None while the user isn't in its group."""
+        plane, owner = self._plane, self._plane.installation.owner
+        meta = group.metadata
+        group_id = group_id_of(group, owner)
+        inventory = await plane.observe_again()
+        live = inventory.groups.get(group_id)
+        if live is None or self._user_id not in live.user_ids or self._user_id in live.pending_remove:
+            plane.queue.wake(group_key(self._user))
+            self._polling = True
+            message = f"user {self._user_id} is joining the group {group_id}"
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "Joining", message, retry_after_s=10.0))
+            return None
+        selected = self._selected(group)
+        missing = sorted(set(self._user.spec.groups[0].caches or ()) - {cache.name for cache in selected})
+        if missing or not selected:
+            what = f"cache {', '.join(missing)}" if missing else "any cache"
+            message = f"UserGroup {meta.namespace}/{meta.name} doesn't list {what} in spec.caches"
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=300.0))
+        secrets = {cache.name: cache.secret for cache in self._user.status.caches}
+        ready: list[UserCacheStatus] = []
+        waiting: list[str] = []
+        for wanted in selected:
+            cache = inventory.caches.get(cache_ref(wanted))
+            if cache is None or group_id not in cache.group_ids or not cache.host:
+                waiting.append(wanted.name)
+                continue
+            ready.append(
+                UserCacheStatus(
+                    name=wanted.name,
+                    id=cache.ref.id,
+                    arn=cache.arn,
+                    region=plane.installation.region,
+                    host=cache.host,
+                    port=cache.port,
+                    reader_host=cache.reader_host,
+                    secret=secrets.get(wanted.name),
+                )
+            )
+        if waiting:
+            self._polling = True
+            message = (
+                f"the group isn't attached to cache {', '.join(waiting)} yet; "
+                f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
+            )
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=30.0))
+        elif selected and not missing:
+            self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member"))
+        return tuple(ready)
+
+    # -- tokens -------------------------------------------------------------------------------------------------------
+
+    def _hand_over(self, caches: tuple[UserCacheStatus, ...] | None, role: RoleStatus | None) -> None:
+        """Put what is to be minted into the status, from where the token plane takes it.
+
+        A cache gets in once a login can be expected to work. After that it stays in through troubles of the control
+        plane: an application that is connected must not lose its tokens because a Describe call fails.
+        """
+        meta = self._user.metadata
+        key = (meta.namespace, meta.name)
+        known = self._user.status.caches
+        if caches is not None and (role is not None or known):
+            chosen = caches if role is not None else tuple(c for c in caches if c.name in {k.name for k in known})
+        else:
+            chosen = known
+        reports = self._reports()
+        filled = tuple(_with_secret(self._user, cache, reports) for cache in chosen)
+        self._fields["caches"] = filled
+        delivered = next((c for c in filled if c.name == "main"), filled[0] if filled else None)
+        if delivered is not None and delivered.secret is not None:
+            self._fields["binding"] = BindingStatus(name=delivered.secret.name)
+        self._plane.allow_minting(key)
+
+    def _reports(self) -> TokenReports:
+        meta = self._user.metadata
+        known = self._plane.reports.get((meta.namespace, meta.name))
+        return known if known is not None and known.uid == meta.uid else TokenReports(meta.uid)
+
+    def _report_tokens(self) -> None:
+        caches = self._fields.get("caches")
+        if not isinstance(caches, tuple) or not caches:
+            return
+        reports = self._reports()
+        aliases = {cache.name for cache in caches}
+        failures = [failure for alias, failure in sorted(reports.failed.items()) if alias in aliases]
+        missing = sorted(cache.name for cache in caches if cache.secret is None)
+        if failures:
+            failure = failures[0]
+            make = Stage.blocked if failure.permanent else Stage.waiting
+            self._stages.append(make(TOKEN_DELIVERED, failure.reason, failure.message, retry_after_s=300.0))
+        elif missing:
+            message = f"the first token for cache {', '.join(missing)} is being signed"
+            self._stages.append(Stage.waiting(TOKEN_DELIVERED, "Signing", message, retry_after_s=30.0))
+        else:
+            secrets = ", ".join(cache.secret.name for cache in caches if cache.secret is not None)
+            self._stages.append(Stage.ok(TOKEN_DELIVERED, "Delivered", f"Secret {secrets}"))
+            handled = {report.refresh for report in reports.delivered.values()}
+            asked = self._user.metadata.annotations.get(ANNOTATION_REFRESH, "")
+            if asked and asked in handled:
+                self._fields["refresh"] = asked
+        self._report_logins(reports, aliases)
+
+    def _report_logins(self, reports: TokenReports, aliases: set[str]) -> None:
+        generation = self._user.metadata.generation
+        results = {
+            alias: report.result
+            for alias, report in reports.verified.items()
+            if alias in aliases and report.generation == generation
+        }
+        if not self._plane.installation.config.verify_logins:
+            self._stages.append(Stage.unknown(VERIFIED, "Disabled", "logins aren't tried: verifyLogins is false"))
+            return
+        if not results:
+            return
+        for outcome, reason in (
+            (LoginOutcome.REFUSED, "LoginRefused"),
+            (LoginOutcome.TLS_FAILED, "TLSFailed"),
+        ):
+            refused = [f"{alias}: {result.detail}" for alias, result in results.items() if result.outcome is outcome]
+            if refused:
+                stage = Stage.waiting(VERIFIED, reason, "; ".join(refused), retry_after_s=60.0)
+                self._stages.append(stage)
+                return
+        away = [
+            f"{alias}: {result.detail}"
+            for alias, result in results.items()
+            if result.outcome is LoginOutcome.UNREACHABLE
+        ]
+        if away:
+            self._stages.append(Stage.unknown(VERIFIED, "Unreachable", "; ".join(away)))
+        elif set(results) >= aliases:
+            self._stages.append(Stage.ok(VERIFIED, "LoggedIn", f"logged in as {self._user_id}"))
+
+    async def _revoke(self) -> None:
+        """End the tokens: minting first, then the Secrets; the group's own pass takes the user out, which cuts it."""
+        plane, user, meta = self._plane, self._user, self._user.metadata
+        await revoke_tokens(plane, user)
+        self._fields["caches"] = ()
+        self._fields["binding"] = None
+        plane.reports.pop((meta.namespace, meta.name), None)
+        plane.queue.wake(group_key(user))
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    async def _guard(self, stage: str, work: Awaitable[T]) -> T | None:
+        """Do the work of one stage; its failure is that stage's condition and doesn't stop what can go on beside it."""
+        try:
+            return await work
+        except OperatorError as error:
+            self._stages.append(self._failed(stage, error))
+            return None
+
+    def _failed(self, stage: str, error: OperatorError) -> Stage:
+        if isinstance(error, BusyError | ConflictError):
+            self._polling = True
+        return Stage.failed(stage, error)
+
+
+class _Deletion:
+    """Takes everything away, in the order that leaves no way in: tokens, membership, role, user."""
+
+    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser) -> None:
+        self._plane = plane
+        self._key = key
+        self._user = user
+
+    async def run(self) -> float | None:
+        plane, user, key = self._plane, self._user, self._key
+        if FINALIZER not in user.metadata.finalizers:
+            return None
+        polling = False
+        status = user.status
+        try:
+            await revoke_tokens(plane, user)
+            status = status.model_copy(update={"caches": (), "binding": None})
+            waits_for = None if user.spec.deletion_policy is DeletionPolicy.RETAIN else await self._next_step()
+            if waits_for is None:
+                await plane.remove_finalizer(key, user.metadata)
+                plane.queue.wake(group_key(user))
+                return None
+            stage, polling = waits_for, True
+        except OperatorError as error:
+            polling = isinstance(error, BusyError | ConflictError)
+            stage = Stage.failed(USER_SYNCED, error)
+        return await plane.finish(key, user.metadata, user.status, status, [stage], order=USER_STAGES, polling=polling)
+
+    async def _next_step(self) -> Stage | None:
+        """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
+        plane, user, meta = self._plane, self._user, self._user.metadata
+        owner = plane.installation.owner
+        # The status may lack an id that AWS has: a crash between the creation and the note of it.
+        user_id = user.status.id or user_id_of(user, owner)
+        inventory = await plane.observe(self._key)
+        live = inventory.users.get(user_id)
+        if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+            live = None
+        if live is not None and self._is_member(inventory, user_id):
+            plane.queue.wake(group_key(user))
+            message = f"user {user_id} is leaving its group, which cuts its connections"
+            return Stage.waiting(USER_SYNCED, "Leaving", message, retry_after_s=5.0)
+        name = names.role_name(owner, meta.namespace, meta.name)
+        if name in inventory.roles:
+            role = await plane.aws.get_role(name)  # the object's own tags, read right before it goes
+            if role is not None and names.is_owned(
+                role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name
+            ):
+                await plane.aws.delete_role(name)
+        if live is not None:
+            if live.is_active:
+                await plane.aws.delete_user(user_id)
+            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
+        return None
+
+    def _is_member(self, inventory: Inventory, user_id: str) -> bool:
+        """Whether the group that we keep still has the user; without its UserGroup nobody would take it out."""
+        key = group_key(self._user)
+        try:
+            group = self._plane.store.group(key)
+        except InvalidResourceError:
+            return False
+        if group is None or group.metadata.is_deleting:
+            return False
+        live = inventory.groups.get(group_id_of(group, self._plane.installation.owner))
+        return live is not None and (user_id in live.user_ids or user_id in live.future_user_ids)
+
+
+def user_id_of(user: ElastiCacheIAMUser, owner: str) -> str:
+    """Return the id of the user in AWS."""
+    return user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)
+
+
+async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser) -> None:
+    """End minting for a user and delete its Secrets; what is done already is success."""
+    meta = user.metadata
+    key = (meta.namespace, meta.name)
+    await plane.stop_minting(key)
+    reports = plane.reports.get(key)
+    secrets = {cache.secret.name: cache.secret.uid for cache in user.status.caches if cache.secret is not None}
+    if reports is not None and reports.uid == meta.uid:
+        base = user.spec.delivery.secret.name or meta.name
+        for alias, delivered in reports.delivered.items():
+            secrets[names.secret_name(base, alias)] = delivered.secret_uid
+    for name, uid in secrets.items():
+        if uid:
+            await plane.kube.delete_secret(meta.namespace, name, uid=uid)
+
+
+def _with_secret(user: ElastiCacheIAMUser, cache: UserCacheStatus, reports: TokenReports) -> UserCacheStatus:
+    delivered = reports.delivered.get(cache.name)
+    if delivered is None:
+        return cache
+    base = user.spec.delivery.secret.name or user.metadata.name
+    secret = SecretRef(name=names.secret_name(base, cache.name), uid=delivered.secret_uid)
+    return cache.model_copy(update={"secret": secret})

@@ -1,0 +1,464 @@
+"""The loop that keeps every Secret fresh.
+
+One heap of due times; the most urgent first, new users ahead of any backlog. A refresh is: credentials (mostly from
+memory), sign (offline), one write. A failure keeps the old token and comes back soon.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import structlog
+
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    NotFoundError,
+    NotLeaderError,
+    NotOwnedError,
+    OperatorError,
+    PermanentError,
+)
+from elasticache_iam.core.mint import (
+    CacheTarget,
+    Delivered,
+    DeliveryFailed,
+    LoginOutcome,
+    MintOrder,
+    Report,
+    Verified,
+)
+from elasticache_iam.core.refresh import next_refresh, retry_delay_s, spread_of
+from elasticache_iam.core.schedule import Schedule
+from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
+from elasticache_iam.core.token import Credentials, Token, sign_token
+from elasticache_iam.delivery.secret import render_secret
+from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
+from elasticache_iam.tokens.checkpoint import Life, decode, encode
+from elasticache_iam.tokens.sessions import Sessions
+
+log = structlog.get_logger("tokens")
+
+UserKey = tuple[str, str]
+Entry = tuple[str, str, str]
+"""Namespace, name, alias: one Secret."""
+
+PARALLEL_REFRESHES: Final = 32
+PARALLEL_LOGINS: Final = 8
+CHECKPOINT_S: Final = 60.0
+FOREIGN_SECRET_S: Final = 60.0
+"""How often to look whether somebody else's Secret has made room."""
+NOT_LEADER_S: Final = 2.0
+PATIENT_ATTEMPTS: Final = 5
+"""About 15 s of "access denied" that aren't told: a role that was just made or changed isn't known everywhere yet."""
+LOGIN_RETRIES: Final = 8
+"""After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known about one Secret; `life` is None while no token of ours is known to be in it."""
+
+    secret_uid: str
+    life: Life | None = None
+    attempts: int = 0
+    told: str = ""
+    delivered: bool = False
+    refresh: str = ""
+    needs_login: bool = True
+    logins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """The part of the configuration that the token plane follows."""
+
+    owner: str
+    audience: str
+    token_s: int
+    ca_pem: str | None
+    verify_logins: bool
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the metrics read."""
+
+    refreshed: int = 0
+    failed: int = 0
+    logins: dict[str, int] = field(default_factory=dict)
+
+
+class TokenPlane:
+    """Not thread-safe: all methods run on the token loop, where `report` is called too."""
+
+    def __init__(
+        self,
+        settings: TokenSettings,
+        *,
+        kube: TokenKube,
+        sts: Sts,
+        probe: CacheProbe,
+        clock: Clock,
+        fence: Fence,
+        report: Callable[[Report], None],
+    ) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._probe = probe
+        self._clock = clock
+        self._fence = fence
+        self._report = report
+        self._sessions = Sessions(kube, sts, clock, audience=settings.audience, token_s=settings.token_s)
+        self._first: Schedule[Entry] = Schedule()
+        self._schedule: Schedule[Entry] = Schedule()
+        self._orders: dict[UserKey, MintOrder] = {}
+        self._states: dict[Entry, _State] = {}
+        self._stopped: set[UserKey] = set()
+        self._running: dict[Entry, asyncio.Task[None]] = {}
+        self._again: set[Entry] = set()
+        self._logins: set[asyncio.Task[None]] = set()
+        self._login_slots = asyncio.Semaphore(PARALLEL_LOGINS)
+        self._changed = asyncio.Event()
+        self._checkpoint: dict[tuple[str, str], Life] = {}
+        self._saved: bytes = b""
+        self.counters = Counters()
+        self.taken_at: float = clock.monotonic()
+
+    # -- what to mint -------------------------------------------------------------------------------------------------
+
+    def observe(self, key: UserKey, order: MintOrder | None) -> None:
+        """Take what a resource asks to mint now; None: nothing."""
+        if order is None or key in self._stopped:
+            self._drop(key)
+            return
+        before = self._orders.get(key)
+        if before is not None and before.uid != order.uid:
+            self._drop(key)
+            before = None
+        self._orders[key] = order
+        aliases = {target.alias for target in order.caches}
+        for entry in [entry for entry in self._states if entry[:2] == key and entry[2] not in aliases]:
+            self._drop_entry(entry)
+        for target in order.caches:
+            self._observe_target(order, target, before)
+
+    def _observe_target(self, order: MintOrder, target: CacheTarget, before: MintOrder | None) -> None:
+        entry = (order.namespace, order.name, target.alias)
+        state = self._states.get(entry)
+        if state is None:
+            life = self._checkpoint.get((order.uid, target.alias)) if target.secret_uid else None
+            state = _State(
+                target.secret_uid, life=life, delivered=bool(target.secret_uid), needs_login=order.needs_verify
+            )
+            state.refresh = order.refresh if target.secret_uid else ""
+            self._states[entry] = state
+            if target.secret_uid:
+                self._put(entry, self._due(entry, state))
+            else:
+                self._first.put(entry, due=self._now())
+                self._changed.set()
+            return
+        if target.secret_uid and not state.secret_uid:
+            state.secret_uid = target.secret_uid
+        asks_login = before is not None and order.needs_verify and order.generation != before.generation
+        if before is not None and _content(before, target.alias) != _content(order, target.alias):
+            asks_login = True
+        if asks_login:
+            state.needs_login, state.logins = True, 0
+        if asks_login or (order.refresh and order.refresh != state.refresh):
+            self._put(entry, self._now())
+
+    async def stop(self, key: UserKey) -> None:
+        """End minting for a user and return once no write of it is under way; it stays ended until `allow`."""
+        self._stopped.add(key)
+        tasks = [task for entry, task in self._running.items() if entry[:2] == key]
+        self._drop(key)
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(task)
+
+    def allow(self, key: UserKey) -> None:
+        """Take `stop` back; the next order for the user is followed again."""
+        self._stopped.discard(key)
+
+    # -- what is going on ---------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def lateness_s(self) -> float:
+        """Return for how long the most overdue delivery or refresh has been due, in seconds."""
+        return max(self._first.lateness(self._now()), self._schedule.lateness(self._now()))
+
+    def min_remaining_s(self) -> float | None:
+        """Return the seconds until the first delivered token expires, negative if one has; None without tokens."""
+        ends = [state.life.expires_at for state in self._states.values() if state.life is not None]
+        return (min(ends) - self._clock.now()).total_seconds() if ends else None
+
+    def stalled_s(self) -> float:
+        """Return for how long something has been due while nothing was taken: the loop stands still."""
+        return self._clock.monotonic() - self.taken_at if self.lateness_s() > 0 else 0.0
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Refresh until cancelled; then finish what is in flight for at most a second."""
+        slots = asyncio.Semaphore(PARALLEL_REFRESHES)
+        saver = asyncio.create_task(self._save_checkpoints())
+        try:
+            while True:
+                await slots.acquire()
+                entry = await self._next()
+                self.taken_at = self._clock.monotonic()
+                task = asyncio.create_task(self._refresh(entry))
+                self._running[entry] = task
+                task.add_done_callback(partial(self._finished, entry, slots))
+        finally:
+            saver.cancel()
+            for login in self._logins:
+                login.cancel()
+            if self._running:
+                await asyncio.wait(list(self._running.values()), timeout=1.0)
+
+    async def load_checkpoint(self) -> None:
+        """Read the checkpoint: before the first order. A missing or broken one only means earlier refreshes."""
+        try:
+            content = await self._kube.load_checkpoint()
+        except OperatorError as error:
+            log.warning("checkpoint not read; tokens are refreshed early", reason=error.reason)
+            return
+        self._checkpoint = decode(content, token_s=self._settings.token_s) if content else {}
+
+    async def save_checkpoint(self) -> None:
+        """Write the checkpoint if it changed; best effort."""
+        lives = {
+            (order.uid, entry[2]): state.life
+            for entry, state in self._states.items()
+            if state.life is not None and (order := self._orders.get(entry[:2])) is not None
+        }
+        content = encode(lives, now=self._clock.now())
+        if not lives and not self._saved:
+            return
+        try:
+            await self._kube.save_checkpoint(content)
+            self._saved = content
+        except OperatorError as error:
+            log.warning("checkpoint not written", reason=error.reason)
+
+    async def _save_checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_S)
+            await self.save_checkpoint()
+
+    async def _next(self) -> Entry:
+        while True:
+            ready = self._first.pop_due(self._now(), limit=1) or self._schedule.pop_due(self._now(), limit=1)
+            if ready and ready[0] in self._running:
+                self._again.add(ready[0])
+                continue
+            if ready:
+                return ready[0]
+            self._changed.clear()
+            due = self._schedule.next_due()
+            pause = None if due is None else max(0.0, due - self._now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), timeout=pause)
+
+    def _finished(self, entry: Entry, slots: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
+        self._running.pop(entry, None)
+        slots.release()
+        if entry in self._again:
+            self._again.discard(entry)
+            if entry in self._states:
+                self._put(entry, self._now())
+
+    # -- one refresh --------------------------------------------------------------------------------------------------
+
+    async def _refresh(self, entry: Entry) -> None:
+        order, state = self._orders.get(entry[:2]), self._states.get(entry)
+        target = _target(order, entry[2]) if order is not None else None
+        if order is None or state is None or target is None:
+            return
+        stage = ACCESS_GRANTED
+        try:
+            self._fence.check()
+            credentials = await self._sessions.get(order)
+            stage = TOKEN_DELIVERED
+            token = self._sign(order, target, credentials)
+            await self._deliver(entry, order, target, state, token)
+        except NotLeaderError:
+            self._put(entry, self._now() + NOT_LEADER_S)
+        except OperatorError as error:
+            self._failed(entry, order, state, stage, error)
+        except ValueError as error:
+            self._failed(entry, order, state, stage, PermanentError(str(error), reason="InvalidSpec"))
+        except Exception as error:  # noqa: BLE001
+            # A bug in one user's refresh must not end all others': loud, and again soon. Only the type is shown:
+            # an unforeseen exception's text could hold anything.
+            log.error("a refresh failed unexpectedly", namespace=entry[0], name=entry[1], error=type(error).__name__)  # noqa: TRY400
+            self._failed(entry, order, state, stage, OperatorError("unexpected failure; see the operator's log"))
+
+    def _sign(self, order: MintOrder, target: CacheTarget, credentials: Credentials) -> Token:
+        return sign_token(
+            credentials,
+            service=target.service,
+            region=target.region,
+            cache_id=target.cache_id,
+            user_id=order.user_id,
+            now=self._clock.now(),
+            serverless=target.serverless,
+            expires_s=self._settings.token_s,
+        )
+
+    async def _deliver(self, entry: Entry, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
+        body = render_secret(order, target, token=token, owner=self._settings.owner, ca_pem=self._settings.ca_pem)
+        if not self._is_current(entry, state):
+            return  # stopped or replaced while we waited for credentials
+        uid = await self._write(entry, order, target, state, body)
+        if uid is None or self._states.get(entry) is not state:
+            return
+        changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
+        state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
+        state.attempts, state.told = 0, ""
+        state.life = Life(token.issued_at, token.expires_at)
+        self.counters.refreshed += 1
+        self._put(entry, self._due(entry, state))
+        if changed:
+            self._report(
+                Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
+            )
+        if state.needs_login and self._settings.verify_logins:
+            login = asyncio.create_task(self._verify(order, target, state, token))
+            self._logins.add(login)
+            login.add_done_callback(self._logins.discard)
+
+    async def _write(
+        self, entry: Entry, order: MintOrder, target: CacheTarget, state: _State, body: Document
+    ) -> str | None:
+        """Write the Secret and return its uid: one request where we know the Secret, else the first delivery."""
+        if state.secret_uid:
+            try:
+                await self._kube.apply_secret(order.namespace, target.secret_name, uid=state.secret_uid, body=body)
+            except NotFoundError:
+                state.secret_uid = ""  # deleted, or another one has its name
+            else:
+                return state.secret_uid
+        if not self._is_current(entry, state):
+            return None
+        try:
+            return await self._kube.create_secret(order.namespace, body)
+        except AlreadyExistsError:
+            # Ours from before a crash, or somebody else's: the server itself decides by our ownerReference.
+            return await self._kube.reclaim_secret(order.namespace, target.secret_name, owner_uid=order.uid, body=body)
+
+    def _failed(self, entry: Entry, order: MintOrder, state: _State, stage: str, error: OperatorError) -> None:
+        if self._states.get(entry) is not state:
+            return
+        self.counters.failed += 1
+        state.attempts += 1
+        permanent = isinstance(error, PermanentError)
+        remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
+        spread = spread_of(entry)
+        delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
+        self._put(entry, self._now() + delay)
+        told = f"{stage}/{error.reason}"
+        is_news_travelling = isinstance(error, AccessDeniedError) and state.attempts < PATIENT_ATTEMPTS
+        if told == state.told or is_news_travelling:
+            return
+        state.told = told
+        reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
+        log.warning(
+            "token not refreshed",
+            namespace=order.namespace,
+            name=order.name,
+            alias=entry[2],
+            stage=stage,
+            reason=reason,
+            message=error.message,
+        )
+        self._report(
+            DeliveryFailed(
+                order.key, order.uid, entry[2], stage=stage, reason=reason, message=error.message, permanent=permanent
+            )
+        )
+
+    # -- logging in ---------------------------------------------------------------------------------------------------
+
+    async def _verify(self, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
+        """Log in with the token until it works; never in the way of a refresh."""
+        entry = (order.namespace, order.name, target.alias)
+        for attempt in range(LOGIN_RETRIES):
+            async with self._login_slots:
+                if not self._is_current(entry, state) or not state.needs_login:
+                    return
+                result = await self._probe.login(
+                    host=target.host, port=target.port, username=order.user_id, password=token.text
+                )
+            count = self.counters.logins
+            count[result.outcome.value] = count.get(result.outcome.value, 0) + 1
+            if not self._is_current(entry, state):
+                return
+            if result.outcome is LoginOutcome.LOGGED_IN:
+                state.needs_login = False
+            # A young grant may be refused for a while: only a refusal that lasts is told.
+            final = result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or state.logins > 0
+            if final:
+                self._report(Verified(order.key, order.uid, target.alias, order.generation, result))
+            if result.outcome is LoginOutcome.LOGGED_IN:
+                return
+            await asyncio.sleep(min(30.0, 2.0**attempt))
+        state.logins += 1
+
+    # -- bookkeeping --------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _put(self, entry: Entry, due: float) -> None:
+        self._schedule.put(entry, due=due)
+        self._changed.set()
+
+    def _due(self, entry: Entry, state: _State) -> float:
+        if state.life is None:
+            return self._now()
+        return next_refresh(state.life.issued_at, state.life.expires_at, spread=spread_of(entry)).timestamp()
+
+    def _is_current(self, entry: Entry, state: _State) -> bool:
+        return self._states.get(entry) is state and entry[:2] not in self._stopped
+
+    def _drop(self, key: UserKey) -> None:
+        order = self._orders.pop(key, None)
+        if order is None:
+            return
+        self._sessions.forget(order.uid)
+        for entry in [entry for entry in self._states if entry[:2] == key]:
+            self._drop_entry(entry)
+
+    def _drop_entry(self, entry: Entry) -> None:
+        self._states.pop(entry, None)
+        self._first.remove(entry)
+        self._schedule.remove(entry)
+        self._again.discard(entry)
+
+
+def _target(order: MintOrder, alias: str) -> CacheTarget | None:
+    return next((target for target in order.caches if target.alias == alias), None)
+
+
+def _content(order: MintOrder, alias: str) -> tuple[object, ...]:
+    """Return what a Secret's content depends on, but for the token's own life."""
+    target = _target(order, alias)
+    place = None if target is None else (target.cache_id, target.arn, target.host, target.port, target.reader_host)
+    return (
+        order.user_id,
+        order.role_arn,
+        order.service_account,
+        dict(order.secret_labels),
+        dict(order.secret_annotations),
+        dict(order.template),
+        place,
+    )

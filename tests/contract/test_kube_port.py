@@ -1,0 +1,630 @@
+"""What the planes may rely on at an API server: one suite for the fake one and for a real one.
+
+At the real one the operator has only the rights that it has in production: no get, list or watch of Secrets.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+
+import pytest
+from tests.fakes.kube import PLURALS, FakeKube
+
+from elasticache_iam.api.keys import API_VERSION, FINALIZER, LABEL_MANAGED_BY, MANAGED_BY
+from elasticache_iam.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotLeaderError, NotOwnedError
+from elasticache_iam.kube.connection import Connection, load_configuration
+from elasticache_iam.kube.kube import ApiKube
+from elasticache_iam.kube.lease import ApiLease, LeaseRecord
+from elasticache_iam.kube.token_kube import ApiTokenKube
+from elasticache_iam_sandbox.cluster.errors import ClusterError
+
+OPERATOR = "contract-operator"
+NO_UID = "11111111-1111-1111-1111-111111111111"
+RULES = [
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch", "delete"]},
+    {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["serviceaccounts", "namespaces"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]},
+    {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+    {
+        "apiGroups": ["elasticache-iam.dev"],
+        "resources": ["elasticacheiamusers", "usergroups"],
+        "verbs": ["get", "list", "watch", "patch"],
+    },
+    {
+        "apiGroups": ["elasticache-iam.dev"],
+        "resources": ["elasticacheiamusers/status", "usergroups/status"],
+        "verbs": ["patch"],
+    },
+]
+
+
+class Gate:
+    """A fence that the test opens and shuts."""
+
+    def __init__(self):
+        self.is_open = True
+
+    def check(self):
+        if not self.is_open:
+            raise NotLeaderError("not the leader")
+
+
+class FakeGround:
+    """The fake, seen as a cluster."""
+
+    def __init__(self):
+        self.gate = Gate()
+        self.namespace = "shop"
+        self._kube = self.kube = self.token_kube = FakeKube(fence=self.gate)
+        self._kube.put_namespace(self.namespace, {"team": "shop"})
+
+    def lease(self, name):
+        return self._kube.lease(name, namespace=self.namespace)
+
+    def put(self, body):
+        return self._kube.put(body)
+
+    def get(self, plural, name):
+        return self._kube.get(plural, self.namespace, name)
+
+    def delete(self, plural, name):
+        self._kube.delete(plural, self.namespace, name)
+
+    def terminate_namespace(self):
+        self._kube.terminate_namespace(self.namespace)
+
+    def calls(self):
+        return [(call.verb, call.resource) for call in self._kube.calls]
+
+
+class RealGround:
+    """A namespace of the real control plane; the operator's calls are counted in its audit log."""
+
+    def __init__(self, control_plane, namespace, connection):
+        self.gate = Gate()
+        self.namespace = namespace
+        self._admin = control_plane
+        self._connection = connection
+        self.token_kube = ApiTokenKube(connection, self.gate, namespace=namespace)
+        self.kube = ApiKube(connection, self.gate, namespaces=(namespace,), page_size=2)
+
+    def lease(self, name):
+        return ApiLease(self._connection, namespace=self.namespace, name=name)
+
+    def _path(self, plural, name=""):
+        group = f"/apis/{API_VERSION}" if plural in {"elasticacheiamusers", "usergroups"} else "/api/v1"
+        return f"{group}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def put(self, body):
+        plural, name = PLURALS[body["kind"]], body["metadata"]["name"]
+        if self.get(plural, name) is None:
+            return self._admin.request("POST", self._path(plural), body)
+        return self._admin.request("PUT", self._path(plural, name), body)
+
+    def get(self, plural, name):
+        try:
+            return self._admin.request("GET", self._path(plural, name))
+        except ClusterError as error:
+            if ": 404 " in str(error):
+                return None
+            raise
+
+    def delete(self, plural, name):
+        self._admin.request("DELETE", self._path(plural, name))
+
+    def terminate_namespace(self):
+        # The finalizer keeps the namespace from going away while the test looks.
+        self.put(_object("ConfigMap", self.namespace, "anchor", finalizers=["example.com/hold"]))
+        self._admin.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        for attempt in range(100):
+            try:
+                self._admin.request(
+                    "POST", self._path("configmaps"), _object("ConfigMap", self.namespace, f"{attempt}")
+                )
+            except ClusterError:
+                break
+            time.sleep(0.05)
+        patch = '{"metadata":{"finalizers":null}}'
+        self.release = lambda: self._admin.kubectl(
+            "patch", "configmap", "anchor", "-n", self.namespace, "--type=merge", "-p", patch
+        )
+
+    def release(self):
+        """Nothing is held until a namespace is terminated."""
+
+    def calls(self):
+        found = []
+        for event in self._admin.audit_events():
+            reference = event.get("objectRef", {})
+            if event["user"]["username"] == OPERATOR and reference.get("namespace") == self.namespace:
+                kind = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
+                found.append((event["verb"], kind))
+        return found
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(control_plane, tmp_path_factory):
+    """A kubeconfig with the operator's rights, on a cluster with the CRDs."""
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": OPERATOR},
+        "rules": RULES,
+    }
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(role))
+    control_plane.kubectl("create", "clusterrolebinding", OPERATOR, f"--clusterrole={OPERATOR}", f"--user={OPERATOR}")
+    control_plane.kubectl("apply", "--server-side", "-f", "crds")
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", "crds")
+    return control_plane.write_kubeconfig(tmp_path_factory.mktemp("operator") / "kubeconfig", user=OPERATOR)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.cluster)])
+async def ground(request):
+    if request.param == "fake":
+        yield FakeGround()
+        return
+    control_plane = request.getfixturevalue("control_plane")
+    kubeconfig = request.getfixturevalue("operator_kubeconfig")
+    namespace = f"kube-port-{secrets.token_hex(4)}"
+    labels = {"team": "shop"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    control_plane.request("POST", "/api/v1/namespaces", body)
+    async with Connection(await load_configuration(str(kubeconfig))) as connection:
+        real = RealGround(control_plane, namespace, connection)
+        yield real
+        real.release()
+    control_plane.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+def _object(kind, namespace, name, **metadata):
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"namespace": namespace, "name": name, **metadata}}
+
+
+def encode(**values):
+    return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in values.items()}
+
+
+def foreign_secret(namespace, name="checkout"):
+    return {**_object("Secret", namespace, name), "type": "Opaque", "data": encode(password="theirs")}
+
+
+def our_secret(*, name="checkout", owner_uid=NO_UID, **data):
+    owner = {"apiVersion": API_VERSION, "kind": "ElastiCacheIAMUser", "name": "checkout", "uid": owner_uid}
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {LABEL_MANAGED_BY: MANAGED_BY},
+            "annotations": {"elasticache-iam.dev/expires-at": "2026-11-21T09:00:00Z"},
+            "ownerReferences": [{**owner, "controller": True}],
+        },
+        "type": "servicebinding.io/redis",
+        "data": encode(**data),
+    }
+
+
+def user(ground, name="checkout"):
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ElastiCacheIAMUser",
+        "metadata": {"namespace": ground.namespace, "name": name},
+        "spec": {
+            "groups": [{"name": "orders"}],
+            "access": {"preset": "ReadWrite", "keys": ["orders:*"]},
+            "serviceAccounts": ["checkout"],
+        },
+    }
+
+
+async def deliver(ground, **data):
+    """Create a user and its Secret; return the uids of both."""
+    owner_uid = ground.put(user(ground))["metadata"]["uid"]
+    return owner_uid, await ground.token_kube.create_secret(ground.namespace, our_secret(owner_uid=owner_uid, **data))
+
+
+def read(ground, name="checkout"):
+    secret = ground.get("secrets", name)
+    return None if secret is None else {k: base64.b64decode(v).decode() for k, v in secret.get("data", {}).items()}
+
+
+async def test_a_created_secret_is_the_object_whose_uid_is_returned(ground):
+    _, uid = await deliver(ground, password="one")
+
+    assert ground.get("secrets", "checkout")["metadata"]["uid"] == uid
+    assert read(ground) == {"password": "one"}
+
+
+async def test_a_foreign_secret_is_not_overwritten_by_creation(ground):
+    ground.put(foreign_secret(ground.namespace))
+
+    with pytest.raises(AlreadyExistsError):
+        await ground.token_kube.create_secret(ground.namespace, our_secret(password="ours"))
+
+    assert read(ground) == {"password": "theirs"}
+
+
+async def test_a_secret_for_a_missing_namespace_is_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.create_secret(f"{ground.namespace}-none", our_secret(password="ours"))
+
+
+async def test_nothing_is_created_in_a_terminating_namespace(ground):
+    ground.terminate_namespace()
+
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.create_secret(ground.namespace, our_secret(password="ours"))
+
+
+async def test_reclaiming_refuses_a_foreign_secret_and_leaves_it(ground):
+    ground.put(foreign_secret(ground.namespace))
+
+    with pytest.raises(NotOwnedError):
+        await ground.token_kube.reclaim_secret(
+            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="ours")
+        )
+
+    assert read(ground) == {"password": "theirs"}
+
+
+async def test_reclaiming_refuses_another_resource_s_secret(ground):
+    await deliver(ground, password="one")
+
+    with pytest.raises(NotOwnedError):
+        await ground.token_kube.reclaim_secret(
+            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="two")
+        )
+
+    assert read(ground) == {"password": "one"}
+
+
+async def test_reclaiming_our_own_secret_replaces_its_content_and_returns_its_uid(ground):
+    owner_uid, uid = await deliver(ground, password="one", stale="key")
+
+    reclaimed = await ground.token_kube.reclaim_secret(
+        ground.namespace, "checkout", owner_uid=owner_uid, body=our_secret(owner_uid=owner_uid, password="two")
+    )
+
+    assert reclaimed == uid
+    assert read(ground) == {"password": "two"}
+
+
+async def test_reclaiming_a_missing_secret_is_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.reclaim_secret(
+            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="ours")
+        )
+
+
+async def test_applying_replaces_the_token_and_the_annotation(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    body = our_secret(owner_uid=owner_uid, password="two")
+    body["metadata"]["annotations"]["elasticache-iam.dev/expires-at"] = "2026-11-21T09:15:00Z"
+
+    await ground.token_kube.apply_secret(ground.namespace, "checkout", uid=uid, body=body)
+
+    secret = ground.get("secrets", "checkout")
+    assert read(ground) == {"password": "two"}
+    assert secret["metadata"]["uid"] == uid
+    assert secret["metadata"]["annotations"]["elasticache-iam.dev/expires-at"] == "2026-11-21T09:15:00Z"
+
+
+async def test_applying_keeps_what_others_added(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    secret = ground.get("secrets", "checkout")
+    secret["metadata"]["labels"]["theirs"] = "kept"
+    ground.put(secret)
+
+    await ground.token_kube.apply_secret(
+        ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+    )
+
+    assert ground.get("secrets", "checkout")["metadata"]["labels"]["theirs"] == "kept"
+
+
+async def test_applying_repairs_what_others_changed(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    secret = ground.get("secrets", "checkout")
+    secret["data"] = encode(password="broken")
+    ground.put(secret)
+
+    await ground.token_kube.apply_secret(
+        ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="one")
+    )
+
+    assert read(ground) == {"password": "one"}
+
+
+async def test_a_key_that_an_apply_added_goes_when_the_next_one_lacks_it(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    for data in ({"password": "two", "extra": "x"}, {"password": "three"}):
+        body = our_secret(owner_uid=owner_uid, **data)
+        await ground.token_kube.apply_secret(ground.namespace, "checkout", uid=uid, body=body)
+
+    assert read(ground) == {"password": "three"}
+
+
+async def test_an_unchanged_key_of_the_creation_outlives_an_apply_without_it(ground):
+    owner_uid, uid = await deliver(ground, password="one", host="example.com")
+
+    await ground.token_kube.apply_secret(
+        ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+    )
+
+    assert read(ground) == {"password": "two", "host": "example.com"}
+
+
+async def test_applying_to_a_deleted_secret_creates_nothing(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    ground.delete("secrets", "checkout")
+
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.apply_secret(
+            ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+        )
+
+    assert read(ground) is None
+
+
+async def test_applying_to_another_secret_of_that_name_leaves_it(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    ground.delete("secrets", "checkout")
+    ground.put(foreign_secret(ground.namespace))
+
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.apply_secret(
+            ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+        )
+
+    assert read(ground) == {"password": "theirs"}
+
+
+async def test_a_refresh_is_one_write_and_no_read(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    before = len(ground.calls())
+
+    await ground.token_kube.apply_secret(
+        ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+    )
+
+    assert ground.calls()[before:] == [("patch", "secrets")]
+
+
+async def test_deleting_takes_that_very_secret(ground):
+    _, uid = await deliver(ground, password="one")
+
+    await ground.kube.delete_secret(ground.namespace, "checkout", uid=uid)
+
+    assert read(ground) is None
+
+
+async def test_deleting_a_missing_secret_is_success(ground):
+    await ground.token_kube.delete_secret(ground.namespace, "checkout", uid=NO_UID)
+
+    assert read(ground) is None
+
+
+async def test_deleting_leaves_another_secret_of_that_name(ground):
+    ground.put(foreign_secret(ground.namespace))
+
+    await ground.token_kube.delete_secret(ground.namespace, "checkout", uid=NO_UID)
+
+    assert read(ground) == {"password": "theirs"}
+
+
+async def test_a_shut_fence_stops_every_write(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    ground.gate.is_open = False
+    body = our_secret(owner_uid=owner_uid, password="two")
+    calls = len(ground.calls())
+    where = (ground.namespace, "checkout")
+
+    for write in (
+        ground.token_kube.create_secret(ground.namespace, body),
+        ground.token_kube.reclaim_secret(*where, owner_uid=owner_uid, body=body),
+        ground.token_kube.apply_secret(*where, uid=uid, body=body),
+        ground.token_kube.delete_secret(*where, uid=uid),
+        ground.token_kube.request_token(*where, audience="elasticache-iam.dev/sign", expires_s=600),
+        ground.token_kube.save_checkpoint(b""),
+        ground.kube.patch_status("elasticacheiamusers", *where, uid=owner_uid, status={}),
+        ground.kube.set_finalizers("elasticacheiamusers", *where, resource_version="1", finalizers=()),
+        ground.kube.create_event(ground.namespace, {}),
+    ):
+        with pytest.raises(NotLeaderError):
+            await write
+
+    assert len(ground.calls()) == calls
+
+
+async def test_a_requested_token_has_a_future_end_and_stays_out_of_repr(ground):
+    ground.put(_object("ServiceAccount", ground.namespace, "checkout"))
+
+    token = await ground.token_kube.request_token(
+        ground.namespace, "checkout", audience="elasticache-iam.dev/sign", expires_s=600
+    )
+
+    assert 0 < (token.expires_at - datetime.now(UTC)).total_seconds() <= 600
+    assert token.text not in repr(token)
+
+
+async def test_a_token_of_a_missing_service_account_is_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.request_token(
+            ground.namespace, "nobody", audience="elasticache-iam.dev/sign", expires_s=600
+        )
+
+
+async def test_a_checkpoint_comes_back_as_it_was_saved(ground):
+    assert await ground.token_kube.load_checkpoint() is None
+    await ground.token_kube.save_checkpoint(b"first")
+    await ground.token_kube.save_checkpoint(b"\x1f\x8bsecond\x00")
+
+    assert await ground.token_kube.load_checkpoint() == b"\x1f\x8bsecond\x00"
+
+
+async def test_a_new_resource_has_not_been_observed(ground):
+    assert ground.put(user(ground))["status"] == {"observedGeneration": -1}
+
+
+async def test_a_status_is_replaced_whole_and_nothing_else_changes(ground):
+    before = ground.put(user(ground))
+    where = ("elasticacheiamusers", ground.namespace, "checkout")
+    uid = before["metadata"]["uid"]
+    await ground.kube.patch_status(*where, uid=uid, status={"observedGeneration": 1, "id": "demo-checkout"})
+
+    await ground.kube.patch_status(*where, uid=uid, status={"observedGeneration": 1, "refresh": "now"})
+
+    after = ground.get("elasticacheiamusers", "checkout")
+    assert after["status"] == {"observedGeneration": 1, "refresh": "now"}
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+async def test_a_status_is_one_write_and_no_read(ground):
+    uid = ground.put(user(ground))["metadata"]["uid"]
+
+    await ground.kube.patch_status(
+        "elasticacheiamusers", ground.namespace, "checkout", uid=uid, status={"observedGeneration": 1}
+    )
+
+    assert ground.calls() == [("patch", "elasticacheiamusers/status")]
+
+
+async def test_the_status_of_another_object_of_that_name_is_left(ground):
+    ground.put(user(ground))
+
+    with pytest.raises(ConflictError):
+        await ground.kube.patch_status(
+            "elasticacheiamusers", ground.namespace, "checkout", uid=NO_UID, status={"observedGeneration": 7}
+        )
+
+    assert ground.get("elasticacheiamusers", "checkout")["status"] == {"observedGeneration": -1}
+
+
+async def test_the_status_of_a_missing_resource_is_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.kube.patch_status("elasticacheiamusers", ground.namespace, "nobody", uid=NO_UID, status={})
+
+
+async def test_finalizers_are_set_and_the_object_is_returned(ground):
+    version = ground.put(user(ground))["metadata"]["resourceVersion"]
+
+    body = await ground.kube.set_finalizers(
+        "elasticacheiamusers", ground.namespace, "checkout", resource_version=version, finalizers=(FINALIZER,)
+    )
+
+    assert body["metadata"]["finalizers"] == [FINALIZER]
+    assert body == ground.get("elasticacheiamusers", "checkout")
+
+
+async def test_finalizers_of_a_changed_resource_are_a_conflict(ground):
+    body = ground.put(user(ground))
+    version = body["metadata"]["resourceVersion"]
+    body["spec"]["suspend"] = True
+    ground.put(body)
+
+    with pytest.raises(ConflictError):
+        await ground.kube.set_finalizers(
+            "elasticacheiamusers", ground.namespace, "checkout", resource_version=version, finalizers=(FINALIZER,)
+        )
+
+    assert "finalizers" not in ground.get("elasticacheiamusers", "checkout")["metadata"]
+
+
+async def test_a_deleted_resource_goes_with_its_last_finalizer(ground):
+    where = ("elasticacheiamusers", ground.namespace, "checkout")
+    version = ground.put(user(ground))["metadata"]["resourceVersion"]
+    await ground.kube.set_finalizers(*where, resource_version=version, finalizers=(FINALIZER,))
+    ground.delete("elasticacheiamusers", "checkout")
+    deleting = ground.get("elasticacheiamusers", "checkout")
+
+    await ground.kube.set_finalizers(*where, resource_version=deleting["metadata"]["resourceVersion"], finalizers=())
+
+    assert "deletionTimestamp" in deleting["metadata"]
+    assert ground.get("elasticacheiamusers", "checkout") is None
+
+
+async def test_all_resources_are_listed_whatever_the_page(ground):
+    for number in range(5):
+        ground.put(user(ground, f"user-{number}"))
+
+    names = [body["metadata"]["name"] async for body in ground.kube.list_resources("elasticacheiamusers")]
+
+    assert sorted(names) == [f"user-{number}" for number in range(5)]
+
+
+async def test_a_service_account_is_there_or_not(ground):
+    ground.put(_object("ServiceAccount", ground.namespace, "checkout"))
+
+    assert await ground.kube.has_service_account(ground.namespace, "checkout")
+    assert not await ground.kube.has_service_account(ground.namespace, "nobody")
+
+
+async def test_a_namespace_shows_its_labels(ground):
+    labels = await ground.kube.get_namespace_labels(ground.namespace)
+
+    assert labels["team"] == "shop"
+
+
+async def test_a_missing_namespace_has_no_labels(ground):
+    with pytest.raises(NotFoundError):
+        await ground.kube.get_namespace_labels(f"{ground.namespace}-none")
+
+
+async def test_events_of_both_kinds_are_taken(ground):
+    about = {"kind": "ElastiCacheIAMUser", "apiVersion": API_VERSION, "namespace": ground.namespace, "name": "checkout"}
+    core = {"involvedObject": about, "reason": "SecretWritten", "message": "first token", "type": "Normal"}
+    newer = {
+        "apiVersion": "events.k8s.io/v1",
+        "regarding": about,
+        "reason": "SecretWritten",
+        "note": "first token",
+        "type": "Normal",
+        "action": "Deliver",
+        "eventTime": "2026-11-21T09:00:00.000000Z",
+        "reportingController": "elasticache-iam.dev/operator",
+        "reportingInstance": "operator-0",
+    }
+
+    for body in (core, newer):
+        await ground.kube.create_event(ground.namespace, body)
+
+    assert ground.calls() == [("create", "events")] * 2
+
+
+async def test_a_lease_is_created_read_and_replaced(ground):
+    lease = ground.lease("operator")
+    record = LeaseRecord("first", 15, 0, datetime(2026, 11, 21, 9, tzinfo=UTC), datetime(2026, 11, 21, 9, tzinfo=UTC))
+    assert await lease.get() is None
+
+    created = await lease.create(record)
+    replaced = await lease.replace(LeaseRecord("", 1, 0, resource_version=created.resource_version))
+
+    assert created.is_same_as(record)
+    assert replaced.holder == ""
+    assert await lease.get() == replaced
+
+
+async def test_of_two_creations_of_a_lease_one_wins(ground):
+    results = await asyncio.gather(
+        ground.lease("operator").create(LeaseRecord("a", 15)),
+        ground.lease("operator").create(LeaseRecord("b", 15)),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(result).__name__ for result in results) == ["AlreadyExistsError", "LeaseRecord"]
+
+
+async def test_of_two_replacements_of_a_lease_one_wins(ground):
+    seen = await ground.lease("operator").create(LeaseRecord("", 15))
+
+    results = await asyncio.gather(
+        ground.lease("operator").replace(LeaseRecord("a", 15, resource_version=seen.resource_version)),
+        ground.lease("operator").replace(LeaseRecord("b", 15, resource_version=seen.resource_version)),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(result).__name__ for result in results) == ["ConflictError", "LeaseRecord"]

@@ -2,11 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
+from elasticache_iam_sandbox.cluster.errors import ApiError
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +26,8 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     control_plane.request("POST", "/api/v1/namespaces", body)
     yield name
-    control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+    with suppress(ApiError):  # the test may have deleted it
+        control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def _terminal_line(config: pytest.Config) -> Callable[[str], None]:

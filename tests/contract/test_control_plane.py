@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
-from elasticache_iam_sandbox.cluster.errors import ClusterError
+from elasticache_iam_sandbox.cluster.errors import ApiError, ClusterError
 from elasticache_iam_sandbox.processes import start_time
 
 pytestmark = pytest.mark.cluster
@@ -53,8 +53,8 @@ def create_token(cluster, namespace):
 def exists(cluster, path):
     try:
         cluster.request("GET", path)
-    except ClusterError as error:
-        if ": 404 " in str(error):
+    except ApiError as error:
+        if error.status == 404:
             return False
         raise
     return True
@@ -88,6 +88,11 @@ def test_a_kubeconfig_is_for_the_user_and_groups_it_was_written_for(control_plan
     who = json.loads(answer.stdout)["status"]["userInfo"]
     assert who["username"] == "jane"
     assert set(who["groups"]) == {"shop", "platform", "system:authenticated"}
+
+
+def test_a_kubectl_that_fails_raises_what_it_said(control_plane):
+    with pytest.raises(ClusterError, match=r'kubectl get failed: .*configmaps "nowhere" not found'):
+        control_plane.kubectl("get", "configmap", "nowhere")
 
 
 def test_kubeconfigs_are_for_their_owner_s_eyes_only(control_plane):
@@ -125,6 +130,11 @@ def test_a_namespace_gets_a_service_account_and_the_ca(control_plane, namespace)
     assert published["data"]["ca.crt"] == control_plane.ca_file.read_text()
 
 
+def test_a_refused_request_tells_the_api_server_s_reason(control_plane):
+    with pytest.raises(ApiError, match=r"422 .*Invalid value"):
+        control_plane.request("POST", "/api/v1/namespaces/default/configmaps", config_map("Not A Name"))
+
+
 def test_the_audit_log_has_each_write_once(control_plane, namespace):
     for number in range(3):
         control_plane.request("POST", f"/api/v1/namespaces/{namespace}/configmaps", config_map(f"number-{number}"))
@@ -151,6 +161,7 @@ def test_an_outage_of_the_api_server_loses_nothing(control_plane, namespace):
     control_plane.wait_until_ready()
 
     assert exists(control_plane, f"{path}/kept")
+    assert len(control_plane.pids) == 3
 
 
 def test_two_control_planes_run_side_by_side(control_plane, tmp_path):

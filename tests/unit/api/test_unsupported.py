@@ -1,0 +1,96 @@
+import pytest
+from tests.contract.manifests import ROLE_ARN, manifest
+
+from elasticache_iam.api.parse import parse_group, parse_user
+from elasticache_iam.api.unsupported import unsupported_fields
+
+SELF_SIGNING = {"spec.delivery": {"mode": "None"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"spec.suspend": True, "spec.deletionPolicy": "Retain"},
+        {"spec.access": {"accessString": "on ~* +@read"}},
+        {"spec.delivery": {"secret": {"name": "a", "template": {"URL": "{{ uri }}"}}}},
+    ],
+)
+def test_todays_users_are_supported(changes):
+    assert unsupported_fields(parse_user(manifest("user", changes)).spec) == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"spec.engine": "redis", "spec.defaultUser": "Unmanaged", "spec.members": ["batch"]},
+        {"spec.deletionPolicy": "Delete", "spec.attachment": {"policy": "Attach"}},
+        {"spec.admission.0.namespaces": {"selector": {}}},
+    ],
+)
+def test_todays_groups_are_supported(changes):
+    assert unsupported_fields(parse_group(manifest("group", changes)).spec) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"spec.role": {"mode": "Existing", "arn": ROLE_ARN}}, ["spec.role.mode"]),
+        ({"spec.role": {"mode": "External", "arn": ROLE_ARN}}, ["spec.role.mode"]),
+        (
+            {**SELF_SIGNING, "spec.role": {"mode": "None"}, "spec.serviceAccounts": []},
+            ["spec.role.mode", "spec.delivery.mode"],
+        ),
+        (
+            {**SELF_SIGNING, "spec.role": {"binding": "PodIdentity"}},
+            ["spec.role.binding", "spec.delivery.mode"],
+        ),
+        (
+            {**SELF_SIGNING, "spec.annotateServiceAccounts": True},
+            ["spec.annotateServiceAccounts", "spec.delivery.mode"],
+        ),
+        ({"spec.delivery": {"configMap": {"name": "a"}}}, ["spec.delivery.configMap"]),
+        ({"spec.adoption": "Adopt", "spec.id": "a"}, ["spec.adoption"]),
+    ],
+)
+def test_each_field_of_a_user_that_comes_later_is_named(changes, fields):
+    lines = unsupported_fields(parse_user(manifest("user", changes)).spec)
+
+    assert [line.split(":")[0] for line in lines] == fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        (
+            {"spec.service": "MemoryDB", "spec.caches": [{"memoryDBCluster": "a"}]},
+            ["spec.service", "spec.caches[0].memoryDBCluster"],
+        ),
+        ({"spec.caches": [{"serverlessCache": "a"}]}, ["spec.caches[0].serverlessCache"]),
+        ({"spec.adoption": "Adopt", "spec.id": "a"}, ["spec.adoption"]),
+        ({"spec.adoption": "Reference", "spec.id": "a"}, ["spec.adoption"]),
+        ({"spec.membership": "Authoritative"}, ["spec.membership"]),
+    ],
+)
+def test_each_field_of_a_group_that_comes_later_is_named(changes, fields):
+    lines = unsupported_fields(parse_group(manifest("group", changes)).spec)
+
+    assert [line.split(":")[0] for line in lines] == fields
+
+
+@pytest.mark.parametrize(
+    ("region", "account", "fields"),
+    [
+        ("eu-central-1", "111122223333", []),
+        ("us-east-1", "111122223333", ["spec.region"]),
+        ("eu-central-1", "444455556666", ["spec.account"]),
+        ("", "", []),
+    ],
+)
+def test_another_place_than_the_operators_comes_later(region, account, fields):
+    spec = parse_group(manifest("group", {"spec.region": "eu-central-1", "spec.account": "111122223333"})).spec
+
+    lines = unsupported_fields(spec, region=region, account=account)
+
+    assert [line.split(":")[0] for line in lines] == fields

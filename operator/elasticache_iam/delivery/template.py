@@ -1,0 +1,171 @@
+"""Templates of Secret keys: a small part of Liquid, cut so that a hostile template can neither hang nor explode.
+
+Liquid runs no code, but loops, ranges and chains of growing filters would do harm enough on the loop that keeps every
+token fresh. So there are conditions, assignments and a list of filters, no loops, captures, includes or ranges, and
+each value has a limit. A template's error is shown to people, and templates see the token: no message is ever built
+from what happened while rendering.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, wraps
+from typing import Any, Final
+
+from liquid import Environment, StrictUndefined
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.context import RenderContext
+from liquid.exceptions import LiquidError, UndefinedError
+from liquid.expression import Expression
+from liquid.template import BoundTemplate
+from typing_extensions import override
+
+from elasticache_iam.core.errors import PermanentError
+
+MAX_TEMPLATE_CHARACTERS: Final = 4096
+MAX_TEMPLATE_MARKS: Final = 64
+MAX_BRACKETS: Final = 8
+"""The parser's time grows with the square of these; within them, a template costs milliseconds at worst, and once."""
+
+_LONG_GAP: Final = re.compile(r"\s{101}")
+
+MAX_VALUE_CHARACTERS: Final = 65536
+"""Of one rendered key, and of each value on the way to it. A Secret holds 1 MiB."""
+
+_TAGS: Final = frozenset(
+    {"content", "output", "illegal", "#", "comment", "doc", "raw", "if", "unless", "case", "assign"}
+)
+_FILTERS: Final = frozenset(
+    {
+        "append",
+        "base64_encode",
+        "base64_url_safe_encode",
+        "default",
+        "downcase",
+        "escape",
+        "lstrip",
+        "prepend",
+        "remove",
+        "remove_first",
+        "remove_last",
+        "replace_first",
+        "rstrip",
+        "slice",
+        "strip",
+        "upcase",
+        "url_encode",
+    }
+)
+"""None of them makes a value more than a few times longer than its arguments together; `replace` would."""
+
+
+class DeliveryTemplateError(PermanentError):
+    """A template can't be parsed or rendered. The message names the key, never a value."""
+
+    reason = "TemplateInvalid"
+
+
+class _ValueTooLongError(LiquidError):
+    """A filter's argument or result is beyond the limit."""
+
+
+class _Environment(Environment):
+    """Liquid without what repeats or reads anything."""
+
+    local_namespace_limit = MAX_VALUE_CHARACTERS
+    output_stream_limit = MAX_VALUE_CHARACTERS
+    loop_iteration_limit = 1
+
+    @override
+    def setup_tags_and_filters(self, *, extra: bool = False) -> None:
+        super().setup_tags_and_filters(extra=extra)
+        self.tags = {name: tag for name, tag in self.tags.items() if name in _TAGS}
+        self.filters = {name: _limited(function) for name, function in self.filters.items() if name in _FILTERS}
+
+
+def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that refuses long values before it works on them, and long results."""
+
+    @wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        result = function(*map(_check_length, arguments), **named)
+        return _check_length(result)
+
+    return checked
+
+
+def _check_length(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS:
+        raise _ValueTooLongError("too long", token=None)
+    return value
+
+
+_ENVIRONMENT: Final = _Environment(undefined=StrictUndefined)
+
+
+def render_template(key: str, text: str, variables: Mapping[str, str]) -> str:
+    """Return what a template makes of some variables.
+
+    Args:
+        key: The Secret's key, for messages.
+        text: The Liquid text; parsed once, however many Secrets have it.
+        variables: All that it may use.
+
+    Raises:
+        DeliveryTemplateError: It isn't valid, uses what isn't there, or becomes too long.
+    """
+    template = _parsed(text, frozenset(variables))
+    if isinstance(template, str):
+        raise DeliveryTemplateError(f"the template of key {key!r} {template}")
+    failure = "can't be rendered"
+    try:
+        return template.render(**variables)
+    except UndefinedError:
+        failure = "uses a property of a variable that doesn't exist"
+    except LiquidError as error:
+        failure = f"can't be rendered ({type(error).__name__.lstrip('_')})"
+    except Exception:  # noqa: BLE001, S110  # whatever a template provokes (RecursionError) is that template's fault
+        pass
+    # Outside of the handlers: the library's error, which may hold values, doesn't travel along as context.
+    raise DeliveryTemplateError(f"the template of key {key!r} {failure}")
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str, known: frozenset[str]) -> BoundTemplate | str:
+    """Return a parsed template, or what is wrong with it: a broken one is looked at once, too.
+
+    The answer may hold names out of the text: no value has been seen yet.
+    """
+    if len(text) > MAX_TEMPLATE_CHARACTERS:
+        return f"has {len(text)} characters, at most {MAX_TEMPLATE_CHARACTERS} are allowed"
+    if sum(text.count(opening) for opening in ("{{", "{%")) > MAX_TEMPLATE_MARKS or text.count("[") > MAX_BRACKETS:
+        return f"has more than {MAX_TEMPLATE_MARKS} marks ({{{{ or {{%) or more than {MAX_BRACKETS} brackets"
+    if _LONG_GAP.search(text):
+        return "has more than 100 blanks in a row"
+    try:
+        template = _ENVIRONMENT.from_string(text)
+        analysis = template.analyze(include_partials=False)
+        has_range = any(isinstance(expression, RangeLiteral) for expression in _expressions(template))
+    except (LiquidError, RecursionError) as error:
+        # Its first argument alone: the whole text has several lines and quotes the template.
+        return f"isn't valid: {error.args[0]}"
+    if unknown := sorted(set(analysis.globals) - known):
+        return f"uses {', '.join(unknown)}; there are only {', '.join(sorted(known))}"
+    if unknown := sorted(set(analysis.filters) - _FILTERS):
+        return f"uses the filters {', '.join(unknown)}; there are only {', '.join(sorted(_FILTERS))}"
+    if has_range:
+        return "uses a range, which isn't supported"
+    return template
+
+
+def _expressions(template: BoundTemplate) -> Iterator[Expression]:
+    context = RenderContext(template)
+    nodes = list(template.nodes)
+    pending: list[Expression] = []
+    while nodes:
+        node = nodes.pop()
+        nodes.extend(node.children(context, include_partials=False))
+        pending.extend(node.expressions())
+    while pending:
+        expression = pending.pop()
+        yield expression
+        pending.extend(expression.children())

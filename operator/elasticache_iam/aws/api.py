@@ -1,0 +1,167 @@
+"""One call of an AWS API: paced, fenced, in a worker thread, its failure translated.
+
+Parameters and answers are plain dictionaries in the API model's words; botocore checks them. Endpoint, CA bundle,
+proxy and credentials come from botocore's own chain (AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_WEB_IDENTITY_TOKEN_FILE ...).
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+import botocore
+from boto3.session import Session
+from botocore import xform_name
+from botocore.config import Config
+
+from elasticache_iam.aws.bridge import Lane, ObserveCall
+from elasticache_iam.aws.rate import TokenBucket
+from elasticache_iam.core.policy.operator import CALLS
+from elasticache_iam.ports import Fence
+
+CONNECT_TIMEOUT_S: Final = 5
+READ_TIMEOUT_S: Final = 20
+ATTEMPTS: Final = 3
+"""Tries in all. botocore's own default mode is `legacy`; state errors are never retried by it."""
+
+_READING: Final = ("Describe", "Get", "List")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How an operation pages: the parameter that asks for the next page, and the field that tells it."""
+
+    parameter: str
+    field: str
+
+
+MARKER: Final = Cursor("Marker", "Marker")
+PAGINATION_TOKEN: Final = Cursor("PaginationToken", "PaginationToken")
+
+
+class Api:
+    """Calls in one region, through one lane.
+
+    Args:
+        session: Where credentials come from.
+        region: The region of all calls.
+        lane: Where they run.
+        fence: Asked before each attempt to write, also before botocore's own second and third; None for a caller
+            that never writes.
+        paces: Permits by service, so that a rush of ours leaves something of the account's rate to others.
+        observe_call: Told of each call.
+        unsigned: For calls that carry their own proof (AssumeRoleWithWebIdentity) and must not need credentials.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        region: str,
+        lane: Lane,
+        fence: Fence | None = None,
+        paces: Mapping[str, TokenBucket] | None = None,
+        observe_call: ObserveCall | None = None,
+        unsigned: bool = False,
+    ) -> None:
+        self._session = session
+        self._region = region
+        self._lane = lane
+        self._fence = fence
+        self._paces = paces or {}
+        self._observe_call = observe_call
+        self._unsigned = unsigned
+        self._clients: dict[str, Any] = {}
+        self._making = threading.Lock()
+
+    async def call(
+        self,
+        service: str,
+        operation: str,
+        parameters: Mapping[str, Any],
+        *,
+        on_end: Callable[[], None] | None = None,
+    ) -> Mapping[str, Any]:
+        """Carry out one call and return its answer.
+
+        The pace is waited for here and not in the worker, where it would hold up other services.
+
+        Args:
+            service: botocore's name of it: elasticache.
+            operation: As in the API model: CreateUser.
+            parameters: As boto3 takes them.
+            on_end: Called in the worker when the call is over, well or badly, even if nobody waits for it any more.
+
+        Raises:
+            OperatorError: Whatever went wrong.
+            LookupError: A call that the operator's IAM policy doesn't cover: a bug.
+        """
+        if (service, operation) not in CALLS:
+            raise LookupError(f"{service} {operation} is not in the table of calls, so the operator has no right to it")
+        if (pace := self._paces.get(service)) is not None:
+            await asyncio.sleep(pace.reserve(asyncio.get_running_loop().time()))
+        return await self._lane.run(
+            self._bind(service, operation, parameters, on_end),
+            service=service,
+            operation=operation,
+            observe=self._observe_call,
+        )
+
+    async def pages(
+        self, service: str, operation: str, parameters: Mapping[str, Any], *, cursor: Cursor = MARKER
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield all pages of a list, each a call of its own. Raises core.errors."""
+        position = ""
+        while True:
+            asked = {**parameters, cursor.parameter: position} if position else parameters
+            page = await self.call(service, operation, asked)
+            yield page
+            position = str(page.get(cursor.field) or "")
+            if not position:
+                return
+
+    def _bind(
+        self, service: str, operation: str, parameters: Mapping[str, Any], on_end: Callable[[], None] | None
+    ) -> Callable[[], Mapping[str, Any]]:
+        def carry_out() -> Mapping[str, Any]:
+            try:
+                method = getattr(self._client(service), xform_name(operation))
+                answer: Mapping[str, Any] = method(**parameters)
+                return answer
+            finally:
+                if on_end is not None:
+                    on_end()
+
+        return carry_out
+
+    def _client(self, service: str) -> Any:
+        """Return a client, made at its first use: that takes tens of milliseconds and isn't thread-safe."""
+        with self._making:
+            client = self._clients.get(service)
+            if client is None:
+                client = self._make_client(service)
+                self._clients[service] = client
+            return client
+
+    def _make_client(self, service: str) -> Any:
+        config = Config(
+            region_name=self._region,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            user_agent_extra=f"elasticache-iam-operator/{version('elasticache-iam-operator')}",
+            **({"signature_version": botocore.UNSIGNED} if self._unsigned else {}),
+        )
+        make: Any = self._session.client  # the service is a variable here, boto3's types want a literal
+        client = make(service, config=config)
+        if self._fence is not None:
+            client.meta.events.register("request-created", self._check_fence)
+        return client
+
+    def _check_fence(self, event_name: str, **_: Any) -> None:
+        """Refuse to write without leadership. botocore emits the event once per attempt, before it signs or sends."""
+        operation = event_name.rpartition(".")[2]
+        if self._fence is not None and not operation.startswith(_READING):
+            self._fence.check()

@@ -1,0 +1,324 @@
+"""The control plane of AWS through boto3: ElastiCache and IAM, in one account and region."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from boto3.session import Session
+
+from elasticache_iam.aws.api import Api
+from elasticache_iam.aws.bridge import Bridge, ObserveCall
+from elasticache_iam.aws.errors import is_no_operation
+from elasticache_iam.aws.inventory import CachedInventory
+from elasticache_iam.aws.observe import observe_group, observe_role, observe_user, read_tags, write_tags
+from elasticache_iam.aws.rate import TokenBucket
+from elasticache_iam.core.errors import InvalidSpecError, NotFoundError, OperatorError
+from elasticache_iam.core.names import oidc_provider_arn
+from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedRole, ObservedUser
+from elasticache_iam.ports import Clock, Document, Fence
+
+DEFAULT_USER_ACCESS: Final = "off ~* -@all"
+OIDC_MAX_AGE_S: Final = 120.0
+"""How long an answer about the OIDC provider is kept: all users of a pass ask for the same one."""
+
+_DISCARDED_PASSWORD_BYTES: Final = 48
+"""64 characters of base64; ElastiCache takes 16 to 128."""
+
+
+class BotoAws:
+    """Implements `ports.Aws`.
+
+    Args:
+        session: Where credentials come from.
+        region: The caches' region.
+        account: The account id.
+        owner: This installation; its roles are those under its path.
+        bridge: Its control lane carries the calls.
+        fence: Asked before each attempt to write.
+        clock: Its monotonic side tells the age of readings.
+        observe_call: Told of each call.
+        elasticache_per_s: Pace of calls, a share of the account's unpublished rate; 0: no limit.
+        iam_per_s: As above. IAM's rate is one for all regions.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        region: str,
+        account: str,
+        owner: str,
+        bridge: Bridge,
+        fence: Fence,
+        clock: Clock,
+        observe_call: ObserveCall | None = None,
+        elasticache_per_s: float = 10.0,
+        iam_per_s: float = 15.0,
+    ) -> None:
+        self._region = region
+        self._account = account
+        self._clock = clock
+        self._api = Api(
+            session,
+            region=region,
+            lane=bridge.control,
+            fence=fence,
+            paces={
+                "elasticache": TokenBucket(elasticache_per_s, burst=2 * elasticache_per_s),
+                "iam": TokenBucket(iam_per_s, burst=2 * iam_per_s),
+            },
+            observe_call=observe_call,
+        )
+        self._inventory = CachedInventory(self._api, owner=owner, clock=clock)
+        self._audiences: dict[str, tuple[float, frozenset[str] | None]] = {}
+
+    async def get_inventory(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
+        """Return what AWS has, no older than asked."""
+        return await self._inventory.get(max_age_s=max_age_s, slow_max_age_s=slow_max_age_s)
+
+    async def list_tags(self, arn: str) -> Mapping[str, str]:
+        """Return an ElastiCache object's tags, read now. Raises NotFoundError."""
+        remember = self._inventory.start_reading_tags()
+        answer = await self._api.call("elasticache", "ListTagsForResource", {"ResourceName": arn})
+        tags = read_tags(answer.get("TagList", ()))
+        remember(arn, tags)
+        return tags
+
+    # -- users ------------------------------------------------------------------------------------------------------
+
+    async def create_user(
+        self, user_id: str, *, engine: str, access_string: str, tags: Mapping[str, str]
+    ) -> ObservedUser:
+        """Create an IAM-mode user whose name is its id. Raises AlreadyExistsError."""
+        return await self._create_user(
+            {
+                "UserId": user_id,
+                "UserName": user_id,
+                "Engine": engine,
+                "AccessString": access_string,
+                "AuthenticationMode": {"Type": "iam"},
+            },
+            tags,
+        )
+
+    async def create_default_user(self, user_id: str, *, engine: str, tags: Mapping[str, str]) -> ObservedUser:
+        """Create a user *named* default that nobody can be.
+
+        It has a password rather than none: a user without one would keep its group from becoming a valkey one.
+        """
+        return await self._create_user(
+            {
+                "UserId": user_id,
+                "UserName": "default",
+                "Engine": engine,
+                "AccessString": DEFAULT_USER_ACCESS,
+                "AuthenticationMode": {
+                    "Type": "password",
+                    "Passwords": [secrets.token_urlsafe(_DISCARDED_PASSWORD_BYTES)],
+                },
+            },
+            tags,
+        )
+
+    async def _create_user(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> ObservedUser:
+        answer = await self._api.call(
+            "elasticache",
+            "CreateUser",
+            {**parameters, "Tags": write_tags(tags)},
+            on_end=self._inventory.users.invalidate,
+        )
+        user = observe_user(answer)
+        self._inventory.note_tags(user.arn, tags)
+        return user
+
+    async def set_access_string(self, user_id: str, access_string: str) -> ObservedUser:
+        """Replace a user's access string. Raises BusyError unless it is active."""
+        answer = await self._api.call(
+            "elasticache",
+            "ModifyUser",
+            {"UserId": user_id, "AccessString": access_string},
+            on_end=self._touch_members,  # its groups are busy with it
+        )
+        return observe_user(answer)
+
+    async def delete_user(self, user_id: str) -> None:
+        """Delete a user; a missing one is success."""
+        try:
+            answer = await self._api.call("elasticache", "DeleteUser", {"UserId": user_id}, on_end=self._touch_members)
+        except NotFoundError as error:
+            if error.code != "UserNotFound":
+                raise
+        else:
+            self._inventory.note_tags(observe_user(answer).arn, {})
+
+    # -- groups -----------------------------------------------------------------------------------------------------
+
+    async def create_group(
+        self, group_id: str, *, engine: str, user_ids: frozenset[str], tags: Mapping[str, str]
+    ) -> ObservedGroup:
+        """Create a user group. Raises AlreadyExistsError."""
+        answer = await self._api.call(
+            "elasticache",
+            "CreateUserGroup",
+            {"UserGroupId": group_id, "Engine": engine, **_ids("UserIds", user_ids), "Tags": write_tags(tags)},
+            on_end=self._touch_members,
+        )
+        group = observe_group(answer)
+        self._inventory.note_tags(group.arn, tags)
+        return group
+
+    async def modify_group(self, group_id: str, *, add: frozenset[str], remove: frozenset[str]) -> ObservedGroup:
+        """Change members in one call, all or nothing. Raises BusyError, ConflictError (membership differs)."""
+        answer = await self._api.call(
+            "elasticache",
+            "ModifyUserGroup",
+            {"UserGroupId": group_id, **_ids("UserIdsToAdd", add), **_ids("UserIdsToRemove", remove)},
+            on_end=self._touch_members,
+        )
+        return observe_group(answer)
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a group; a missing one is success."""
+        try:
+            answer = await self._api.call(
+                "elasticache", "DeleteUserGroup", {"UserGroupId": group_id}, on_end=self._touch_members
+            )
+        except NotFoundError as error:
+            if error.code != "UserGroupNotFound":
+                raise
+        else:
+            self._inventory.note_tags(observe_group(answer).arn, {})
+
+    async def attach_group(self, cache: CacheRef, group_id: str) -> None:
+        """Attach a group to a cache that has none. "No modifications were requested" is success."""
+        if cache.kind is not CacheKind.REPLICATION_GROUP:
+            raise InvalidSpecError(f"{cache.kind} {cache.id}: only replication groups are supported in this version")
+        try:
+            await self._api.call(
+                "elasticache",
+                "ModifyReplicationGroup",
+                {"ReplicationGroupId": cache.id, "UserGroupIdsToAdd": [group_id], "ApplyImmediately": True},
+                on_end=self._touch_attachments,
+            )
+        except OperatorError as error:
+            if not is_no_operation(error):
+                raise
+
+    def _touch_members(self) -> None:
+        self._inventory.users.invalidate()
+        self._inventory.groups.invalidate()
+
+    def _touch_attachments(self) -> None:
+        self._inventory.groups.invalidate()
+        self._inventory.replication_groups.invalidate()
+
+    # -- roles ------------------------------------------------------------------------------------------------------
+
+    async def get_role(self, name: str) -> ObservedRole | None:
+        """Return a role with its policies, boundary and tags, read now; None if there is none."""
+        return await self._inventory.read_role(name)
+
+    async def create_role(
+        self,
+        name: str,
+        *,
+        path: str,
+        trust: Document,
+        tags: Mapping[str, str],
+        boundary: str | None,
+        max_session_s: int,
+        description: str,
+    ) -> ObservedRole:
+        """Create a role. Raises AlreadyExistsError."""
+        answer = await self._write_role(
+            name,
+            "CreateRole",
+            {
+                "Path": path,
+                "AssumeRolePolicyDocument": _json(trust),
+                "Description": description,
+                "MaxSessionDuration": max_session_s,
+                "Tags": write_tags(tags),
+                **({"PermissionsBoundary": boundary} if boundary else {}),
+            },
+        )
+        role = replace(  # the answer may leave out what we sent
+            observe_role(answer["Role"]),
+            trust=trust,
+            max_session_s=max_session_s,
+            policies={},
+            boundary=boundary,
+            tags=dict(tags),
+        )
+        self._inventory.note_role(role)
+        return role
+
+    async def set_trust(self, role_name: str, trust: Document) -> None:
+        """Replace a role's trust policy."""
+        known = self._inventory.known_role(role_name)
+        await self._write_role(role_name, "UpdateAssumeRolePolicy", {"PolicyDocument": _json(trust)})
+        if known is not None:
+            self._inventory.note_role(replace(known, trust=trust))
+
+    async def put_role_policy(self, role_name: str, policy_name: str, document: Document) -> None:
+        """Write an inline policy (an upsert)."""
+        known = self._inventory.known_role(role_name)
+        await self._write_role(
+            role_name, "PutRolePolicy", {"PolicyName": policy_name, "PolicyDocument": _json(document)}
+        )
+        if known is not None:
+            self._inventory.note_role(replace(known, policies={**(known.policies or {}), policy_name: document}))
+
+    async def delete_role(self, role_name: str) -> None:
+        """Delete a role with its inline policies; a missing one is success.
+
+        Managed policies that somebody attached aren't ours to detach: AWS then answers DeleteConflict.
+        """
+        pages = self._api.pages("iam", "ListRolePolicies", {"RoleName": role_name})
+        try:
+            for policy in [policy async for page in pages for policy in page["PolicyNames"]]:
+                await self._write_role(role_name, "DeleteRolePolicy", {"PolicyName": policy})
+            await self._write_role(role_name, "DeleteRole", {})
+        except NotFoundError as error:
+            if error.code != "NoSuchEntity":
+                raise
+        self._inventory.note_no_role(role_name)
+
+    async def _write_role(self, role_name: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry out a write to one role; unless noted better afterwards, the role is read again."""
+        return await self._api.call(
+            "iam",
+            operation,
+            {"RoleName": role_name, **parameters},
+            on_end=lambda: self._inventory.doubt_role(role_name),
+        )
+
+    async def get_oidc_audiences(self, issuer: str) -> frozenset[str] | None:
+        """Return the client ids of the account's IAM OIDC provider for an issuer; None if there is no provider.
+
+        An answer is kept for two minutes.
+        """
+        now = self._clock.monotonic()
+        if (kept := self._audiences.get(issuer)) is not None and now - kept[0] <= OIDC_MAX_AGE_S:
+            return kept[1]
+        arn = oidc_provider_arn(self._region, self._account, issuer)
+        audiences: frozenset[str] | None = None
+        try:
+            answer = await self._api.call("iam", "GetOpenIDConnectProvider", {"OpenIDConnectProviderArn": arn})
+            audiences = frozenset(answer.get("ClientIDList", ()))
+        except NotFoundError:
+            pass
+        self._audiences[issuer] = (now, audiences)
+        return audiences
+
+
+def _ids(parameter: str, ids: frozenset[str]) -> dict[str, list[str]]:
+    """Return a parameter with ids, or nothing: AWS refuses empty lists."""
+    return {parameter: sorted(ids)} if ids else {}
+
+
+def _json(document: Document) -> str:
+    """Return a policy as text without white space, which counts towards some limits."""
+    return json.dumps(document, separators=(",", ":"))

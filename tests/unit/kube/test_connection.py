@@ -1,0 +1,221 @@
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client.configuration import Configuration
+
+from elasticache_iam.core.errors import (
+    ConfigurationError,
+    InvalidSpecError,
+    NotLeaderError,
+    ThrottledError,
+    UnavailableError,
+)
+from elasticache_iam.kube.connection import APPLY_PATCH, Connection, Request, load_configuration
+
+PODS = Request("get", "/api/v1", "pods", "shop", "a")
+
+
+class Server:
+    """What answers in place of an API server."""
+
+    def __init__(self):
+        self.seen = []
+        self.answer = web.json_response({"kind": "Pod"})
+        self.delay_s = 0.0
+
+    async def handle(self, request):
+        self.seen.append((request.method, str(request.rel_url), dict(request.headers), await request.text()))
+        await asyncio.sleep(self.delay_s)
+        return self.answer
+
+
+@pytest.fixture
+async def server():
+    server = Server()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.05)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    yield server
+    await runner.cleanup()
+
+
+def configuration(url):
+    configuration = Configuration(host=url)
+    configuration.api_key["BearerToken"] = "Bearer hunter2"
+    return configuration
+
+
+@pytest.fixture
+async def connect(server):
+    connections = []
+
+    def connect(**settings):
+        connections.append(Connection(configuration(server.url), **settings))
+        return connections[-1]
+
+    yield connect
+    for connection in connections:
+        await connection.close()
+
+
+def test_a_request_s_path_has_its_parts_quoted():
+    request = Request(
+        "patch", "/api/v1", "secrets", "shop", "a/b", "status", query={"fieldManager": "me", "force": "true"}
+    )
+
+    assert request.path == "/api/v1/namespaces/shop/secrets/a%2Fb/status?fieldManager=me&force=true"
+
+
+def test_a_cluster_scoped_request_has_no_namespace():
+    assert Request("get", "/api/v1", "namespaces", name="shop").path == "/api/v1/namespaces/shop"
+
+
+async def test_a_document_is_sent_with_its_type_and_our_credentials(server, connect):
+    request = Request("patch", "/api/v1", "secrets", "shop", "a", body={"kind": "Secret"}, content_type=APPLY_PATCH)
+
+    answer = await connect().call(request)
+
+    method, path, headers, body = server.seen[0]
+    assert answer == {"kind": "Pod"}
+    assert (method, path) == ("PATCH", "/api/v1/namespaces/shop/secrets/a")
+    assert headers["Content-Type"] == APPLY_PATCH
+    assert headers["Authorization"] == "Bearer hunter2"
+    assert json.loads(body) == {"kind": "Secret"}
+
+
+async def test_metadata_only_asks_for_no_data(server, connect):
+    await connect().send(Request("get", "/api/v1", "secrets", "shop", "a", metadata_only=True))
+
+    assert server.seen[0][2]["Accept"].startswith("application/json;as=PartialObjectMetadata")
+
+
+async def test_a_refusal_becomes_our_error(server, connect):
+    server.answer = web.json_response({"kind": "Status"}, status=429, headers={"Retry-After": "77"})
+
+    with pytest.raises(ThrottledError) as raised:
+        await connect().call(PODS)
+
+    assert raised.value.retry_after_s == 77.0
+
+
+async def test_a_caller_may_read_a_refusal_its_own_way(server, connect):
+    server.answer = web.json_response({"kind": "Status"}, status=429)
+
+    with pytest.raises(InvalidSpecError, match="mine"):
+        await connect().call(PODS, translate=lambda refusal: InvalidSpecError("mine"))
+
+
+async def test_a_server_that_is_too_slow_is_unavailable(server, connect):
+    server.delay_s = 5.0
+
+    with pytest.raises(UnavailableError, match="get pods shop/a"):
+        await connect(total_timeout_s=0.05).call(PODS)
+
+
+async def test_a_server_that_is_not_there_is_unavailable_and_no_credential_is_told(unused_tcp_port):
+    async with Connection(configuration(f"http://127.0.0.1:{unused_tcp_port}")) as connection:
+        with pytest.raises(UnavailableError) as raised:
+            await connection.call(PODS)
+
+    assert "hunter2" not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+async def test_every_request_is_counted_with_its_outcome(server, connect):
+    seen = []
+    server.delay_s = 0.0
+    connection = connect(on_request=lambda *labels: seen.append(labels), total_timeout_s=0.2)
+    await connection.call(PODS)
+    server.delay_s = 5.0
+
+    with pytest.raises(UnavailableError):
+        await connection.call(Request("patch", "/api/v1", "usergroups", "shop", "a", "status"))
+
+    assert seen == [("get", "pods", "200"), ("patch", "usergroups/status", "error")]
+
+
+async def test_the_fence_is_asked_after_the_wait_for_a_place(server, connect):
+    class Fence:
+        is_open = True
+
+        def check(self):
+            if not self.is_open:
+                raise NotLeaderError("lost")
+
+    fence = Fence()
+    connection = connect(max_in_flight=1)
+    server.delay_s = 0.1
+    first = asyncio.create_task(connection.send(PODS, fence=fence))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(connection.send(PODS, fence=fence))
+    await asyncio.sleep(0)
+    fence.is_open = False
+
+    await first
+    with pytest.raises(NotLeaderError):
+        await second
+
+    assert len(server.seen) == 1
+
+
+async def test_without_a_cluster_the_reader_is_told_what_to_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(ConfigurationError, match="set KUBECONFIG"):
+        await load_configuration(environment={})
+
+
+async def test_a_kubeconfig_that_is_no_kubeconfig_is_a_configuration_error(tmp_path):
+    file = tmp_path / "kubeconfig"
+    file.write_text("{}")
+
+    with pytest.raises(ConfigurationError, match="can't read the Kubernetes configuration"):
+        await load_configuration(environment={"KUBECONFIG": str(file)})
+
+
+async def test_a_pod_without_a_token_is_a_configuration_error():
+    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+    with pytest.raises(ConfigurationError, match="can't read the Kubernetes configuration"):
+        await load_configuration(environment=environment)
+
+
+async def test_a_kubeconfig_given_wins(tmp_path):
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+            }
+        )
+    )
+
+    found = await load_configuration(str(file), environment={"KUBECONFIG": "/nowhere"})
+
+    assert found.host == "http://127.0.0.1:1"
+
+
+def test_the_typed_clients_stay_out_of_memory():
+    program = (
+        "import sys, elasticache_iam.kube.kube, elasticache_iam.kube.token_kube, elasticache_iam.kube.lease\n"
+        "from elasticache_iam.kube.connection import Connection\n"
+        "from kubernetes.aio.client.configuration import Configuration\n"
+        "import asyncio\n"
+        "async def main(): await Connection(Configuration()).close()\n"
+        "asyncio.run(main())\n"
+        "print([m for m in sys.modules if m.startswith('kubernetes.') and ('.client.api.' in m or '.models.' in m)])"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)  # noqa: S603
+
+    assert answer.stdout.strip() == "[]"

@@ -1,0 +1,139 @@
+import json
+
+import pytest
+
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    ConflictError,
+    InvalidSpecError,
+    NotFoundError,
+    ThrottledError,
+    UnavailableError,
+)
+from elasticache_iam.kube.errors import ApiStatus, StatusCause, parse_status, to_error
+
+# What kube-apiserver 1.36 answers when a JSON patch on a Secret leaves it with data that isn't base64.
+QUOTING = {
+    "kind": "Status",
+    "reason": "Invalid",
+    "message": ' "" is invalid: patch: Invalid value: "{\\"data\\":{\\"password\\":\\"aHVudGVyMg==\\"}}": base64',
+    "details": {
+        "causes": [
+            {
+                "reason": "FieldValueInvalid",
+                "message": 'Invalid value: "{\\"data\\":{\\"password\\":\\"aHVudGVyMg==\\"}}": base64',
+                "field": "data[hunter2]",
+            }
+        ]
+    },
+}
+
+
+def refuse(status, document, **headers):
+    return parse_status(status, json.dumps({"kind": "Status", **document}).encode(), **headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "error"),
+    [
+        pytest.param(401, "Unauthorized", AccessDeniedError, id="a-bad-credential-is-a-missing-right"),
+        pytest.param(403, "Forbidden", AccessDeniedError, id="forbidden-is-a-missing-right"),
+        pytest.param(404, "NotFound", NotFoundError, id="not-found"),
+        pytest.param(409, "AlreadyExists", AlreadyExistsError, id="a-taken-name-is-no-conflict"),
+        pytest.param(409, "Conflict", ConflictError, id="a-changed-object-is-a-conflict"),
+        pytest.param(410, "Expired", ConflictError, id="an-expired-page-is-listed-again"),
+        pytest.param(422, "Invalid", InvalidSpecError, id="invalid-waits-for-an-edit"),
+        pytest.param(429, "TooManyRequests", ThrottledError, id="too-many-requests"),
+        pytest.param(500, "InternalError", UnavailableError, id="an-internal-error-passes"),
+        pytest.param(503, "", UnavailableError, id="unavailable"),
+        pytest.param(418, "", UnavailableError, id="an-unknown-status-is-retried"),
+    ],
+)
+def test_each_refusal_has_one_meaning(status, reason, error):
+    translated = to_error(refuse(status, {"reason": reason}), what="get things a/b", confidential=False)
+
+    assert type(translated) is error
+    assert translated.code == (reason or str(status))
+
+
+def test_a_terminating_namespace_is_as_good_as_gone():
+    refusal = refuse(403, {"reason": "Forbidden", "details": {"causes": [{"reason": "NamespaceTerminating"}]}})
+
+    assert isinstance(to_error(refusal, what="create secrets a/b", confidential=True), NotFoundError)
+
+
+@pytest.mark.parametrize("headers", [{"retry_after": "42"}, {}], ids=["header", "body"])
+def test_the_server_says_when_to_come_back(headers):
+    refusal = refuse(429, {} if headers else {"details": {"retryAfterSeconds": 42}}, **headers)
+
+    assert to_error(refusal, what="get things", confidential=False).retry_after_s == 42.0
+
+
+def test_a_short_retry_after_does_not_shorten_our_own():
+    refusal = refuse(429, {}, retry_after="1")
+
+    assert to_error(refusal, what="get things", confidential=False).retry_after_s == ThrottledError.retry_after_s
+
+
+def test_a_retry_after_with_a_date_is_ignored():
+    assert parse_status(503, b"", retry_after="Sat, 21 Nov 2026 09:00:00 GMT").retry_after_s is None
+
+
+def test_an_error_says_what_was_tried_and_what_the_server_said():
+    refusal = refuse(409, {"reason": "Conflict", "message": "the object has been modified"})
+
+    error = to_error(refusal, what="patch usergroups shop/orders", confidential=False)
+
+    assert str(error) == "patch usergroups shop/orders: the object has been modified"
+
+
+def test_a_refusal_that_quotes_a_secret_is_not_repeated():
+    refusal = parse_status(422, json.dumps(QUOTING).encode())
+
+    error = to_error(refusal, what="patch secrets shop/checkout", confidential=True)
+
+    assert str(error) == "patch secrets shop/checkout: 422 Invalid, FieldValueInvalid data"
+    assert "aHVudGVyMg" not in repr(refusal) + str(error) + repr(error)
+
+
+def test_a_missing_right_is_named_even_where_messages_are_withheld():
+    message = (
+        'secrets is forbidden: User "system:serviceaccount:ops:operator" cannot create resource "secrets" '
+        'in API group "" in the namespace "shop"'
+    )
+
+    error = to_error(refuse(403, {"reason": "Forbidden", "message": message}), what="create secrets", confidential=True)
+
+    assert 'cannot create resource "secrets" in API group "" in the namespace "shop"' in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>bad gateway</html>", b"[]", b'{"kind":"Secret","message":"x"}'])
+def test_an_answer_that_is_no_status_has_nothing_to_say(body):
+    assert parse_status(502, body) == ApiStatus(502)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        pytest.param(ApiStatus(409, message="uid mismatch: the provided object …"), True, id="apply-to-nothing"),
+        pytest.param(ApiStatus(409, message="the UID in the precondition (…)"), True, id="precondition"),
+        pytest.param(ApiStatus(422, causes=(StatusCause("metadata.uid", "FieldValueInvalid"),)), True, id="immutable"),
+        pytest.param(ApiStatus(409, message="the object has been modified"), False, id="modified"),
+        pytest.param(ApiStatus(422, causes=(StatusCause("type", "FieldValueInvalid"),)), False, id="other-field"),
+    ],
+)
+def test_another_object_is_told_from_other_refusals(refusal, expected):
+    assert refusal.is_other_object is expected
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        pytest.param(ApiStatus(422), True, id="a-failed-test-has-no-causes"),
+        pytest.param(ApiStatus(422, causes=(StatusCause("spec", "FieldValueInvalid"),)), False, id="validation-has"),
+        pytest.param(ApiStatus(409), False, id="a-conflict-is-none"),
+    ],
+)
+def test_a_failed_test_is_told_from_a_refused_value(refusal, expected):
+    assert refusal.is_failed_test is expected

@@ -72,10 +72,11 @@ class AwsEndpoint:
         try:
             answer = self._gateway.answer(http_request)
         except ConnectionError:
-            # An outage: the client sees a connection closed without a byte of answer.
+            # The client sees a connection closed without a byte of answer; what it asked for may have been done.
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=503)
-        if self._gateway.changes_something(http_request):
-            self._on_change()
+        finally:
+            if self._gateway.changes_something(http_request):
+                self._on_change()
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)

@@ -3,12 +3,16 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
 from elasticache_iam_sandbox.cluster.errors import ApiError
+
+if TYPE_CHECKING:
+    from elasticache_iam_sandbox.supervisor import Account, BackgroundSandbox
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,21 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     yield name
     with suppress(ApiError):  # the test may have deleted it
         control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def sandbox(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[BackgroundSandbox]":
+    """AWS and its caches beside the control plane, whose ServiceAccounts may assume roles; one for each process."""
+    from elasticache_iam_sandbox.supervisor import BackgroundSandbox  # noqa: PLC0415  # 0.5 s that only its users pay
+
+    with BackgroundSandbox(tmp_path_factory.mktemp("sandbox"), control_plane=control_plane) as running:
+        yield running
+
+
+@pytest.fixture
+def aws_account(sandbox: "BackgroundSandbox") -> "Account":
+    """A new, empty AWS account, so that tests don't see each other's users."""
+    return sandbox.add_account()
 
 
 def _terminal_line(config: pytest.Config) -> Callable[[str], None]:

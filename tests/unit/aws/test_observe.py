@@ -1,0 +1,118 @@
+"""AWS's answers as values."""
+
+import pytest
+
+from elasticache_iam.aws.observe import observe_cache, observe_group, observe_role, observe_user, read_tags, write_tags
+from elasticache_iam.core.state import CacheKind, CacheRef
+
+
+def replication_group(**changes):
+    return {
+        "ReplicationGroupId": "orders-prod",
+        "ARN": "arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders-prod",
+        "Status": "available",
+        "Engine": "valkey",
+        "ClusterEnabled": False,
+        "TransitEncryptionEnabled": True,
+        "AuthTokenEnabled": False,
+        "MemberClusters": ["orders-prod-001"],
+        "NodeGroups": [
+            {
+                "PrimaryEndpoint": {"Address": "primary.example", "Port": 6380},
+                "ReaderEndpoint": {"Address": "reader.example", "Port": 6380},
+            }
+        ],
+        **changes,
+    }
+
+
+MEMBER = {"Engine": "redis", "EngineVersion": "7.1"}
+
+
+def test_statuses_and_engines_are_lower_case():
+    user = observe_user({"UserId": "demo-a", "Status": "Active", "Engine": "REDIS"})
+    group = observe_group({"UserGroupId": "demo-g", "Status": "Active", "Engine": "Valkey"})
+
+    assert (user.status, user.engine, user.is_active) == ("active", "redis", True)
+    assert (group.status, group.engine, group.is_active) == ("active", "valkey", True)
+
+
+def test_a_group_tells_its_future_members():
+    group = observe_group(
+        {
+            "UserGroupId": "demo-g",
+            "UserIds": ["a", "b"],
+            "PendingChanges": {"UserIdsToAdd": ["c"], "UserIdsToRemove": ["a"]},
+        }
+    )
+
+    assert group.future_user_ids == {"b", "c"}
+
+
+def test_the_version_is_the_members():
+    cache = observe_cache(replication_group(), MEMBER)
+
+    assert (cache.engine, cache.engine_version) == ("valkey", "7.1")
+
+
+def test_an_old_answer_without_engine_takes_the_members():
+    answer = replication_group()
+    del answer["Engine"]
+
+    assert observe_cache(answer, MEMBER).engine == "redis"
+
+
+def test_without_cluster_mode_the_endpoints_are_the_node_groups():
+    cache = observe_cache(replication_group(), MEMBER)
+
+    assert (cache.host, cache.port, cache.reader_host) == ("primary.example", 6380, "reader.example")
+
+
+def test_with_cluster_mode_the_endpoint_is_the_configurations():
+    answer = replication_group(ClusterEnabled=True, ConfigurationEndpoint={"Address": "cfg.example", "Port": 6379})
+
+    cache = observe_cache(answer, MEMBER)
+
+    assert (cache.host, cache.port, cache.reader_host) == ("cfg.example", 6379, "")
+
+
+def test_a_cache_being_created_has_no_endpoint_yet():
+    cache = observe_cache({"ReplicationGroupId": "new", "Status": "creating"}, {})
+
+    assert (cache.ref, cache.host, cache.port) == (CacheRef(CacheKind.REPLICATION_GROUP, "new"), "", 6379)
+    assert not cache.is_available
+
+
+def test_a_group_that_is_being_attached_counts():
+    answer = replication_group(
+        UserGroupIds=["old"], PendingModifiedValues={"UserGroups": {"UserGroupIdsToAdd": ["new"]}}
+    )
+
+    cache = observe_cache(answer, MEMBER)
+
+    assert cache.group_ids == {"old"}
+    assert cache.future_group_ids == {"old", "new"}
+
+
+ROLE = {"RoleName": "demo-a", "Arn": "arn:aws:iam::111122223333:role/demo-a", "AssumeRolePolicyDocument": {}}
+
+
+def test_a_listed_role_tells_nothing_about_tags_and_policies():
+    role = observe_role(ROLE)
+
+    assert (role.tags, role.policies, role.boundary) == (None, None, None)
+
+
+def test_a_whole_role_without_tags_has_none():
+    role = observe_role(ROLE, policies={}, is_whole=True)
+
+    assert (role.tags, role.policies) == ({}, {})
+
+
+def test_a_role_without_a_readable_session_length_has_an_hour():
+    assert observe_role(ROLE).max_session_s == 3600
+
+
+@pytest.mark.parametrize("tags", [{}, {"a": "1"}, {"b": "2", "a": ""}])
+def test_tags_survive_the_way_there_and_back(tags):
+    assert read_tags(write_tags(tags)) == tags

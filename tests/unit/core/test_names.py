@@ -1,0 +1,155 @@
+"""Names: readable, unique, and within every limit AWS has."""
+
+import json
+import re
+from pathlib import Path
+
+import botocore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elasticache_iam.api.keys import TAG_ALLOW
+from elasticache_iam.core import names
+
+OWNERS = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
+AWS_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def test_a_default_id_is_owner_then_readable_then_hash():
+    assert names.default_id("prod", "shop", "checkout") == "prod-checkout-1286e5f6"
+
+
+def test_default_ids_of_one_name_in_two_namespaces_differ():
+    assert names.default_id("prod", "shop", "checkout") != names.default_id("prod", "other", "checkout")
+
+
+@pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        pytest.param("a-very-long-name-that-is-cut", "a-very-long-name-tha", id="cut-to-twenty"),
+        pytest.param("exactly-nineteen-ab-c", "exactly-nineteen-ab", id="no-hyphen-where-it-was-cut"),
+        pytest.param("Mixed_Case", "mixed-case", id="lower-case"),
+        pytest.param("a--b", "a-b", id="no-double-hyphen"),
+        pytest.param("0day", "0day", id="digits-may-come-first"),
+    ],
+)
+def test_the_readable_part_is_an_id(name: str, readable: str):
+    assert names.default_id("o", "n", name).startswith(f"o-{readable}-")
+
+
+def test_a_name_with_nothing_to_show_leaves_owner_and_hash():
+    assert re.fullmatch(r"prod-[0-9a-f]{8}", names.default_id("prod", "shop", "___"))
+
+
+@given(owner=OWNERS, namespace=st.text(max_size=63), name=st.text(max_size=63))
+def test_every_default_id_is_one_aws_takes(owner: str, namespace: str, name: str):
+    for identifier in (names.default_id(owner, namespace, name), names.default_user_id(owner, name)):
+        assert len(identifier) <= 40
+        assert AWS_ID.fullmatch(identifier)
+        assert identifier.startswith(f"{owner}-")
+
+
+def test_a_role_is_named_as_its_user_is():
+    assert names.role_name("prod", "shop", "checkout") == names.default_id("prod", "shop", "checkout")
+
+
+def test_the_main_caches_secret_has_the_plain_name():
+    assert names.secret_name("checkout", "main") == "checkout"
+
+
+def test_other_caches_secrets_end_in_their_alias():
+    assert names.secret_name("checkout", "replica") == "checkout.replica"
+
+
+def test_a_short_session_name_is_readable():
+    assert names.session_name("shop", "checkout") == "shop.checkout"
+
+
+def test_long_session_names_with_one_beginning_differ():
+    assert names.session_name("n" * 63, "a") != names.session_name("n" * 63, "b")
+
+
+@given(namespace=st.text(max_size=70), name=st.text(min_size=1, max_size=70))
+def test_every_session_name_is_one_sts_takes(namespace: str, name: str):
+    assert re.fullmatch(r"[\w+=,.@-]{2,64}", names.session_name(namespace, name), re.ASCII)
+
+
+def _regions() -> list[tuple[str, str]]:
+    document = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_text())
+    return [
+        (region, partition["id"])
+        for partition in document["partitions"]
+        for region in partition["regions"]
+        if not region.endswith("-global")
+    ]
+
+
+@pytest.mark.parametrize(("region", "partition"), _regions())
+def test_every_region_that_botocore_knows_is_in_its_partition(region: str, partition: str):
+    assert names.partition_of(region) == partition
+
+
+def test_arns_of_users_and_groups_have_colons():
+    assert names.user_arn("cn-north-1", "111122223333", "u") == "arn:aws-cn:elasticache:cn-north-1:111122223333:user:u"
+    assert names.group_arn("eu-west-1", "111122223333", "g") == "arn:aws:elasticache:eu-west-1:111122223333:usergroup:g"
+
+
+def test_a_roles_arn_holds_its_path():
+    arn = names.role_arn("us-gov-west-1", "111122223333", names.role_path("prod"), "prod-x")
+
+    assert arn == "arn:aws-us-gov:iam::111122223333:role/elasticache-iam/prod/prod-x"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["https://oidc.eks.eu-west-1.amazonaws.com/id/ABC", "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC/"],
+)
+def test_an_oidc_provider_has_neither_scheme_nor_trailing_slash(issuer: str):
+    arn = names.oidc_provider_arn("eu-west-1", "111122223333", issuer)
+
+    assert arn == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+
+
+def test_an_object_with_our_tags_is_owned_whatever_the_uid():
+    tags = names.ownership_tags("prod", "ElastiCacheIAMUser", "shop", "checkout", "uid-before-the-restore")
+
+    assert names.is_owned(tags, owner="prod", kind="ElastiCacheIAMUser", namespace="shop", name="checkout")
+
+
+@pytest.mark.parametrize("differs", ["owner", "kind", "namespace", "name"])
+def test_an_object_with_one_other_tag_is_not_owned(differs: str):
+    tags = names.ownership_tags("prod", "UserGroup", "shop", "orders", "uid")
+    wanted = {"owner": "prod", "kind": "UserGroup", "namespace": "shop", "name": "orders"} | {differs: "other"}
+
+    assert not names.is_owned(tags, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("tag", "allowed"),
+    [
+        pytest.param("prod", True, id="owner-alone-allows-every-namespace"),
+        pytest.param("prod/shop", True, id="this-namespace"),
+        pytest.param("dev prod/shop", True, id="one-of-several"),
+        pytest.param("prod/other", False, id="another-namespace"),
+        pytest.param("prod/shopping", False, id="a-longer-namespace"),
+        pytest.param("preprod", False, id="an-owner-that-ends-alike"),
+        pytest.param("prod2", False, id="an-owner-that-begins-alike"),
+        pytest.param("PROD", False, id="case-counts"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_consent_names_owner_and_namespace_as_whole_words(tag: str, allowed: bool):  # noqa: FBT001  # a parameter
+    assert names.consents({TAG_ALLOW: tag}, owner="prod", namespace="shop") is allowed
+
+
+def test_without_the_tag_nobody_consents():
+    assert not names.consents({}, owner="prod", namespace="shop")
+
+
+def test_objects_are_labelled_with_owner_and_user():
+    assert names.object_labels("prod", "checkout") == {
+        "app.kubernetes.io/managed-by": "elasticache-iam-operator",
+        "elasticache-iam.dev/owner": "prod",
+        "elasticache-iam.dev/user": "checkout",
+    }

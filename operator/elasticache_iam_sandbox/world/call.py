@@ -86,3 +86,8 @@ class ConnectDecision:
 
     allowed: bool
     reason: str
+
+
+def not_implemented(what: str) -> AwsError:
+    """Return the error for anything the sandbox does not know: it is never ignored, so that no test passes by luck."""
+    return AwsError("NotImplementedInSandbox", f"The sandbox does not implement {what}.", 501)

@@ -13,7 +13,9 @@ class Fault:
     """An operation's name or *."""
     latency_s: float = 0.0
     error_code: str = ""
-    """Empty: no error, only latency. "Outage": the connection is closed without an answer."""
+    """Empty: no error, only latency. "Outage": the connection is closed without an answer and nothing is done.
+    "LostAnswer": the call is carried out, then the connection is closed without an answer.
+    """
     error_message: str = ""
     http_status: int = 400
     remaining: int | None = None

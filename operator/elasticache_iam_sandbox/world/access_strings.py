@@ -1,0 +1,116 @@
+"""Access strings: what ElastiCache refuses, and how it rewrites the ones it takes.
+
+Source: ElastiCache user guide, "Role-Based Access Control", and answers recorded from live accounts: what is sent is
+not what is read back.
+"""
+
+import re
+
+from elasticache_iam_sandbox.world.call import AwsError
+
+_CATEGORIES = frozenset(
+    [
+        "admin",
+        "all",
+        "bitmap",
+        "blocking",
+        "bloom",
+        "connection",
+        "cuckoo",
+        "dangerous",
+        "fast",
+        "geo",
+        "hash",
+        "hyperloglog",
+        "json",
+        "keyspace",
+        "list",
+        "pubsub",
+        "read",
+        "scripting",
+        "search",
+        "set",
+        "slow",
+        "sortedset",
+        "stream",
+        "string",
+        "tdigest",
+        "timeseries",
+        "topk",
+        "transaction",
+        "write",
+        "cms",
+    ]
+)
+_COMMAND = re.compile(r"[+-][a-z0-9_.-]+(\|[a-z0-9_.-]+)?", re.IGNORECASE)
+_PATTERN = re.compile(r"(~|%(R|W|RW|WR)~|&)\S+", re.IGNORECASE)
+_PLAIN = frozenset({"on", "off", "resetkeys", "resetchannels", "clearselectors"})
+_ALIASES = {"allkeys": "~*", "allcommands": "+@all", "nocommands": "-@all", "allchannels": "&*"}
+"""Accepted and answered in another form; the exact form AWS uses is not documented."""
+_REFUSED = frozenset({"reset", "resetpass", "nopass"})
+_MAX_LENGTH = 2048
+
+
+def rewrite(access_string: str) -> str:
+    """Return what ElastiCache answers for an access string that it was sent.
+
+    - `off` is put in front when neither `on` nor `off` is said.
+    - `-@all` is put before the first command rule unless that rule is about @all; at the end when there is none.
+    - Order is kept: it is meaning.
+
+    Raises:
+        AwsError: InvalidParameterValue: a password rule, `reset`, or no rule at all.
+    """
+    rules = [_ALIASES.get(rule.lower(), rule) for rule in _split(access_string)]
+    for rule in rules:
+        _check(rule)
+    if not any(rule.lower() in {"on", "off"} for rule in rules):
+        rules.insert(0, "off")
+    first = next((at for at, rule in enumerate(rules) if rule[0] in "+-"), None)
+    if first is None:
+        rules.append("-@all")
+    elif rules[first].lower() not in {"+@all", "-@all"}:
+        rules.insert(first, "-@all")
+    return " ".join(rules)
+
+
+def _split(access_string: str) -> list[str]:
+    """Return the rules; a selector in parentheses is one rule."""
+    if not access_string.strip() or len(access_string) > _MAX_LENGTH:
+        raise _invalid("must not be blank, nor longer than 2048 characters")
+    rules: list[str] = []
+    selector: list[str] = []
+    for word in access_string.split():
+        if selector or word.startswith("("):
+            selector.append(word)
+            if word.endswith(")"):
+                rules.append(" ".join(selector))
+                selector = []
+        else:
+            rules.append(word)
+    if selector:
+        raise _invalid("a selector is not closed")
+    return rules
+
+
+def _check(rule: str) -> None:
+    if rule.startswith("("):
+        for inner in rule[1:-1].split():
+            if inner.startswith("("):
+                raise _invalid("selectors do not nest")
+            _check(_ALIASES.get(inner.lower(), inner))
+        return
+    lowered = rule.lower()
+    if lowered[0] in "><#!" or lowered in _REFUSED:
+        raise _invalid("password rules and reset are not allowed")  # never repeat the rule: it may hold a password
+    if lowered in _PLAIN or _PATTERN.fullmatch(rule):
+        return
+    if lowered[:2] in {"+@", "-@"} and lowered[2:] in _CATEGORIES:
+        return
+    if lowered[:2] not in {"+@", "-@"} and _COMMAND.fullmatch(rule):
+        return
+    raise _invalid(f"unknown rule {rule}")
+
+
+def _invalid(why: str) -> AwsError:
+    return AwsError("InvalidParameterValue", f"Access String must be a valid ACL rule: {why}.")

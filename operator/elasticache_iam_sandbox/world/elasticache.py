@@ -1,0 +1,211 @@
+"""ElastiCache's objects in one account and region, and what the caches' servers must know of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from elasticache_iam_sandbox.world.call import AwsError, CacheView, EngineUser
+from elasticache_iam_sandbox.world.catalogue import Catalogue
+
+OPEN_DEFAULT_USER = EngineUser("default", "default", "on ~* &* +@all", "no-password")
+"""A cache without a user group and without an AUTH token: everybody is in."""
+CLOSED_DEFAULT_USER = EngineUser("default", "default", "off ~* -@all", "password")
+"""A cache with a valkey group that has no user named default: AWS switches the default user off. No password fits."""
+
+
+@dataclass(slots=True)
+class User:
+    """An ElastiCache user."""
+
+    user_id: str
+    arn: str
+    user_name: str
+    engine: str
+    access_string: str
+    auth_mode: str
+    password_sha256: tuple[str, ...]
+    status: str
+    tags: dict[str, str]
+    group_ids: set[str] = field(default_factory=set)
+    applied: EngineUser | None = None
+    """What the servers have of it: lags behind while `modifying`."""
+
+    def apply(self) -> None:
+        """Carry the newest state to the servers and become active."""
+        self.applied = EngineUser(
+            self.user_id, self.user_name, self.access_string, self.auth_mode, self.password_sha256
+        )
+        self.status = "active"
+
+    @property
+    def minimum_engine_version(self) -> str:
+        """Return the engine version from which on the user can be served."""
+        if self.engine == "valkey":
+            return "7.2"
+        return "7.0" if self.auth_mode == "iam" else "6.0"
+
+
+@dataclass(slots=True)
+class UserGroup:
+    """A user group. `user_ids` is the old membership until a change is done."""
+
+    group_id: str
+    arn: str
+    engine: str
+    lifecycle: str
+    """creating, active or deleting; `status` adds modifying."""
+    tags: dict[str, str]
+    user_ids: list[str] = field(default_factory=list)
+    adding: list[str] = field(default_factory=list)
+    removing: list[str] = field(default_factory=list)
+    changes_in_flight: int = 0
+    cache_ids: set[str] = field(default_factory=set)
+    attaching_cache_ids: set[str] = field(default_factory=set)
+
+    @property
+    def status(self) -> str:
+        """Return the status as Describe tells it."""
+        return "modifying" if self.lifecycle == "active" and self.changes_in_flight else self.lifecycle
+
+    @property
+    def future_user_ids(self) -> list[str]:
+        """Return the membership when all changes in flight are done."""
+        return [user_id for user_id in (*self.user_ids, *self.adding) if user_id not in self.removing]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChange:
+    """What a ModifyReplicationGroup changes later; None: not this."""
+
+    attach: str | None = None
+    detach: str | None = None
+    auth_tokens: tuple[str, ...] | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    tls: bool | None = None
+    tls_mode: str | None = None
+
+
+@dataclass(slots=True)
+class ReplicationGroup:
+    """A node-based cache."""
+
+    cache_id: str
+    arn: str
+    description: str
+    engine: str
+    engine_version: str
+    lifecycle: str
+    """creating, available or deleting; `status` adds modifying."""
+    created_at: datetime
+    tls: bool
+    tls_mode: str | None
+    at_rest_encryption: bool
+    tags: dict[str, str]
+    node_type: str = "cache.t4g.micro"
+    parameter_group: str = ""
+    members: int = 1
+    automatic_failover: bool = False
+    multi_az: bool = False
+    auth_tokens: tuple[str, ...] = ()
+    """SHA-256, lower-case hex; two while a rotation is on."""
+    group_id: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    reader_host: str = ""
+    changes_in_flight: int = 0
+    pending: CacheChange = CacheChange()
+    """In flight now."""
+    deferred: CacheChange = CacheChange()
+    """Waiting for a maintenance window, which never comes here, or for a modification with ApplyImmediately."""
+
+    @property
+    def status(self) -> str:
+        """Return the status as Describe tells it."""
+        return "modifying" if self.lifecycle == "available" and self.changes_in_flight else self.lifecycle
+
+    @property
+    def member_ids(self) -> list[str]:
+        """Return the ids of the member clusters."""
+        return [f"{self.cache_id}-{number:03}" for number in range(1, self.members + 1)]
+
+
+class Region:
+    """ElastiCache in one account and region."""
+
+    def __init__(self, partition: str, name: str, account_id: str) -> None:
+        self.name = name
+        self.account_id = account_id
+        self._arn_prefix = f"arn:{partition}:elasticache:{name}:{account_id}"
+        self.users: Catalogue[User] = Catalogue()
+        self.groups: Catalogue[UserGroup] = Catalogue()
+        self.caches: Catalogue[ReplicationGroup] = Catalogue()
+        self.revision = 0
+        """Counts every change; a view is built anew only when it moved."""
+        self._views: dict[str, tuple[int, CacheView]] = {}
+        default = User(
+            "default", self.arn("user", "default"), "default", "redis", "on ~* +@all", "no-password", (), "active", {}
+        )
+        default.apply()
+        self.users.add("default", default)
+
+    def arn(self, kind: str, name: str) -> str:
+        """Return an ARN; ElastiCache separates with colons."""
+        return f"{self._arn_prefix}:{kind}:{name}"
+
+    def user(self, user_id: str) -> User:
+        """Return a user, whatever the case of the id. Raises UserNotFound."""
+        found = self.users.get(user_id.lower())
+        if found is None:
+            raise AwsError("UserNotFound", f"User {user_id} not found.", 404)
+        return found
+
+    def group(self, group_id: str) -> UserGroup:
+        """Return a user group, whatever the case of the id. Raises UserGroupNotFound."""
+        found = self.groups.get(group_id.lower())
+        if found is None:
+            raise AwsError("UserGroupNotFound", f"User Group {group_id} not found.", 404)
+        return found
+
+    def cache(self, cache_id: str) -> ReplicationGroup:
+        """Return a replication group. Raises ReplicationGroupNotFoundFault."""
+        found = self.caches.get(cache_id.lower())
+        if found is None:
+            raise AwsError("ReplicationGroupNotFoundFault", f"ReplicationGroup {cache_id} not found.", 404)
+        return found
+
+    def view(self, cache_id: str) -> CacheView | None:
+        """Return what a cache's front needs; the very same object as long as nothing in it changed."""
+        cache = self.caches.get(cache_id)
+        if cache is None:
+            self._views.pop(cache_id, None)
+            return None
+        revision, view = self._views.get(cache_id, (-1, None))
+        if view is None or revision != self.revision:
+            fresh = CacheView(
+                account_id=self.account_id,
+                region=self.name,
+                service="elasticache",
+                cache_id=cache.cache_id,
+                arn=cache.arn,
+                serverless=False,
+                status=cache.status,
+                users=MappingProxyType(self._engine_users(cache)),
+            )
+            view = view if view == fresh else fresh
+            self._views[cache_id] = (self.revision, view)
+        return view
+
+    def _engine_users(self, cache: ReplicationGroup) -> Mapping[str, EngineUser]:
+        if cache.group_id is None:
+            if not cache.auth_tokens:
+                return {"default": OPEN_DEFAULT_USER}
+            return {"default": EngineUser("default", "default", "on ~* &* +@all", "password", cache.auth_tokens)}
+        users = self._applied(self.groups[cache.group_id].user_ids)
+        users.setdefault("default", CLOSED_DEFAULT_USER)
+        return users
+
+    def _applied(self, user_ids: Iterable[str]) -> dict[str, EngineUser]:
+        engine_users = (self.users[user_id].applied for user_id in user_ids)
+        return {user.user_name: user for user in engine_users if user is not None}

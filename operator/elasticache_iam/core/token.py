@@ -67,7 +67,7 @@ def sign_token(
         The token; it ends with `expires_s` or with the credentials, whichever is first.
 
     Raises:
-        ValueError: An id, the region, the service or the life is not acceptable. Ids become a signing host, so
+        ValueError: An id, the region, the service, the time or the life is not acceptable. Ids become a signing host, so
             anything but lower-case letters, digits and single hyphens is an injection.
     """
     if service not in _SERVICES:
@@ -81,6 +81,8 @@ def sign_token(
             )
     if not 1 <= expires_s <= MAX_TOKEN_SECONDS:
         raise ValueError(f"a token lives 1 to {MAX_TOKEN_SECONDS} seconds, not {expires_s}")
+    if now.utcoffset() != timedelta(0):
+        raise ValueError("now must be in UTC: what is signed says Z")
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     parameters = {

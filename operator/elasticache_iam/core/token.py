@@ -67,7 +67,7 @@ def sign_token(
         The token; it ends with `expires_s` or with the credentials, whichever is first.
 
     Raises:
-        ValueError: An id, the region, the service, the time or the life is not acceptable. Ids become a signing host, so
+        ValueError: An id, the region, the service, time or life is not acceptable. Ids become a signing host, so
             anything but lower-case letters, digits and single hyphens is an injection.
     """
     if service not in _SERVICES:

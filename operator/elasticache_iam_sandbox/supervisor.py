@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 import boto3
-import botocore.session
 import trustme
 from typing_extensions import override
 
@@ -136,7 +135,6 @@ class Sandbox:
     ) -> None:
         self.state_dir = state_dir.absolute()
         self.ca_file = self.state_dir / "ca.crt"
-        self.aws_config_file = self.state_dir / "aws-config"
         self.settings = settings if settings is not None else WorldSettings()
         self._unserved: list[_CacheKey] = []
         self.world: World = _WatchedWorld(
@@ -151,6 +149,7 @@ class Sandbox:
         self._issuers: dict[str, Mapping[str, Any]] = {}
         self._caches: dict[_CacheKey, Cache] = {}
         self._changed = asyncio.Event()
+        self._settling = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._next_account = int(ACCOUNT)
         self._fronts: CacheFronts | None = None
@@ -198,7 +197,7 @@ class Sandbox:
         )
         self.aws_url = await endpoint.start()
         self._stack.push_async_callback(endpoint.close)
-        self._write_files()
+        self._write_credentials()
         ticker = asyncio.create_task(self._tick_for_ever(), name="sandbox-ticker")
         self._stack.push_async_callback(_cancel, ticker)
         self.world.reset_call_counts()
@@ -250,7 +249,14 @@ class Sandbox:
 
     def session(self, key: AccessKey | None = None) -> boto3.session.Session:
         """Return a boto3 session whose clients talk to the sandbox, as the administrator or as another."""
-        return _session(self.aws_config_file, key or self.account.admin)
+        key = key or self.account.admin
+        return _Session(
+            self.aws_url,
+            self.ca_file,
+            aws_access_key_id=key.access_key_id,
+            aws_secret_access_key=key.secret_access_key,
+            region_name=REGION,
+        )
 
     def caches(self) -> tuple[Cache, ...]:
         """Return all caches with a live front."""
@@ -319,15 +325,16 @@ class Sandbox:
 
     async def settle(self) -> None:
         """Carry out what is due and bring the fronts up to date now, instead of at the next tick."""
-        self.world.advance()
-        if self._fronts is None:
-            return
-        while self._unserved:
-            await self._open_front(self._fronts, self._unserved.pop())
-        for key in [key for key in self._caches if self.world.cache_view(*key.names) is None]:
-            del self._caches[key]
-            await self._fronts.remove(*key.names)
-        await self._fronts.sync()
+        async with self._settling:
+            self.world.advance()
+            if self._fronts is None:
+                return
+            while self._unserved:
+                await self._open_front(self._fronts, self._unserved.pop())
+            for key in [key for key in self._caches if self.world.cache_view(*key.names) is None]:
+                del self._caches[key]
+                await self._fronts.remove(*key.names)
+            await self._fronts.sync()
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -389,11 +396,7 @@ class Sandbox:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), wait_s)
 
-    def _write_files(self) -> None:
-        self.aws_config_file.write_text(
-            f"[default]\nregion = {REGION}\nendpoint_url = {self.aws_url}\nca_bundle = {self.ca_file}\n",
-            encoding="utf-8",
-        )
+    def _write_credentials(self) -> None:
         _write_private(
             self.state_dir / CREDENTIALS_FILE,
             json.dumps(
@@ -504,6 +507,14 @@ class BackgroundSandbox:
         """As `Sandbox.add_cache`."""
         return self._await(self._running.add_cache(cache_id, **options))
 
+    def add_issuer(self, url: str, jwks: Mapping[str, Any]) -> None:
+        """As `Sandbox.add_issuer`."""
+        self._on_loop(lambda: self._running.add_issuer(url, jwks))
+
+    def caches(self) -> tuple[Cache, ...]:
+        """Return all caches with a live front."""
+        return self._on_loop(self._running.caches)
+
     def refusals(self) -> Sequence[Any]:
         """Return the true reason of each refused login, newest last."""
         return self._on_loop(self._running.refusals)
@@ -533,6 +544,8 @@ class BackgroundSandbox:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _stop_loop(self) -> None:
+        # A turn of the loop for transports that were just aborted to say goodbye in.
+        self._await(asyncio.sleep(0.01))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -578,6 +591,18 @@ class _WatchedWorld(World):
         return result
 
 
+class _Session(boto3.session.Session):
+    """A session for one sandbox, whatever AWS_ENDPOINT_URL and AWS_CA_BUNDLE of the environment say."""
+
+    def __init__(self, aws_url: str, ca_file: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self._sandbox_defaults = {"endpoint_url": aws_url, "verify": str(ca_file)}
+
+    @override
+    def client(self, *args: Any, **options: Any) -> Any:
+        return super().client(*args, **self._sandbox_defaults | options)
+
+
 class _Ground:
     """The sandbox as the admin API sees it: plain JSON values."""
 
@@ -604,16 +629,6 @@ def state_folder() -> Path:
 
 def _document(value: Any) -> dict[str, Any]:
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in asdict(value).items()}
-
-
-def _session(config_file: Path, key: AccessKey) -> boto3.session.Session:
-    botocore_session: Any = botocore.session.Session(profile="default")
-    botocore_session.set_config_variable("config_file", str(config_file))
-    return boto3.session.Session(
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        botocore_session=botocore_session,
-    )
 
 
 def _find_server() -> Path | None:

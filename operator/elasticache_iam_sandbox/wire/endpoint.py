@@ -56,9 +56,15 @@ class AwsEndpoint:
 
     async def close(self) -> None:
         """Stop listening and cut what is open."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None:
+            return
+        if self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                # A client with a pool never answers TLS's farewell: close() would wait for half a minute.
+                if connection.transport is not None:
+                    connection.transport.abort()
+        await self._runner.cleanup()
+        self._runner = None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         http_request = HttpRequest(

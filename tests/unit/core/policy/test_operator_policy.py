@@ -1,0 +1,154 @@
+"""The operator's own rights: what its calls need, fenced, and nothing else."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import boto3
+import pytest
+
+from elasticache_iam.core.policy import CALLS, compact_json, operator_policy
+
+BOUNDARY = "arn:aws:iam::111122223333:policy/boundary"
+ELASTICACHE = "arn:aws:elasticache:eu-west-1:111122223333"
+ROLES = "arn:aws:iam::111122223333:role"
+
+
+def prod(**changes: Any) -> dict[str, Any]:
+    arguments = {"owner": "prod", "partition": "aws", "account": "111122223333", "region": "eu-west-1"}
+    return operator_policy(**{**arguments, **changes})
+
+
+def granting(policy: dict[str, Any], action: str, resource: str) -> Iterator[dict[str, Any]]:
+    """Yield the conditions under which the policy allows an action on a resource."""
+    for statement in policy["Statement"]:
+        if action in statement["Action"] and any(fnmatchcase(resource, arn) for arn in statement["Resource"]):
+            yield statement.get("Condition", {})
+
+
+def actions(policy: dict[str, Any]) -> set[str]:
+    return {action for statement in policy["Statement"] for action in statement["Action"]}
+
+
+def test_every_right_is_needed_by_a_call_and_every_call_has_its_rights():
+    assert actions(prod()) == {action for needed in CALLS.values() for action in needed}
+
+
+@pytest.mark.parametrize(("service", "operation"), CALLS)
+def test_every_call_is_in_aws_model(service: str, operation: str):
+    client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+
+    assert operation in client.meta.service_model.operation_names
+
+
+def test_nobody_logs_in_or_becomes_another_with_it():
+    assert not [action for action in actions(prod()) if action.endswith(":Connect") or action.startswith("sts:")]
+
+
+def test_no_action_has_a_wildcard():
+    assert not [action for action in actions(prod()) if "*" in action]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("elasticache:CreateUser", f"{ELASTICACHE}:user:prod2-x"),
+        ("elasticache:CreateUserGroup", f"{ELASTICACHE}:usergroup:other"),
+        ("elasticache:CreateUser", f"{ELASTICACHE}:user:preprod-x"),
+        ("iam:CreateRole", f"{ROLES}/prod-x"),
+        ("iam:CreateRole", f"{ROLES}/elasticache-iam/dev/prod-x"),
+        ("iam:PutRolePolicy", f"{ROLES}/admin"),
+        ("iam:UpdateAssumeRolePolicy", f"{ROLES}/elasticache-iam/prod/other-x"),
+        ("iam:DeleteRole", f"{ROLES}/admin"),
+        ("iam:TagRole", f"{ROLES}/admin"),
+        ("elasticache:AddTagsToResource", f"{ELASTICACHE}:replicationgroup:orders"),
+        ("elasticache:DeleteUser", "arn:aws:elasticache:eu-west-1:999999999999:user:prod-x"),
+        ("elasticache:DeleteUser", "arn:aws:elasticache:us-east-1:111122223333:user:prod-x"),
+    ],
+)
+def test_what_is_outside_the_fence_is_not_allowed(action: str, resource: str):
+    assert list(granting(prod(), action, resource)) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("elasticache:ModifyUser", f"{ELASTICACHE}:user:prod-x"),
+        ("elasticache:DeleteUser", f"{ELASTICACHE}:user:adopted"),
+        ("elasticache:DeleteUserGroup", f"{ELASTICACHE}:usergroup:prod-x"),
+    ],
+)
+def test_only_what_carries_our_tag_is_changed(action: str, resource: str):
+    assert list(granting(prod(), action, resource)) == [
+        {"StringEquals": {"aws:ResourceTag/elasticache-iam.dev/owner": "prod"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("elasticache:ModifyReplicationGroup", f"{ELASTICACHE}:replicationgroup:orders"),
+        ("elasticache:AddTagsToResource", f"{ELASTICACHE}:user:made-by-terraform"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("tag", "allowed"),
+    [
+        ("prod", True),
+        ("prod/shop", True),
+        ("dev prod", True),
+        ("dev/a prod/shop dev/b", True),
+        ("preprod", False),
+        ("prod2", False),
+        ("dev/prod", False),
+        ("", False),
+    ],
+)
+def test_others_objects_are_changed_only_with_their_owners_consent(
+    action: str,
+    resource: str,
+    tag: str,
+    allowed: bool,  # noqa: FBT001  # a parameter
+):
+    (condition,) = granting(prod(), action, resource)
+
+    patterns = condition["StringLike"]["aws:ResourceTag/elasticache-iam.dev/allow"]
+    assert any(fnmatchcase(tag, pattern) for pattern in patterns) is allowed
+
+
+def test_a_trusted_cache_is_attached_without_a_tag():
+    cache = f"{ELASTICACHE}:replicationgroup:trusted"
+
+    assert {} in list(granting(prod(trusted_caches=(cache,)), "elasticache:ModifyReplicationGroup", cache))
+
+
+def test_trust_in_one_cache_is_no_trust_in_another():
+    trusted, other = f"{ELASTICACHE}:replicationgroup:trusted", f"{ELASTICACHE}:replicationgroup:other"
+
+    assert {} not in list(granting(prod(trusted_caches=(trusted,)), "elasticache:ModifyReplicationGroup", other))
+
+
+@pytest.mark.parametrize("action", ["iam:CreateRole", "iam:PutRolePolicy"])
+def test_with_a_boundary_a_role_without_it_gets_nothing(action: str):
+    role = f"{ROLES}/elasticache-iam/prod/prod-x"
+
+    assert list(granting(prod(boundary=BOUNDARY), action, role)) == [
+        {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
+    ]
+
+
+def test_ec2_rights_work_only_through_aws_services():
+    (condition,) = granting(prod(), "ec2:CreateNetworkInterface", "*")
+
+    assert condition == {"Bool": {"aws:ViaAWSService": "true"}}
+
+
+def test_the_policy_fits_a_managed_one():
+    assert len(compact_json(prod(boundary=BOUNDARY))) < 6144
+
+
+def test_arns_are_in_the_given_partition():
+    text = compact_json(prod(partition="aws-cn", region="cn-north-1"))
+
+    assert "arn:aws:" not in text
+    assert "arn:aws-cn:elasticache:cn-north-1:" in text

@@ -14,7 +14,7 @@ from elasticache_iam.aws.errors import is_no_operation
 from elasticache_iam.aws.inventory import CachedInventory
 from elasticache_iam.aws.observe import observe_group, observe_role, observe_user, read_tags, write_tags
 from elasticache_iam.aws.rate import TokenBucket
-from elasticache_iam.core.errors import InvalidSpecError, NotFoundError, OperatorError
+from elasticache_iam.core.errors import BusyError, InvalidSpecError, NotFoundError, OperatorError
 from elasticache_iam.core.names import oidc_provider_arn
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedRole, ObservedUser
 from elasticache_iam.ports import Clock, Document, Fence
@@ -79,9 +79,18 @@ class BotoAws:
         return await self._inventory.get(max_age_s=max_age_s, slow_max_age_s=slow_max_age_s)
 
     async def list_tags(self, arn: str) -> Mapping[str, str]:
-        """Return an ElastiCache object's tags, read now. Raises NotFoundError."""
+        """Return an ElastiCache object's tags, read now.
+
+        Raises:
+            NotFoundError: There is no such group or cache.
+            BusyError: Such a user is gone, or is being modified: AWS answers both alike, so users are read anew.
+        """
         remember = self._inventory.start_reading_tags()
-        answer = await self._api.call("elasticache", "ListTagsForResource", {"ResourceName": arn})
+        try:
+            answer = await self._api.call("elasticache", "ListTagsForResource", {"ResourceName": arn})
+        except BusyError:
+            self._inventory.users.invalidate()
+            raise
         tags = read_tags(answer.get("TagList", ()))
         remember(arn, tags)
         return tags

@@ -161,11 +161,12 @@ class _ReplicationGroups:
 
 @dataclass(frozen=True, slots=True)
 class _Roles:
-    """Roles by name; `unclear` are those that only a read of them alone, or pages newer than a stamp, make clear."""
+    """Roles by name; `unclear` are those that only a read of them alone makes clear, or pages newer than the stamps."""
 
     by_name: Mapping[str, ObservedRole]
     unclear: tuple[str, ...]
-    unclear_since: int
+    list_after: int
+    details_after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ class CachedInventory:
         self._tags_version = 0
         self._reading_alone = asyncio.Lock()
         self._merged_caches: _Merged[Mapping[CacheRef, ObservedCache]] = _Merged((), {})
-        self._merged_roles: _Merged[_Roles] = _Merged((), _Roles({}, (), 0))
+        self._merged_roles: _Merged[_Roles] = _Merged((), _Roles({}, (), 0, 0))
         self._merged_tags: _Merged[Mapping[str, Mapping[str, str]]] = _Merged((), {})
 
     async def get(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
@@ -313,8 +314,8 @@ class CachedInventory:
         roles = self._merge_roles()
         if len(roles.unclear) > MOST_ROLES_READ_ALONE:
             await asyncio.gather(
-                self._roles.get(max_age_s, after=roles.unclear_since),
-                self._role_details.get(slow_max_age_s, after=roles.unclear_since),
+                self._roles.get(max_age_s, after=roles.list_after),
+                self._role_details.get(slow_max_age_s, after=roles.details_after),
             )
             roles = self._merge_roles()
         if roles.unclear:
@@ -431,11 +432,11 @@ def _merge_roles(
     """Put together what the two pages and single facts tell; the newest wins, field by field."""
     roles = {name: _with_details(role, details.value.get(name)) for name, role in listed.value.items()}
     unclear: set[str] = set()
-    since = listed.stamp
+    doubted_at = 0
     for name, known in known_roles.items():
         if not known.is_certain:
             unclear.add(name)
-            since = max(since, known.stamp)
+            doubted_at = max(doubted_at, known.stamp)
         elif known.stamp > listed.stamp:
             if known.role is None:
                 roles.pop(name, None)
@@ -444,7 +445,7 @@ def _merge_roles(
         elif name in listed.value and known.stamp > details.stamp:
             roles[name] = _with_details(listed.value[name], _details_of(known.role))
     unclear |= {name for name, role in roles.items() if role.policies is None}
-    return _Roles(roles, tuple(sorted(unclear)), since)
+    return _Roles(roles, tuple(sorted(unclear)), doubted_at, max(doubted_at, listed.stamp))
 
 
 def _details_of(role: ObservedRole | None) -> RoleDetails | None:

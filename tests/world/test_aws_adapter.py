@@ -1,0 +1,646 @@
+"""The operator's AWS adapter against the sandbox's world, through real boto3."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from elasticache_iam.aws.aws import BotoAws
+from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.identity import get_account
+from elasticache_iam.core.errors import (
+    AlreadyExistsError,
+    BusyError,
+    ConflictError,
+    InvalidSpecError,
+    NotFoundError,
+    QuotaExceededError,
+    ThrottledError,
+    UnavailableError,
+)
+from elasticache_iam.core.state import CacheKind, CacheRef
+from elasticache_iam_sandbox.wire.in_process import InProcessAws
+from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
+from elasticache_iam_sandbox.world.world import World
+
+REGION = "eu-central-1"
+ACCOUNT = "111122223333"
+ISSUER = "https://oidc.example/id/ABC"
+TAGS = {"elasticache-iam.dev/owner": "demo", "elasticache-iam.dev/name": "checkout"}
+CACHE = CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod")
+PATH = "/elasticache-iam/demo/"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.example/id/ABC"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"oidc.example/id/ABC:sub": "system:serviceaccount:shop:checkout"}},
+        }
+    ],
+}
+OTHER_TRUST = {**TRUST, "Statement": [{**TRUST["Statement"][0], "Sid": "Other"}]}
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "elasticache:Connect", "Resource": ["*"]}],
+}
+PASS = {
+    ("elasticache", "DescribeUsers"): 1,
+    ("elasticache", "DescribeUserGroups"): 1,
+    ("elasticache", "DescribeReplicationGroups"): 1,
+    ("iam", "ListRoles"): 1,
+}
+SLOW_PASS = {
+    ("elasticache", "DescribeCacheClusters"): 1,
+    ("iam", "GetAccountAuthorizationDetails"): 1,
+    ("resourcegroupstaggingapi", "GetResources"): 1,
+}
+
+
+class Leader:
+    def check(self):
+        pass
+
+
+class Clock:
+    """Time that a test moves."""
+
+    seconds = 0.0
+
+    def now(self):
+        return datetime.now(UTC)
+
+    def monotonic(self):
+        return self.seconds
+
+
+class Ground:
+    """A world with one account and one cache, an adapter that talks to it, and a client for what others do."""
+
+    def __init__(self):
+        self.settings = WorldSettings()
+        self.world = World(self.settings, now=lambda: datetime.now(UTC), get_jwks=lambda _: {"keys": []})
+        self.world.add_account(ACCOUNT)
+        self.world.add_replication_group(
+            ACCOUNT, REGION, CACHE.id, engine="redis", engine_version="7.1", host="cache.example", port=6380
+        )
+        self.in_process = InProcessAws(self.world)
+        self.keys = self.world.add_access_key(ACCOUNT, user_name="operator")
+        self.bridge = Bridge()
+        self.clock = Clock()
+        self.aws = self.adapter()
+        self.elasticache = self.in_process.client("elasticache", *self.keys, REGION)
+        self.iam = self.in_process.client("iam", *self.keys, REGION)
+
+    def session(self):
+        return self.in_process.session(*self.keys, REGION)
+
+    def adapter(self):
+        return BotoAws(
+            self.session(),
+            region=REGION,
+            account=ACCOUNT,
+            owner="demo",
+            bridge=self.bridge,
+            fence=Leader(),
+            clock=self.clock,
+            elasticache_per_s=0.0,
+            iam_per_s=0.0,
+        )
+
+    def counts(self):
+        """Return the calls since last asked."""
+        counts = dict(self.world.call_counts())
+        self.world.reset_call_counts()
+        return counts
+
+    async def look(self, *, max_age_s=300.0, slow_max_age_s=3600.0):
+        return await self.aws.get_inventory(max_age_s=max_age_s, slow_max_age_s=slow_max_age_s)
+
+    async def create_user(self, user_id="demo-a", **changes):
+        arguments = {"engine": "redis", "access_string": "on ~* +@read", "tags": TAGS, **changes}
+        return await self.aws.create_user(user_id, **arguments)
+
+    async def create_group(self, *users, group_id="demo-g", **changes):
+        """Create a redis group with its disabled default user."""
+        default = f"{group_id}-default"
+        await self.aws.create_default_user(default, engine="redis", tags=TAGS)
+        arguments = {"engine": "redis", "user_ids": frozenset({default, *users}), "tags": TAGS, **changes}
+        return await self.aws.create_group(group_id, **arguments)
+
+    async def create_role(self, name="demo-a"):
+        return await self.aws.create_role(
+            name, path=PATH, trust=TRUST, tags=TAGS, boundary=None, max_session_s=43200, description="checkout"
+        )
+
+    def fail(self, service, operation, code="", *, times=1, latency_s=0.0, status=400):
+        self.settings.faults.append(
+            Fault(
+                service,
+                operation,
+                error_code=code,
+                error_message="by request",
+                remaining=times,
+                latency_s=latency_s,
+                http_status=status,
+            )
+        )
+
+
+@pytest.fixture
+def ground():
+    ground = Ground()
+    yield ground
+    ground.bridge.close()
+
+
+# -- users, groups, caches --------------------------------------------------------------------------------------------
+
+
+async def test_a_created_user_is_in_the_inventory_with_its_tags(ground):
+    await ground.look()
+
+    created = await ground.create_user()
+    inventory = await ground.look()
+
+    user = inventory.users["demo-a"]
+    assert (user.user_name, user.auth_mode, user.is_active) == ("demo-a", "iam", True)
+    assert inventory.tags[created.arn] == TAGS
+
+
+async def test_the_default_replacement_can_do_nothing(ground):
+    await ground.aws.create_default_user("demo-default", engine="redis", tags=TAGS)
+
+    user = (await ground.look()).users["demo-default"]
+
+    assert (user.user_name, user.auth_mode, user.access_string) == ("default", "password", "off ~* -@all")
+
+
+async def test_a_new_access_string_is_seen(ground):
+    await ground.create_user()
+    await ground.look()
+
+    await ground.aws.set_access_string("demo-a", "on ~orders:* -@all +@read")
+
+    assert (await ground.look()).users["demo-a"].access_string == "on ~orders:* -@all +@read"
+
+
+async def test_a_deleted_user_is_gone_with_its_tags(ground):
+    created = await ground.create_user()
+    await ground.look()
+
+    await ground.aws.delete_user("demo-a")
+    inventory = await ground.look()
+
+    assert "demo-a" not in inventory.users
+    assert created.arn not in inventory.tags
+
+
+async def test_deleting_what_is_not_there_is_success(ground):
+    await ground.aws.delete_user("demo-none")
+    await ground.aws.delete_group("demo-none")
+    await ground.aws.delete_role("demo-none")
+
+    assert (await ground.look()).groups == {}
+
+
+async def test_members_change_in_one_call(ground):
+    await ground.create_user("demo-a")
+    await ground.create_user("demo-b")
+    await ground.create_group("demo-a")
+    ground.counts()
+
+    await ground.aws.modify_group("demo-g", add=frozenset({"demo-b"}), remove=frozenset({"demo-a"}))
+
+    assert ground.counts() == {("elasticache", "ModifyUserGroup"): 1}
+    assert (await ground.look()).groups["demo-g"].future_user_ids == {"demo-g-default", "demo-b"}
+
+
+async def test_an_attached_group_is_seen_from_both_sides(ground):
+    await ground.create_group()
+    await ground.look()
+
+    await ground.aws.attach_group(CACHE, "demo-g")
+    inventory = await ground.look()
+
+    assert inventory.caches[CACHE].future_group_ids == {"demo-g"}
+    assert inventory.groups["demo-g"].replication_group_ids == {"orders-prod"}
+
+
+async def test_attaching_twice_is_success(ground):
+    await ground.create_group()
+
+    await ground.aws.attach_group(CACHE, "demo-g")
+    await ground.aws.attach_group(CACHE, "demo-g")
+
+    assert (await ground.look()).caches[CACHE].group_ids == {"demo-g"}
+
+
+async def test_a_deleted_group_is_gone(ground):
+    await ground.create_group()
+
+    await ground.aws.delete_group("demo-g")
+
+    assert (await ground.look()).groups == {}
+
+
+async def test_a_cache_tells_version_endpoint_and_encryption(ground):
+    cache = (await ground.look()).caches[CACHE]
+
+    assert (cache.engine, cache.engine_version, cache.tls, cache.auth_token_enabled) == ("redis", "7.1", True, False)
+    assert (cache.host, cache.port) == ("cache.example", 6380)
+
+
+async def test_a_new_cache_has_its_version_at_once(ground):
+    await ground.look()
+    ground.world.add_replication_group(
+        ACCOUNT, REGION, "new", engine="valkey", engine_version="8.0", host="new.example", port=6380
+    )
+    ground.clock.seconds += 300.0
+
+    inventory = await ground.look()
+
+    assert inventory.caches[CacheRef(CacheKind.REPLICATION_GROUP, "new")].engine_version == "8.0"
+
+
+async def test_tags_are_read_now(ground):
+    created = await ground.create_user()
+    ground.elasticache.add_tags_to_resource(
+        ResourceName=created.arn, Tags=[{"Key": "elasticache-iam.dev/allow", "Value": "demo"}]
+    )
+
+    tags = await ground.aws.list_tags(created.arn)
+
+    assert tags == {**TAGS, "elasticache-iam.dev/allow": "demo"}
+    assert (await ground.look()).tags[created.arn] == tags
+
+
+async def test_tags_of_what_is_not_there_are_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.aws.list_tags(f"arn:aws:elasticache:{REGION}:{ACCOUNT}:usergroup:demo-none")
+
+
+async def test_a_user_that_is_busy_or_gone_is_looked_at_again(ground):
+    await ground.create_user()
+    user = (await ground.look()).users["demo-a"]
+    ground.elasticache.delete_user(UserId="demo-a")
+
+    with pytest.raises(BusyError, match="not available for tagging"):
+        await ground.aws.list_tags(user.arn)
+
+    assert "demo-a" not in (await ground.look()).users
+
+
+# -- roles ------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_we_wrote_to_a_role_is_known_without_reading(ground):
+    await ground.look()
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    await ground.aws.set_trust("demo-a", OTHER_TRUST)
+    ground.counts()
+
+    role = (await ground.look()).roles["demo-a"]
+
+    assert (role.policies, role.trust, role.tags, role.max_session_s) == (
+        {"connect": POLICY},
+        OTHER_TRUST,
+        TAGS,
+        43200,
+    )
+    assert ground.counts() == {}
+
+
+async def test_pages_tell_the_same_as_our_writes(ground):
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    ours = (await ground.look()).roles["demo-a"]
+
+    theirs = (await ground.look(max_age_s=0.0, slow_max_age_s=0.0)).roles["demo-a"]
+
+    assert theirs == ours
+
+
+async def test_a_restarted_operator_reads_the_same(ground):
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    ours = (await ground.look()).roles["demo-a"]
+
+    assert (await ground.adapter().get_inventory(max_age_s=1, slow_max_age_s=1)).roles["demo-a"] == ours
+    assert await ground.adapter().get_role("demo-a") == ours
+
+
+async def test_a_role_with_policies_is_deleted(ground):
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    await ground.aws.put_role_policy("demo-a", "another", POLICY)
+    await ground.look()
+
+    await ground.aws.delete_role("demo-a")
+
+    assert (await ground.look()).roles == {}
+    assert await ground.aws.get_role("demo-a") is None
+
+
+async def test_after_a_lost_answer_one_role_is_read_alone(ground):
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    await ground.look()
+    ground.fail("iam", "UpdateAssumeRolePolicy", "ServiceFailure", times=3, status=500)
+    with pytest.raises(UnavailableError):
+        await ground.aws.set_trust("demo-a", OTHER_TRUST)
+    ground.counts()
+
+    role = (await ground.look()).roles["demo-a"]
+
+    assert role.trust == TRUST
+    assert ground.counts() == {("iam", "GetRole"): 1, ("iam", "ListRolePolicies"): 1, ("iam", "GetRolePolicy"): 1}
+
+
+async def test_many_callers_read_an_unclear_role_once(ground):
+    await ground.create_role()
+    await ground.look()
+    ground.fail("iam", "UpdateAssumeRolePolicy", "ServiceFailure", times=3, status=500)
+    with pytest.raises(UnavailableError):
+        await ground.aws.set_trust("demo-a", OTHER_TRUST)
+    ground.counts()
+
+    await asyncio.gather(*(ground.look() for _ in range(20)))
+
+    assert ground.counts()["iam", "GetRole"] == 1
+
+
+async def test_a_role_made_by_another_replica_is_read_alone(ground):
+    await ground.look()
+    await ground.adapter().create_role(
+        "demo-b", path=PATH, trust=TRUST, tags=TAGS, boundary=None, max_session_s=3600, description=""
+    )
+    ground.clock.seconds += 300.0
+    ground.counts()
+
+    role = (await ground.look()).roles["demo-b"]
+
+    assert (role.tags, role.policies) == (TAGS, {})
+    assert ground.counts() == {**PASS, ("iam", "GetRole"): 1, ("iam", "ListRolePolicies"): 1}
+
+
+async def test_too_many_unknown_roles_are_read_in_pages(ground):
+    await ground.look()
+    other = ground.adapter()
+    for number in range(30):
+        await other.create_role(
+            f"demo-{number}", path=PATH, trust=TRUST, tags=TAGS, boundary=None, max_session_s=3600, description=""
+        )
+    ground.clock.seconds += 300.0
+    ground.counts()
+
+    roles = (await ground.look()).roles
+
+    assert {role.policies is not None for role in roles.values()} == {True}
+    assert ground.counts() == {**PASS, ("iam", "GetAccountAuthorizationDetails"): 1}
+
+
+async def test_roles_of_others_are_not_in_the_inventory(ground):
+    ground.iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=json.dumps(TRUST))
+
+    inventory = await ground.look()
+
+    assert inventory.roles == {}
+    theirs = await ground.aws.get_role("theirs")
+    assert theirs is not None
+    assert theirs.path == "/"
+
+
+async def test_the_providers_audiences_are_told_and_kept(ground):
+    ground.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["elasticache-iam.dev/sign"])
+    ground.counts()
+
+    answers = [await ground.aws.get_oidc_audiences(ISSUER) for _ in range(5)]
+
+    assert answers == [{"elasticache-iam.dev/sign"}] * 5
+    assert ground.counts() == {("iam", "GetOpenIDConnectProvider"): 1}
+
+
+async def test_a_missing_provider_is_none_and_asked_again_later(ground):
+    before = await ground.aws.get_oidc_audiences(ISSUER)
+    ground.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["a"])
+    ground.clock.seconds += 121.0
+
+    after = await ground.aws.get_oidc_audiences(ISSUER)
+
+    assert (before, after) == (None, {"a"})
+
+
+# -- what a pass costs ------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_pass_reads_each_list_once(ground):
+    ground.counts()
+
+    await ground.look()
+
+    assert ground.counts() == {**PASS, **SLOW_PASS}
+
+
+async def test_an_unchanged_world_costs_its_pages_and_nothing_else(ground):
+    for name in ("demo-a", "demo-b", "demo-c"):
+        await ground.create_user(name)
+        await ground.create_role(name)
+    await ground.look()
+    ground.clock.seconds += 300.0
+    ground.counts()
+
+    await asyncio.gather(*(ground.look() for _ in range(100)))
+
+    assert ground.counts() == PASS
+
+
+async def test_a_young_inventory_costs_nothing(ground):
+    await ground.look()
+    ground.clock.seconds += 299.0
+    ground.counts()
+
+    await ground.look()
+
+    assert ground.counts() == {}
+
+
+async def test_the_slow_clock_reads_tags_policies_and_versions(ground):
+    await ground.look()
+    ground.clock.seconds += 3600.0
+    ground.counts()
+
+    await ground.look()
+
+    assert ground.counts() == {**PASS, **SLOW_PASS}
+
+
+async def test_users_are_read_in_pages_of_a_hundred(ground):
+    for number in range(120):
+        ground.elasticache.create_user(
+            UserId=f"u-{number}",
+            UserName=f"u-{number}",
+            Engine="redis",
+            AccessString="on ~* +@read",
+            AuthenticationMode={"Type": "iam"},
+        )
+    ground.counts()
+
+    inventory = await ground.look()
+
+    assert len(inventory.users) == 121  # with AWS's own default user
+    assert ground.counts()["elasticache", "DescribeUsers"] == 2
+
+
+async def test_a_write_makes_only_its_own_lists_stale(ground):
+    await ground.look()
+    await ground.create_user()
+    ground.counts()
+
+    await ground.look()
+
+    assert ground.counts() == {("elasticache", "DescribeUsers"): 1}
+
+
+async def test_a_slow_page_does_not_bring_the_past_back(ground):
+    await ground.look()
+    ground.clock.seconds += 300.0
+    ground.fail("elasticache", "DescribeUsers", latency_s=0.3)
+    slow = asyncio.create_task(ground.look())
+    await asyncio.sleep(0.05)
+
+    await ground.create_user()
+    inventory = await ground.look()
+    await slow
+
+    assert "demo-a" in inventory.users
+    assert "demo-a" in (await ground.look()).users
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_lost_answer_the_creation_is_recognised_by_its_tags(ground, monkeypatch):
+    lost = _lose_answer(ground, monkeypatch, "CreateUser")
+
+    with pytest.raises(AlreadyExistsError) as caught:  # botocore's second try
+        await ground.create_user()
+    inventory = await ground.look()
+
+    assert lost == ["CreateUser"]
+    assert caught.value.code == "UserAlreadyExists"
+    assert inventory.tags[inventory.users["demo-a"].arn] == TAGS
+
+
+def _lose_answer(ground, monkeypatch, operation):
+    """Carry out the next call of an operation, and close the connection instead of answering."""
+    lost = []
+    dispatch = ground.world.dispatch
+
+    def dispatch_and_lose(call):
+        answer = dispatch(call)
+        if call.operation == operation and not lost:
+            lost.append(operation)
+            raise ConnectionError("by request")
+        return answer
+
+    monkeypatch.setattr(ground.world, "dispatch", dispatch_and_lose)
+    return lost
+
+
+async def test_a_taken_id_says_so(ground):
+    await ground.create_user()
+
+    with pytest.raises(AlreadyExistsError, match="UserAlreadyExists"):
+        await ground.create_user()
+
+
+async def test_a_busy_user_is_busy(ground):
+    ground.settings.transition_s = 60.0
+    await ground.create_user()
+
+    with pytest.raises(BusyError, match="InvalidUserState"):
+        await ground.aws.set_access_string("demo-a", "off -@all")
+
+
+async def test_removing_who_is_no_member_asks_for_a_new_look(ground):
+    await ground.create_user()
+    await ground.create_group()
+
+    with pytest.raises(ConflictError, match="is not a member of user group"):
+        await ground.aws.modify_group("demo-g", add=frozenset(), remove=frozenset({"demo-a"}))
+
+
+async def test_a_redis_group_without_default_is_refused(ground):
+    with pytest.raises(InvalidSpecError, match="DefaultUserRequired"):
+        await ground.aws.create_group("demo-g", engine="redis", user_ids=frozenset(), tags=TAGS)
+
+
+async def test_a_full_quota_says_so(ground):
+    ground.settings.users = 1
+    await ground.create_user("demo-b")
+
+    with pytest.raises(QuotaExceededError, match="UserQuotaExceeded"):
+        await ground.create_user("demo-a")
+
+
+async def test_a_missing_cache_is_not_found(ground):
+    await ground.create_group()
+
+    with pytest.raises(NotFoundError, match="ReplicationGroupNotFoundFault"):
+        await ground.aws.attach_group(CacheRef(CacheKind.REPLICATION_GROUP, "none"), "demo-g")
+
+
+async def test_throttling_that_lasts_is_told(ground):
+    ground.fail("elasticache", "DescribeUsers", "Throttling", times=None)
+
+    with pytest.raises(ThrottledError, match="ElastiCache DescribeUsers: Throttling: by request"):
+        await ground.look()
+
+
+async def test_throttling_that_passes_is_not_noticed(ground):
+    ground.fail("elasticache", "DescribeUsers", "Throttling", times=1)
+
+    assert (await ground.look()).users
+
+
+async def test_an_outage_is_unavailable_and_over_when_it_is_over(ground):
+    ground.fail("iam", "*", "Outage", times=None)
+    with pytest.raises(UnavailableError):
+        await ground.look()
+    ground.settings.faults.clear()
+
+    assert CACHE in (await ground.look()).caches
+
+
+async def test_a_user_with_tags_that_the_index_lacks_keeps_the_tags_we_sent(ground, monkeypatch):
+    created = await ground.create_user()
+    dispatch = ground.world.dispatch
+    monkeypatch.setattr(
+        ground.world,
+        "dispatch",
+        lambda call: {"ResourceTagMappingList": []} if call.operation == "GetResources" else dispatch(call),
+    )
+
+    inventory = await ground.look(slow_max_age_s=0.0)
+
+    assert inventory.tags[created.arn] == TAGS
+
+
+async def test_a_cancelled_write_still_makes_stale(ground):
+    await ground.look()
+    ground.fail("elasticache", "CreateUser", latency_s=0.2)
+    write = asyncio.create_task(ground.create_user())
+    await asyncio.sleep(0.1)
+    write.cancel()
+    await asyncio.wait((write,))
+    await asyncio.sleep(0.3)
+
+    assert "demo-a" in (await ground.look()).users
+
+
+async def test_the_account_is_the_credentials(ground):
+    assert await get_account(ground.session(), region=REGION, bridge=ground.bridge) == ACCOUNT

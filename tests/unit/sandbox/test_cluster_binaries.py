@@ -7,7 +7,7 @@ import time
 import pytest
 
 from elasticache_iam_sandbox.cluster import binaries
-from elasticache_iam_sandbox.cluster.binaries import find_binaries, module_version
+from elasticache_iam_sandbox.cluster.binaries import find_binaries, find_helm, module_version
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -143,7 +143,7 @@ def test_two_runs_build_one_after_the_other(install_go, tmp_path):
         put_programs(folder)
     second.join(timeout=5)
 
-    assert lines == ["waiting for another run that is building the control plane"]
+    assert lines == ["waiting for another run that is building the same programs"]
     assert not calls.exists()
 
 
@@ -155,3 +155,38 @@ def test_every_kubernetes_module_is_of_one_version():
 
     assert len(replaced) >= 30
     assert {fields[3] for fields in replaced} == {f"v0.{minor_patch}"}
+
+
+def test_helm_is_built_only_when_asked_for(install_go):
+    calls = install_go()
+
+    find_binaries(lambda _: None)
+    assert "helm.sh" not in calls.read_text()
+
+    assert find_helm(lambda _: None).read_text() == "built\n"
+    assert calls.read_text().splitlines()[-1].endswith(" helm.sh/helm/v4/cmd/helm")
+
+
+def test_helm_is_told_its_version(install_go):
+    calls = install_go()
+
+    find_helm(lambda _: None)
+
+    assert f"internal/version.version=v{module_version('helm', 'helm.sh/helm/v4')}" in calls.read_text()
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("v4.1.0", True), ("v3.19.0", False)], ids=["helm-4", "helm-3"])
+def test_a_helm_on_path_is_taken_if_it_is_new_enough(install_go, tmp_path, version, is_taken):
+    install_go()
+    helm = tmp_path / "bin" / "helm"
+    helm.write_text(f"#!/bin/sh\necho {version}\n")
+    helm.chmod(0o755)
+
+    found = find_helm(lambda _: None)
+
+    assert (found == helm) is is_taken
+
+
+def test_without_go_and_helm_the_error_says_how_to_get_helm():
+    with pytest.raises(ClusterError, match=r"or put helm 4 on PATH"):
+        find_helm(lambda _: None)

@@ -42,6 +42,9 @@ REASONS: Final[Mapping[str, type[OperatorError]]] = {
     "NamespaceTerminating": NotFoundError,  # a 403, but no right would help: the namespace is as good as gone
 }
 
+# How the server words a 409 about a uid: of an apply, a delete, an update.
+_UID_CONFLICT: Final = re.compile(r"uid mismatch: |UID in the precondition|UID in precondition: ")
+
 # RBAC's own refusal: it names the right that is missing and quotes nothing of the body.
 _RBAC_REFUSAL: Final = re.compile(
     r'User "[^"]*" cannot [a-z]+ resource "[^"]*" in API group "[^"]*"'
@@ -75,7 +78,7 @@ class ApiStatus:
         with a precondition say 409.
         """
         if self.http_status == 409:  # noqa: PLR2004
-            return "uid" in self.message.lower()
+            return _UID_CONFLICT.search(self.message) is not None
         return any(cause.field == "metadata.uid" for cause in self.causes)
 
     @property

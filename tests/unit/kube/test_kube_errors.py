@@ -119,7 +119,8 @@ def test_an_answer_that_is_no_status_has_nothing_to_say(body):
         pytest.param(ApiStatus(409, message="uid mismatch: the provided object …"), True, id="apply-to-nothing"),
         pytest.param(ApiStatus(409, message="the UID in the precondition (…)"), True, id="precondition"),
         pytest.param(ApiStatus(422, causes=(StatusCause("metadata.uid", "FieldValueInvalid"),)), True, id="immutable"),
-        pytest.param(ApiStatus(409, message="the object has been modified"), False, id="modified"),
+        pytest.param(ApiStatus(409, message="Precondition failed: UID in precondition: 1, …"), True, id="update"),
+        pytest.param(ApiStatus(409, message='secrets "squid": the object has been modified'), False, id="modified"),
         pytest.param(ApiStatus(422, causes=(StatusCause("type", "FieldValueInvalid"),)), False, id="other-field"),
     ],
 )

@@ -82,7 +82,7 @@ class Store:
             if group is not None:
                 yield group
 
-    def keys(self) -> tuple[Key, ...]:
+    def all_keys(self) -> tuple[Key, ...]:
         """Return all keys."""
         return tuple(self._bodies)
 

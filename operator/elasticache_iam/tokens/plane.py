@@ -177,9 +177,8 @@ class TokenPlane:
         self._stopped.add(key)
         tasks = [task for entry, task in self._running.items() if entry[:2] == key]
         self._drop(key)
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(task)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def allow(self, key: UserKey) -> None:
         """Take `stop` back; the next order for the user is followed again."""
@@ -225,13 +224,18 @@ class TokenPlane:
                 await asyncio.wait(list(self._running.values()), timeout=1.0)
 
     async def load_checkpoint(self) -> None:
-        """Read the checkpoint: before the first order. A missing or broken one only means earlier refreshes."""
+        """Read the checkpoint, before `run`. A missing or broken one only means earlier refreshes."""
         try:
             content = await self._kube.load_checkpoint()
         except OperatorError as error:
             log.warning("checkpoint not read; tokens are refreshed early", reason=error.reason)
             return
         self._checkpoint = decode(content, token_s=self._settings.token_s) if content else {}
+        for entry, state in self._states.items():  # seen while another replica led
+            order = self._orders.get(entry[:2])
+            if order is not None and state.life is None and state.secret_uid:
+                state.life = self._checkpoint.get((order.uid, entry[2]))
+                self._put(entry, self._due(entry, state))
 
     async def save_checkpoint(self) -> None:
         """Write the checkpoint if it changed; best effort."""

@@ -1,0 +1,41 @@
+"""`elasticache-iam`: the group of commands; other distributions' commands join by entry point."""
+
+import sys
+from importlib.metadata import entry_points, version
+from typing import Final
+
+import click
+
+from elasticache_iam.core.errors import ConfigurationError, OperatorError
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIGURATION: Final = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("elasticache-iam-operator"), "-V", "--version")
+def cli() -> None:
+    """Passwordless access to Redis and Valkey on AWS for Kubernetes workloads."""
+
+
+def main() -> None:
+    """Run a command; expected failures are one line on stderr, with exit code 2 for what the caller must put right."""
+    try:
+        cli()
+    except OperatorError as error:
+        print(f"elasticache-iam: {error.message}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED)
+
+
+def _add_commands() -> None:
+    from elasticache_iam.cli.operator import operator  # noqa: PLC0415  # kopf and boto3 load only when asked for
+
+    cli.add_command(operator)
+    for entry in entry_points(group="elasticache_iam.commands"):
+        try:
+            cli.add_command(entry.load())
+        except ModuleNotFoundError:  # the extra that the command needs isn't installed
+            continue
+
+
+_add_commands()

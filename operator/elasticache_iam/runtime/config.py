@@ -1,0 +1,94 @@
+"""From the configuration file and the surroundings to an Installation; every failure is one line."""
+
+import base64
+import binascii
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.core.errors import ConfigurationError
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+def load_config(path: Path) -> OperatorConfig:
+    """Read the configuration file.
+
+    `cacheCA` may be PEM text or a file's path.
+
+    Raises:
+        ConfigurationError: The file can't be read, isn't YAML, or a key is unknown or wrong; the text names it.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"can't read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise ConfigurationError(f"the configuration {path} is not YAML{line}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"the configuration {path} must be a mapping of settings; it needs at least `owner`")
+    try:
+        config = OperatorConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(f"the configuration {path}: {_first_problem(error)}") from error
+    if config.signing is not Signing.WEB_IDENTITY:
+        raise ConfigurationError(f"the configuration {path}: signing: {config.signing.value} isn't supported yet")
+    return config.model_copy(update={"cache_ca": _read_ca(config.cache_ca)})
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "it"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {where}{more}"
+    return f"{where}: {first['msg']}{more}"
+
+
+def _read_ca(value: str | None) -> str | None:
+    if value is None or value.lstrip().startswith("-----BEGIN"):
+        return value
+    try:
+        text = Path(value).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cacheCA: can't read {value}") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ConfigurationError(f"cacheCA: {value} holds no PEM certificate")
+    return text
+
+
+def own_issuer() -> str | None:
+    """Return the issuer in the Pod's own ServiceAccount token; None outside a Pod."""
+    try:
+        return str(token_claims((SERVICE_ACCOUNT / "token").read_text(encoding="ascii"))["iss"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def own_namespace() -> str | None:
+    """Return the Pod's namespace; None outside a Pod."""
+    try:
+        return (SERVICE_ACCOUNT / "namespace").read_text(encoding="ascii").strip() or None
+    except OSError:
+        return None
+
+
+def token_claims(jwt: str) -> dict[str, Any]:
+    """Return a JWT's claims without verifying them: it is our own. Raises ValueError."""
+    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]*", jwt.strip()):
+        raise ValueError("not a JWT")
+    payload = jwt.split(".")[1]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ValueError("not a JWT") from error
+    if not isinstance(claims, dict):
+        raise ValueError("not a JWT")  # noqa: TRY004  # the caller cares about one kind of failure
+    return claims

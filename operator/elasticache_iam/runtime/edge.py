@@ -1,0 +1,148 @@
+"""The kopf edge: watches, and nothing else. Its handlers put what they see where the planes find it, and return.
+
+kopf's own create/update/delete handlers, Events and state stay unused: they miss copied resources and cost two to three
+writes a retry (docs/adr/0001-kopf-at-the-edge.md).
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import kopf
+
+from elasticache_iam.api.keys import GROUP, VERSION
+from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.core.mint import MintOrder, mint_order
+from elasticache_iam.kube.connection import load_configuration
+from elasticache_iam.reconcile.plane import Plane
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+from elasticache_iam.reconcile.store import Body
+from elasticache_iam.runtime.config import token_claims
+
+TOKEN_MARGIN: Final = timedelta(seconds=60)
+DELETED: Final = "DELETED"
+
+
+class Edge:
+    """Takes what the watches bring to the store, the queue and the token plane. It belongs to the main loop."""
+
+    def __init__(self, plane: Plane, mint: Callable[[tuple[str, str], MintOrder | None], None]) -> None:
+        self._plane = plane
+        self._mint = mint
+
+    def see(self, plural: str, kind: str | None, body: Body) -> None:
+        """Take one watch event: ADDED, MODIFIED, DELETED, or None while listing."""
+        plane = self._plane
+        key = Key(plural, body["metadata"]["namespace"], body["metadata"]["name"])
+        if kind == DELETED:
+            self.forget(key)
+            return
+        plane.store.observe(key, body)
+        plane.queue.wake(key)
+        if plural == USERS:
+            self._mint((key.namespace, key.name), self._order(key))
+        else:
+            for user in plane.store.user_keys_of(key):
+                plane.queue.wake(user)
+
+    def forget(self, key: Key) -> None:
+        """Take that a resource is gone."""
+        plane = self._plane
+        plane.store.forget(key)
+        plane.queue.forget(key)
+        plane.forget(key)
+        if key.plural == USERS:
+            self._mint((key.namespace, key.name), None)
+        else:
+            for user in plane.store.user_keys_of(key):
+                plane.queue.wake(user)
+
+    async def resync(self) -> int:
+        """Compare the store with a fresh list, in case a watch died silently; return how many differences it found."""
+        found = 0
+        for plural in (GROUPS, USERS):
+            alive: set[Key] = set()
+            async for body in self._plane.kube.list_resources(plural):
+                key = Key(plural, body["metadata"]["namespace"], body["metadata"]["name"])
+                alive.add(key)
+                known = self._plane.store.body(key)
+                if known is None or known["metadata"].get("generation") != body["metadata"].get("generation"):
+                    found += 1
+                    self.see(plural, "MODIFIED", body)
+            gone = [key for key in self._plane.store.all_keys() if key.plural == plural and key not in alive]
+            for key in gone:
+                self.forget(key)
+            found += len(gone)
+        return found
+
+    def _order(self, key: Key) -> MintOrder | None:
+        try:
+            user = self._plane.store.user(key)
+        except InvalidResourceError:
+            return None
+        return mint_order(user) if user is not None else None
+
+
+def make_registry(edge: Edge) -> kopf.OperatorRegistry:
+    """Return kopf's registry with our handlers; nothing is registered on Secrets, ever."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.event(GROUP, VERSION, USERS, registry=registry)
+    @kopf.on.event(GROUP, VERSION, GROUPS, registry=registry)
+    async def changed(event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
+        edge.see(resource.plural, event["type"], event["object"])
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection_info()
+
+    _ = changed, login
+    return registry
+
+
+def make_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: a watch pump without peering, Events or state of its own."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.watching.server_timeout = 300.0
+    settings.watching.client_timeout = 330.0
+    settings.watching.connect_timeout = 10.0
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 10.0
+    settings.networking.enforce_retry_after = True
+    settings.scanning.disabled = False
+    return settings
+
+
+async def connection_info() -> kopf.ConnectionInfo:
+    """Return how kopf logs in: as our own clients do; a Pod's token is read anew before it ends."""
+    configuration = await load_configuration()
+    token = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization")
+    scheme, _, text = (token or "").rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        scheme=(scheme or "Bearer") if text else None,
+        token=text or None,
+        expiration=_expiration(text),
+    )
+
+
+def _expiration(token: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(token_claims(token)["exp"]), tz=UTC) - TOKEN_MARGIN
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+async def resync_forever(edge: Edge, *, interval_s: float, report: Callable[[int], None]) -> None:
+    """Resync every `interval_s` seconds; `report` hears how many differences each found."""
+    while True:
+        await asyncio.sleep(interval_s)
+        report(await edge.resync())

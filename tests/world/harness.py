@@ -1,0 +1,266 @@
+"""The operator's planes on the sandbox's world: real boto3 adapter in process, the API server in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.builders import ACCOUNT, OWNER, REGION, Manifest
+from tests.fakes.kube import FakeKube, JwtSigner
+
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.aws.aws import BotoAws
+from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.sts import BotoSts
+from elasticache_iam.core.errors import OperatorError
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.mint import LoginOutcome, LoginResult, Report
+from elasticache_iam.reconcile.group import GroupReconciler
+from elasticache_iam.reconcile.plane import Plane
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.store import Store
+from elasticache_iam.reconcile.user import UserReconciler
+from elasticache_iam.runtime.edge import Edge
+from elasticache_iam.tokens.plane import TokenPlane, TokenSettings
+from elasticache_iam_sandbox.wire.in_process import InProcessAws
+from elasticache_iam_sandbox.world.settings import WorldSettings
+from elasticache_iam_sandbox.world.world import World
+
+AUDIENCE = "elasticache-iam.dev/sign"
+
+
+class HeldClock:
+    """The real clock, plus what a test adds."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+        self._start = asyncio.get_running_loop().time()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() + self.offset.total_seconds()
+
+
+class OpenFence:
+    """This process may write, unless a test says otherwise."""
+
+    error: OperatorError | None = None
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass(slots=True)
+class ScriptedProbe:
+    """Answers what the test says, and remembers who tried to log in."""
+
+    result: LoginResult = field(default_factory=lambda: LoginResult(LoginOutcome.LOGGED_IN))
+    tried: list[str] = field(default_factory=list)
+
+    async def login(self, *, host: str, port: int, username: str, password: str) -> LoginResult:
+        assert host
+        assert port
+        assert password
+        self.tried.append(username)
+        return self.result
+
+
+class Operator:
+    """One running operator."""
+
+    def __init__(self, ground: "Ground", config: Mapping[str, Any] | None = None) -> None:
+        settings = {
+            "owner": OWNER,
+            "region": REGION,
+            "account": ACCOUNT,
+            "oidcIssuer": ground.signer.issuer,
+            "pollInterval": 0.2,
+        }
+        self.config = OperatorConfig.model_validate({**settings, **(config or {})})
+        self.ground = ground
+        self.fence = OpenFence()
+        self.clock = ground.clock
+        self.bridge = Bridge()
+        session = ground.aws.session(*ground.operator_key, REGION)
+        aws = BotoAws(
+            session,
+            region=REGION,
+            account=ACCOUNT,
+            owner=self.config.owner,
+            bridge=self.bridge,
+            fence=self.fence,
+            clock=self.clock,
+            elasticache_per_s=0,
+            iam_per_s=0,
+        )
+        sts = BotoSts(session, region=REGION, bridge=self.bridge)
+        self.tokens = TokenPlane(
+            TokenSettings(
+                owner=self.config.owner,
+                audience=self.config.audience,
+                token_s=self.config.token_seconds,
+                ca_pem=self.config.cache_ca,
+                verify_logins=self.config.verify_logins,
+            ),
+            kube=ground.kube,
+            sts=sts,
+            probe=ground.probe,
+            clock=self.clock,
+            fence=self.fence,
+            report=self._receive,
+        )
+        self.plane = Plane(
+            installation=Installation(self.config, REGION, ACCOUNT, ground.signer.issuer),
+            aws=aws,
+            kube=ground.kube,
+            store=Store(),
+            queue=WorkQueue(self.clock),
+            clock=self.clock,
+            stop_minting=self.tokens.stop,
+            allow_minting=self.tokens.allow,
+        )
+        self.edge = Edge(self.plane, self.tokens.observe)
+        self._reconcilers = {USERS: UserReconciler(self.plane), GROUPS: GroupReconciler(self.plane)}
+        self.passes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _receive(self, report: Report) -> None:
+        self.plane.receive(report)
+
+    async def work(self, key: Key) -> float | None:
+        self.passes += 1
+        return await self._reconcilers[key.plural].reconcile(key)
+
+    def _see(self, kind: str, change: str, body: Any) -> None:
+        plural = {"ElastiCacheIAMUser": USERS, "UserGroup": GROUPS}.get(kind)
+        if plural is not None:
+            asyncio.get_running_loop().call_soon(self.edge.see, plural, change, body)
+
+    async def start(self) -> None:
+        self.ground.kube.on_change.append(self._see)
+        for plural in (GROUPS, USERS):
+            async for body in self.ground.kube.list_resources(plural):
+                self.edge.see(plural, None, body)
+        await self.tokens.load_checkpoint()
+        self._tasks = [
+            asyncio.create_task(self.tokens.run()),
+            asyncio.create_task(self.plane.queue.run(self.work, workers=8)),
+        ]
+
+    async def kill(self) -> None:
+        """End at once, as a crash does: nothing is saved."""
+        if self._see in self.ground.kube.on_change:
+            self.ground.kube.on_change.remove(self._see)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.bridge.close()
+
+
+class Ground:
+    """The world, the cluster in memory, and the operators that a test starts."""
+
+    def __init__(self, settings: WorldSettings) -> None:
+        self.settings = settings
+        self.signer = JwtSigner()
+        self.clock = HeldClock()
+        self.kube = FakeKube(signer=self.signer, now=self.clock.now)
+        self.probe = ScriptedProbe()
+        self.world = World(settings, now=self.clock.now, get_jwks=lambda _: self.signer.jwks)
+        self.aws = InProcessAws(self.world)
+        self.world.add_account(ACCOUNT)
+        self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
+        self.operator_key = self.admin_key
+        self.admin = self.aws.session(*self.admin_key, REGION)
+        self.elasticache = self.admin.client("elasticache")
+        self.iam = self.admin.client("iam")
+        self.iam.create_open_id_connect_provider(
+            Url=self.signer.issuer, ClientIDList=["sts.amazonaws.com", AUDIENCE], ThumbprintList=[]
+        )
+        self._operators: list[Operator] = []
+
+    def add_cache(self, cache_id: str = "orders-prod", *, allow: str | None = OWNER, **options: Any) -> None:
+        """Put a replication group there, open, consenting to us."""
+        tags = {"elasticache-iam.dev/allow": allow} if allow else {}
+        defaults = {"engine": "redis", "engine_version": "7.1.0", "host": "127.0.0.1", "port": 6379}
+        self.world.add_replication_group(ACCOUNT, REGION, cache_id, tags=tags, **{**defaults, **options})
+
+    async def start(self, config: Mapping[str, Any] | None = None) -> Operator:
+        operator = Operator(self, config)
+        self._operators.append(operator)
+        await operator.start()
+        return operator
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply manifests, with the ServiceAccounts that users name."""
+        for manifest in manifests:
+            for account in manifest["spec"].get("serviceAccounts", ()):
+                self.kube.put_service_account(manifest["metadata"]["namespace"], account)
+            self.kube.put(manifest)
+
+    def conditions(self, plural: str, namespace: str, name: str) -> dict[str, tuple[str, str]]:
+        """Return status and reason of each condition."""
+        body = self.kube.get(plural, namespace, name) or {}
+        return {
+            condition["type"]: (condition["status"], condition["reason"])
+            for condition in body.get("status", {}).get("conditions", ())
+        }
+
+    def condition(self, plural: str, namespace: str, name: str, kind: str) -> Any:
+        """Return one condition whole."""
+        body = self.kube.get(plural, namespace, name) or {}
+        found = [c for c in body.get("status", {}).get("conditions", ()) if c["type"] == kind]
+        return found[0] if found else None
+
+    async def until(self, what: Any, *, timeout_s: float = 8.0) -> Any:
+        """Wait until a predicate holds, and return what it said; the failure shows all conditions."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < deadline:
+            with self.aws.lock:
+                self.world.advance()
+            found = what()
+            if found:
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not within {timeout_s} s; conditions: {self.all_conditions()}")
+
+    async def until_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> None:
+        await self.until(lambda: self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True")
+
+    async def until_reason(self, reason: str, *, of: tuple[str, str, str] = (USERS, "shop", "checkout")) -> None:
+        await self.until(lambda: self.conditions(*of).get("Ready", ("", ""))[1] == reason)
+
+    async def until_quiet(self, operator: Operator) -> None:
+        """Wait until nothing is due."""
+        calm = 0
+        for _ in range(2000):
+            calm = calm + 1 if operator.plane.queue.is_idle else 0
+            if calm > 5:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the operator never comes to rest")
+
+    def all_conditions(self) -> Any:
+        return {
+            (plural, namespace, name): self.kube.get(plural, namespace, name)["status"]  # type: ignore[index]
+            for plural, namespace, name in list(self.kube._objects)
+            if plural in {USERS, GROUPS}
+        }
+
+    async def close(self) -> None:
+        for operator in self._operators:
+            await operator.kill()
+
+
+@asynccontextmanager
+async def ground(**settings: Any) -> AsyncIterator[Ground]:
+    made = Ground(WorldSettings(**{"web_identity_calls_per_s": 0.0, **settings}))
+    try:
+        yield made
+    finally:
+        await made.close()

@@ -1,5 +1,6 @@
 """The least world that a front can stand before: one cache, one key pair, an answer to Connect."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -174,3 +175,43 @@ async def serve(folder: Path, *users: EngineUser) -> AsyncIterator[Served]:
         yield Served(world, fronts, endpoint, ca_file)
     finally:
         await fronts.close()
+
+
+@dataclass
+class RawConnection:
+    """A connection that sends and reads bytes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *parts: bytes) -> None:
+        self.writer.write(b"".join(parts))
+        await self.writer.drain()
+
+    async def login(self, user: str) -> None:
+        """Log in with a good token."""
+        await self.send(f"AUTH {user} {presign(user)}\r\n".encode())
+        assert await self.line() == b"+OK\r\n"
+
+    async def line(self) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.reader.readline()
+
+    async def read_until(self, end: bytes) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.reader.readuntil(end)
+
+    async def read_to_the_end(self) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def raw(served: Served) -> AsyncIterator[RawConnection]:
+    """Open a TLS connection to the front."""
+    reader, writer = await asyncio.open_connection("localhost", served.endpoint.port, ssl=served.tls())
+    try:
+        yield RawConnection(reader, writer)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)

@@ -39,6 +39,8 @@ ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 AUDIENCES = ("sts.amazonaws.com", "elasticache-iam.dev/sign")
 """Client ids of the OIDC provider that each account starts with: IRSA's own, and the operator's."""
+CLUSTER = "sandbox"
+"""EKS' name of the control plane, in each account."""
 RUN_FILE = "sandbox.json"
 """In the state folder while a sandbox runs: who it is and where it listens. No secrets."""
 CREDENTIALS_FILE = "credentials.json"
@@ -319,7 +321,8 @@ class Sandbox:
             raise ValueError(str(error)) from error
         key = _CacheKey(account_id, region, cache_id, engine)
         try:
-            return await self._open_front(fronts, key)
+            async with self._settling:
+                return await self._open_front(fronts, key)
         except FrontError as error:
             raise SandboxError(str(error)) from error
 
@@ -342,6 +345,7 @@ class Sandbox:
         self.world.add_account(account_id)
         admin = self.add_access_key("admin", account_id=account_id)
         if self._control_plane is not None:
+            self.world.add_cluster(account_id, REGION, CLUSTER, self._control_plane.issuer)
             self.world.dispatch(
                 Call(
                     service="iam",
@@ -620,11 +624,6 @@ class _Ground:
 
     def refusals(self) -> Sequence[Mapping[str, Any]]:
         return [_document(refusal) for refusal in self._sandbox.refusals()]
-
-
-def state_folder() -> Path:
-    """Return where a sandbox keeps its files: $ELASTICACHE_IAM_STATE, else .state/sandbox here."""
-    return Path(os.environ.get("ELASTICACHE_IAM_STATE") or ".state/sandbox").absolute()
 
 
 def _document(value: Any) -> dict[str, Any]:

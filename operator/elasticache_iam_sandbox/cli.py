@@ -13,18 +13,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from elasticache_iam_sandbox.cluster.binaries import find_binaries
-from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
-from elasticache_iam_sandbox.cluster.errors import ClusterError
 from elasticache_iam_sandbox.processes import start_time
-from elasticache_iam_sandbox.supervisor import CREDENTIALS_FILE, RUN_FILE, Sandbox, SandboxError
+from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE, read_run
+
+if TYPE_CHECKING:
+    from elasticache_iam_sandbox.supervisor import Sandbox
 
 _LOG_FILE = "sandbox.log"
 _START_TIMEOUT_S = 1200.0
@@ -79,18 +77,7 @@ def up(
         ]
         _start_detached(state, [*options, f"--redis-server={redis_server}"] if redis_server else options)
         return
-    signal.signal(signal.SIGTERM, _stop_on_signal)
-    try:
-        with ExitStack() as stack:
-            control_plane = _start_control_plane(state, stack) if cluster else None
-            asyncio.run(
-                _serve(Sandbox(state, control_plane=control_plane, redis_server=redis_server, port=port), caches)
-            )
-    except (SandboxError, ClusterError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        pass
-    _say("stopped")
+    _run(state, cluster=cluster, caches=caches, redis_server=redis_server, port=port)
 
 
 @sandbox.command()
@@ -154,16 +141,6 @@ def status(state: Path, *, output: str) -> None:
     _show_caches(document["caches"])
 
 
-def read_run(state: Path) -> dict[str, Any] | None:
-    """Return what the sandbox that runs in a state folder wrote about itself; None if none runs."""
-    try:
-        run: dict[str, Any] = json.loads((state / RUN_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    # A killed run leaves its file behind, and process ids are reused.
-    return run if start_time(int(run["pid"])) == run["started"] else None
-
-
 def _require_run(state: Path) -> dict[str, Any]:
     run = read_run(state)
     if run is None:
@@ -171,14 +148,32 @@ def _require_run(state: Path) -> dict[str, Any]:
     return run
 
 
-def _start_control_plane(state: Path, stack: ExitStack) -> ControlPlane:
-    control_plane = ControlPlane(state / "control-plane", binaries=find_binaries(_say))
-    stack.callback(control_plane.stop)
-    control_plane.start(_say)
-    return control_plane
+def _run(state: Path, *, cluster: bool, caches: Sequence[str], redis_server: Path | None, port: int) -> None:
+    # A second of imports, which only this command should pay for.
+    from elasticache_iam_sandbox.cluster.binaries import find_binaries  # noqa: PLC0415
+    from elasticache_iam_sandbox.cluster.control_plane import ControlPlane  # noqa: PLC0415
+    from elasticache_iam_sandbox.cluster.errors import ClusterError  # noqa: PLC0415
+    from elasticache_iam_sandbox.supervisor import Sandbox, SandboxError  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _stop_on_signal)
+    control_plane = None
+    try:
+        with ExitStack() as stack:
+            if cluster:
+                control_plane = ControlPlane(state / "control-plane", binaries=find_binaries(_say))
+                stack.callback(control_plane.stop)
+                control_plane.start(_say)
+            asyncio.run(
+                _serve(Sandbox(state, control_plane=control_plane, redis_server=redis_server, port=port), caches)
+            )
+    except (SandboxError, ClusterError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        pass
+    _say("stopped")
 
 
-async def _serve(service: Sandbox, caches: Sequence[str]) -> None:
+async def _serve(service: "Sandbox", caches: Sequence[str]) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -245,6 +240,9 @@ def _show_caches(caches: Sequence[Mapping[str, Any]]) -> None:
     if not caches:
         click.echo("caches         none")
     elif sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415  # only a terminal pays for it
+        from rich.table import Table  # noqa: PLC0415
+
         table = Table(*columns)
         for cache in caches:
             table.add_row(*(str(cache[column]) for column in columns))

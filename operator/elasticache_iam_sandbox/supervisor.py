@@ -27,6 +27,7 @@ from typing_extensions import override
 from elasticache_iam_sandbox.front.fronts import CacheFronts
 from elasticache_iam_sandbox.front.server import FrontError
 from elasticache_iam_sandbox.processes import start_time
+from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
 from elasticache_iam_sandbox.wire.admin import AdminApi
 from elasticache_iam_sandbox.wire.endpoint import AwsEndpoint
 from elasticache_iam_sandbox.world.call import AwsError, Call
@@ -41,10 +42,6 @@ AUDIENCES = ("sts.amazonaws.com", "elasticache-iam.dev/sign")
 """Client ids of the OIDC provider that each account starts with: IRSA's own, and the operator's."""
 CLUSTER = "sandbox"
 """EKS' name of the control plane, in each account."""
-RUN_FILE = "sandbox.json"
-"""In the state folder while a sandbox runs: who it is and where it listens. No secrets."""
-CREDENTIALS_FILE = "credentials.json"
-"""In the state folder, mode 0600: the access keys of the first account."""
 MIN_TICK_S = 0.01
 """A transition that stays due must not keep a core busy."""
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from elasticache_iam_sandbox.cli import read_run
+from elasticache_iam_sandbox.state import read_run
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
 from elasticache_iam_sandbox.supervisor import (
     ACCOUNT,
-    CREDENTIALS_FILE,
-    RUN_FILE,
     BackgroundSandbox,
     Sandbox,
     SandboxError,

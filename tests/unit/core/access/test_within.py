@@ -1,0 +1,296 @@
+"""Limits: what is claimed to be within one is, and what can't be shown is refused with its name."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from elasticache_iam.api.access import Access, Preset
+from elasticache_iam.core.access import is_within
+from elasticache_iam.core.access.within import covers
+
+GLOB_ALPHABET = "ab:*?[]^-\\"
+PATTERNS = st.text(GLOB_ALPHABET, max_size=6) | st.builds(
+    "{}{}".format, st.text("ab:\\", max_size=3), st.sampled_from(["*", "", "?", "[a-b]", "**"])
+)
+NAMES = st.text(GLOB_ALPHABET, max_size=7)
+WORDS = st.sampled_from(
+    ["~a", "~a*", "~*", "%R~a", "&c", "+@all", "-@all", "+@read", "+@write", "-@dangerous", "+get", "-get", "nopass",
+     "(~a +get)", "on", "off"]
+)  # fmt: skip
+unchecked = Access.model_construct  # the model refuses some of it; a limit must hold whatever it is asked
+RAW = st.lists(WORDS, max_size=7).map(lambda words: unchecked(access_string=" ".join(words)))
+PRESETS = st.builds(
+    unchecked,
+    preset=st.sampled_from([Preset.READ_ONLY, Preset.READ_WRITE]),
+    keys=st.lists(PATTERNS, min_size=1, max_size=3).map(tuple),
+    channels=st.lists(PATTERNS, max_size=2).map(tuple),
+)
+ACCESSES = RAW | PRESETS | st.just(Access(preset=Preset.ADMIN))
+
+
+def matches(pattern: str, text: str) -> bool:  # noqa: C901, PLR0912  # a transcript keeps the shape of its source
+    """Match as Redis does: util.c, stringmatchlen, of redis 7.0.15, written down step by step."""
+    p, s = 0, 0
+    while p < len(pattern) and s < len(text):
+        if pattern[p] == "*":
+            while p + 1 < len(pattern) and pattern[p + 1] == "*":
+                p += 1
+            if p + 1 == len(pattern):
+                return True
+            return any(matches(pattern[p + 1 :], text[start:]) for start in range(s, len(text)))
+        if pattern[p] == "?":
+            pass
+        elif pattern[p] == "[":
+            p += 1
+            negated = p < len(pattern) and pattern[p] == "^"
+            p += negated
+            found = False
+            while True:
+                if pattern[p : p + 1] == "\\" and len(pattern) - p >= 2:
+                    p += 1
+                    found |= pattern[p] == text[s]
+                elif pattern[p : p + 1] == "]":
+                    break
+                elif p >= len(pattern):
+                    p -= 1
+                    break
+                elif len(pattern) - p >= 3 and pattern[p + 1] == "-":
+                    low, high = sorted((pattern[p], pattern[p + 2]))
+                    p += 2
+                    found |= low <= text[s] <= high
+                else:
+                    found |= pattern[p] == text[s]
+                p += 1
+            if found == negated:
+                return False
+        else:
+            if pattern[p] == "\\" and len(pattern) - p >= 2:
+                p += 1
+            if pattern[p] != text[s]:
+                return False
+        s += 1
+        p += 1
+        if s == len(text):
+            while pattern[p : p + 1] == "*":
+                p += 1
+            break
+    return p >= len(pattern) and s == len(text)
+
+
+def preset(name: Preset, *keys: str, channels: tuple[str, ...] = ()) -> Access:
+    return unchecked(preset=name, keys=keys, channels=channels)
+
+
+def raw(text: str) -> Access:
+    return unchecked(access_string=text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("a*", "abc", True),
+        ("a*c", "abc", True),
+        ("a?c", "abc", True),
+        ("a[b-d]", "ac", True),
+        ("a[^b]", "ab", False),
+        ("a\\*", "a*", True),
+        ("a\\*", "ab", False),
+        ("*a", "ba", True),
+        ("a", "ab", False),
+    ],
+)
+def test_the_matcher_of_these_tests_matches(pattern: str, text: str, expected: bool):  # noqa: FBT001  # a parameter
+    assert matches(pattern, text) is expected
+
+
+@given(
+    pair=st.tuples(PATTERNS, PATTERNS)
+    | st.builds(lambda start, end: (f"{start}*", f"{start}{end}"), st.text(GLOB_ALPHABET, max_size=4), PATTERNS),
+    names=st.lists(NAMES, min_size=20, max_size=40),
+)
+def test_a_covering_pattern_matches_whatever_the_covered_one_does(pair: tuple[str, str], names: list[str]):
+    wider, narrower = pair
+    plain_start = wider.rstrip("*").replace("\\", "")
+    candidates = [start + name for start in ("", plain_start) for name in names]
+    matched = [name for name in candidates if matches(narrower, name)]
+
+    # Redis keeps ~* as a flag of its own: every key, the empty one too.
+    assert wider == "*" or not covers(wider, narrower) or all(matches(wider, name) for name in matched)
+
+
+@given(limit=PATTERNS, literal=st.text("ab:", max_size=6))
+def test_a_key_that_the_limits_glob_does_not_match_is_never_within(limit: str, literal: str):
+    assume(limit != "*" and not matches(limit, literal))
+
+    assert not is_within(preset(Preset.READ_ONLY, literal), preset(Preset.READ_ONLY, limit)).ok
+
+
+@given(access=ACCESSES)
+def test_everything_is_within_itself(access: Access):
+    assert is_within(access, access).ok
+
+
+@given(access=PRESETS | st.just(Access(preset=Preset.ADMIN)))
+def test_every_preset_is_within_admin(access: Access):
+    assert is_within(access, Access(preset=Preset.ADMIN)).ok
+
+
+@given(asked=ACCESSES, limit=ACCESSES)
+def test_a_refusal_has_a_reason_and_a_yes_has_none(asked: Access, limit: Access):
+    within = is_within(asked, limit)
+
+    assert within.ok == (within.why == "")
+
+
+@pytest.mark.parametrize(
+    ("wider", "narrower"),
+    [
+        ("*", "orders:?[ab]*"),
+        ("orders:*", "orders:*"),
+        ("orders:*", "orders:eu:*"),
+        ("orders:*", "orders:1"),
+        ("orders:*", "orders:[0-9]"),
+        ("orders:*", "ord\\ers:x"),
+        ("a\\*b*", "a\\*bc"),
+        ("orders\\:1", "orders:1"),
+    ],
+)
+def test_a_pattern_with_the_limits_prefix_is_covered(wider: str, narrower: str):
+    assert covers(wider, narrower)
+
+
+@pytest.mark.parametrize(
+    ("wider", "narrower"),
+    [
+        ("orders:*", "*"),
+        ("orders:*", "order*"),
+        ("orders:*", "orders"),
+        ("orders:*", "order?:1"),
+        ("orders:*", "[o]rders:1"),
+        ("orders:*:eu", "orders:1:eu"),
+        ("orders:?", "orders:1"),
+        ("orders:\\*", "orders:1"),
+        ("orders:*", "\\*"),
+        ("**", "*"),
+        ("orders:1", "orders:*"),
+    ],
+)
+def test_what_is_not_shown_is_not_covered(wider: str, narrower: str):
+    assert not covers(wider, narrower)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "ok"),
+    [
+        (Preset.READ_ONLY, Preset.READ_ONLY, True),
+        (Preset.READ_ONLY, Preset.READ_WRITE, True),
+        (Preset.READ_WRITE, Preset.READ_WRITE, True),
+        (Preset.READ_WRITE, Preset.READ_ONLY, False),
+    ],
+)
+def test_presets_have_an_order(asked: Preset, limit: Preset, ok: bool):  # noqa: FBT001  # a parameter
+    assert is_within(preset(asked, "a"), preset(limit, "a")).ok is ok
+
+
+def test_admin_is_within_admin_alone():
+    assert not is_within(Access(preset=Preset.ADMIN), preset(Preset.READ_WRITE, "*", channels=("*",))).ok
+
+
+def test_no_channels_asked_need_none():
+    assert is_within(preset(Preset.READ_WRITE, "a"), preset(Preset.READ_WRITE, "a", channels=("c",))).ok
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [
+        pytest.param("on ~a:1 +get", "on ~a:* +get +set", id="fewer-commands"),
+        pytest.param("on ~a:1 +@read -@dangerous", "~a:* +@read +@write -@dangerous", id="fewer-categories"),
+        pytest.param("on ~a:1 +@read -keys -@dangerous", "~a:* +@read -@dangerous", id="one-minus-more"),
+        pytest.param("on ~a:1 +@read -@dangerous", "~* +@all -@dangerous", id="all-but-something"),
+        pytest.param("on %R~a:1 +get", "on ~a:* +get", id="fewer-key-permissions"),
+        pytest.param("on ~a +get", "on ~a +get (~b +set)", id="without-the-limits-selector"),
+        pytest.param("on ~a +get (~b +set)", "~a ~c +get (~b +set)", id="with-the-limits-selector"),
+        pytest.param("on +get &c:1", "on ~a &c:* +get", id="a-channel"),
+        pytest.param("on ~x +@all", "on ~* &* +@all", id="a-limit-of-everything"),
+        pytest.param("off", "on ~a +get", id="nothing"),
+    ],
+)
+def test_an_access_string_with_less_is_within(asked: str, limit: str):
+    assert is_within(raw(asked), raw(limit)).ok
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "offender"),
+    [
+        pytest.param("on ~b +get", "on ~a +get", "'~b'", id="another-key"),
+        pytest.param("on ~a +get", "on %R~a +get", "'~a'", id="more-key-permissions"),
+        pytest.param("on ~a &d +get", "on ~a &c +get", "'&d'", id="another-channel"),
+        pytest.param("on ~a +get +set", "on ~a +get", "'+set'", id="another-command"),
+        pytest.param("on ~a +@all", "on ~a +@all -@dangerous", "'-@dangerous'", id="a-minus-left-out"),
+        pytest.param("on ~a -@dangerous +@all", "on ~a +@all -@dangerous", "'-@dangerous'", id="a-minus-undone"),
+        pytest.param("on ~a -@dangerous +@read", "on ~a +@read -@dangerous", "order", id="a-minus-too-early"),
+        pytest.param("on ~a +@read", "on ~a +get", "'+@read'", id="a-category-nobody-can-compare"),
+        pytest.param("on ~a +get (~b +set)", "on ~a +get", "(~b -@all +set)", id="a-selector"),
+        pytest.param("on ~a +get nopass", "on ~a +get", "'nopass'", id="an-unknown-word"),
+        pytest.param("on ~a +get", "on ~a +get reset", "'reset'", id="an-unknown-word-in-the-limit"),
+    ],
+)
+def test_an_access_string_with_more_is_refused_by_name(asked: str, limit: str, offender: str):
+    within = is_within(raw(asked), raw(limit))
+
+    assert not within.ok
+    assert offender in within.why
+
+
+def test_a_refusal_says_what_to_do():
+    assert "widen admission[].limit" in is_within(raw("on ~b +get"), raw("on ~a +get")).why
+
+
+def test_a_raw_string_equal_to_a_preset_is_within_it():
+    asked = raw(
+        "on ~a:1 -@all +@read +@connection +@transaction -@dangerous"
+        " +cluster|slots +cluster|shards +cluster|nodes +command +acl|whoami +info"
+    )
+
+    assert is_within(asked, preset(Preset.READ_ONLY, "a:*")).ok
+
+
+def test_a_rule_hidden_in_a_key_of_a_preset_stays_a_key():
+    assert not is_within(preset(Preset.READ_ONLY, "a ~b"), raw("on ~a ~b +@all")).ok
+
+
+def test_no_password_is_in_a_refusal():
+    within = is_within(raw("on >hunter2 ~a +get"), raw("on ~a +get"))
+
+    assert not within.ok
+    assert "hunter2" not in within.why
+
+
+def test_long_access_strings_are_no_burden():
+    asked = raw("on ~a " + "+get -get " * 400)
+
+    assert not is_within(asked, raw("on ~a " + "+get -get -set " * 100)).ok
+
+
+COMMANDS = ("get", "set", "del", "keys", "flushall")
+CATEGORIES = {"@all": set(COMMANDS), "@read": {"get", "keys"}, "@write": {"set", "del", "flushall"},
+              "@dangerous": {"keys", "flushall"}}  # fmt: skip
+RULES = st.lists(
+    st.builds("{}{}".format, st.sampled_from("+-"), st.sampled_from([*COMMANDS, *CATEGORIES])), max_size=6
+).map(" ".join)
+
+
+def allowed(rules: str) -> set[str]:
+    """Evaluate command rules as an engine does, over a few commands."""
+    result: set[str] = set()
+    for rule in rules.split():
+        named = CATEGORIES.get(rule[1:], {rule[1:]})
+        result = result | named if rule[0] == "+" else result - named
+    return result
+
+
+@given(asked=RULES, limit=RULES)
+def test_commands_within_a_limit_are_commands_of_the_limit(asked: str, limit: str):
+    assume(is_within(raw(f"on ~a {asked}"), raw(f"on ~a {limit}")).ok)
+
+    assert allowed(asked) <= allowed(limit)

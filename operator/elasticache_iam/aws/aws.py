@@ -1,5 +1,6 @@
 """The control plane of AWS through boto3: ElastiCache and IAM, in one account and region."""
 
+import functools
 import json
 import secrets
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from boto3.session import Session
 from elasticache_iam.aws.api import Api
 from elasticache_iam.aws.bridge import Bridge, ObserveCall
 from elasticache_iam.aws.errors import is_no_operation
-from elasticache_iam.aws.inventory import CachedInventory
+from elasticache_iam.aws.inventory import CachedInventory, Part
 from elasticache_iam.aws.observe import observe_group, observe_role, observe_user, read_tags, write_tags
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.core.errors import BusyError, InvalidSpecError, NotFoundError, OperatorError
@@ -28,7 +29,7 @@ _DISCARDED_PASSWORD_BYTES: Final = 48
 
 
 class BotoAws:
-    """Implements `ports.Aws`.
+    """Implements `ports.Aws`, for one event loop.
 
     Args:
         session: Where credentials come from.
@@ -59,7 +60,6 @@ class BotoAws:
     ) -> None:
         self._region = region
         self._account = account
-        self._clock = clock
         self._api = Api(
             session,
             region=region,
@@ -72,7 +72,7 @@ class BotoAws:
             observe_call=observe_call,
         )
         self._inventory = CachedInventory(self._api, owner=owner, clock=clock)
-        self._audiences: dict[str, tuple[float, frozenset[str] | None]] = {}
+        self._audiences: dict[str, Part[frozenset[str] | None]] = {}
 
     async def get_inventory(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
         """Return what AWS has, no older than asked."""
@@ -309,18 +309,19 @@ class BotoAws:
 
         An answer is kept for two minutes.
         """
-        now = self._clock.monotonic()
-        if (kept := self._audiences.get(issuer)) is not None and now - kept[0] <= OIDC_MAX_AGE_S:
-            return kept[1]
+        audiences = self._audiences.get(issuer)
+        if audiences is None:
+            audiences = self._inventory.part(functools.partial(self._read_audiences, issuer))
+            self._audiences[issuer] = audiences
+        return (await audiences.get(OIDC_MAX_AGE_S)).value
+
+    async def _read_audiences(self, issuer: str) -> frozenset[str] | None:
         arn = oidc_provider_arn(self._region, self._account, issuer)
-        audiences: frozenset[str] | None = None
         try:
             answer = await self._api.call("iam", "GetOpenIDConnectProvider", {"OpenIDConnectProviderArn": arn})
-            audiences = frozenset(answer.get("ClientIDList", ()))
         except NotFoundError:
-            pass
-        self._audiences[issuer] = (now, audiences)
-        return audiences
+            return None
+        return frozenset(answer.get("ClientIDList", ()))
 
 
 def _ids(parameter: str, ids: frozenset[str]) -> dict[str, list[str]]:

@@ -188,13 +188,13 @@ class CachedInventory:
         self._clock = clock
         self._path = role_path(owner)
         self._sequence = Sequence()
-        self.users = self._part(self._read_users)
-        self.groups = self._part(self._read_groups)
-        self.replication_groups = self._part(self._read_replication_groups)
-        self._members = self._part(self._read_members)
-        self._roles = self._part(self._read_roles)
-        self._role_details = self._part(self._read_role_details)
-        self._tags = self._part(self._read_tags)
+        self.users = self.part(self._read_users)
+        self.groups = self.part(self._read_groups)
+        self.replication_groups = self.part(self._read_replication_groups)
+        self._members = self.part(self._read_members)
+        self._roles = self.part(self._read_roles)
+        self._role_details = self.part(self._read_role_details)
+        self._tags = self.part(self._read_tags)
         self._absent_members: frozenset[str] = frozenset()
         self._lock = threading.Lock()  # guards the next four
         self._known_roles: dict[str, KnownRole] = {}
@@ -353,7 +353,8 @@ class CachedInventory:
 
     # -- reads ------------------------------------------------------------------------------------------------------
 
-    def _part(self, read: Callable[[], Awaitable[T]]) -> Part[T]:
+    def part(self, read: Callable[[], Awaitable[T]]) -> Part[T]:
+        """Return something else to be read as a whole and kept."""
         return Part(read, clock=self._clock, sequence=self._sequence)
 
     async def _items(

@@ -60,6 +60,21 @@ class Connection:
     client_address: str
 
 
+def _is_open(user: EngineUser) -> bool:
+    return user.auth_mode == "no-password" and is_on(user.access_string)
+
+
+def _has_left(user: EngineUser, now: EngineUser | None) -> bool:
+    """Whether what goes by this user's name now is not this user.
+
+    AWS's own default users all have the id `default` and can't be modified: one that was open and isn't any more is
+    another one, which came with a group.
+    """
+    if now is None or now.user_id != user.user_id:
+        return True
+    return user.user_id == "default" and _is_open(user) and not _is_open(now)
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """What the server is to read for a password, and who the client then is; None: who it was."""
@@ -134,7 +149,7 @@ class CacheFront:
             view = self.world.cache_view(*self._key)
             wanted = view.users if view is not None else {}
             for name, known in tuple(self._known.items()):
-                if name not in wanted or wanted[name].user_id != known.user.user_id:
+                if _has_left(known.user, wanted.get(name)):
                     del self._known[name]  # from here on nobody logs in by it
                     for session in tuple(self.sessions):
                         if session.user == name:
@@ -164,8 +179,7 @@ class CacheFront:
     def anonymous_user(self) -> str:
         """Return whose rights a connection has before any login: `default`'s if that needs no password, or nobody's."""
         known = self._known.get("default")
-        is_open = known is not None and known.user.auth_mode == "no-password" and is_on(known.user.access_string)
-        return "default" if is_open else ""
+        return "default" if known is not None and _is_open(known.user) else ""
 
     def may_multi(self, user_name: str) -> bool:
         """Whether the server lets this user start a transaction."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import redis.asyncio
@@ -128,7 +129,7 @@ def presign(
 class Served:
     """A front with its real server, and ways in."""
 
-    world: OneCache
+    world: Any
     fronts: CacheFronts
     endpoint: Endpoint
     ca_file: Path
@@ -165,10 +166,16 @@ class Served:
 @asynccontextmanager
 async def serve(folder: Path, *users: EngineUser) -> AsyncIterator[Served]:
     """Serve a cache with these users."""
+    async with serve_world(folder, OneCache(cache_view(*users))) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serve_world(folder: Path, world: Any) -> AsyncIterator[Served]:
+    """Serve the cache of that name in any world."""
     authority = trustme.CA()
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
-    world = OneCache(cache_view(*users))
     fronts = CacheFronts(world, authority=authority, state_dir=folder / "caches", redis_server=REDIS_SERVER)
     try:
         endpoint = await fronts.add(ACCOUNT, REGION, CACHE)

@@ -127,7 +127,7 @@ def _templated(template: Mapping[str, str], variables: Mapping[str, str]) -> dic
     rendered: dict[str, str] = {}
     remaining = _MAX_TEMPLATED_CHARACTERS
     for key, text in template.items():
-        if not _SECRET_KEY.fullmatch(key):
+        if not _SECRET_KEY.fullmatch(key) or key == "." or key.startswith(".."):
             raise DeliveryTemplateError(f"{key!r} can't be a key of a Secret: letters, digits, - . _ only")
         rendered[key] = render_template(key, text, variables)
         remaining -= len(rendered[key])

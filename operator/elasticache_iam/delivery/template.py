@@ -21,11 +21,14 @@ from typing_extensions import override
 
 from elasticache_iam.core.errors import PermanentError
 
-MAX_TEMPLATE_CHARACTERS: Final = 4096
+MAX_TEMPLATE_CHARACTERS: Final = 8192
 MAX_TEMPLATE_MARKS: Final = 64
+MAX_MARK_CHARACTERS: Final = 1000
 MAX_BRACKETS: Final = 8
-"""The parser's time grows with the square of these; within them, a template costs milliseconds at worst, and once."""
+"""The parser's time grows with the square of these, in seconds for what isn't closed; within them a template costs
+milliseconds at worst, and once. A mark is `{{ ... }}` or `{% ... %}`."""
 
+_OPENING: Final = re.compile(r"\{\{|\{%")
 _LONG_GAP: Final = re.compile(r"\s{101}")
 
 MAX_VALUE_CHARACTERS: Final = 65536
@@ -137,17 +140,15 @@ def _parsed(text: str, known: frozenset[str]) -> BoundTemplate | str:
     """
     if len(text) > MAX_TEMPLATE_CHARACTERS:
         return f"has {len(text)} characters, at most {MAX_TEMPLATE_CHARACTERS} are allowed"
-    if sum(text.count(opening) for opening in ("{{", "{%")) > MAX_TEMPLATE_MARKS or text.count("[") > MAX_BRACKETS:
-        return f"has more than {MAX_TEMPLATE_MARKS} marks ({{{{ or {{%) or more than {MAX_BRACKETS} brackets"
-    if _LONG_GAP.search(text):
-        return "has more than 100 blanks in a row"
+    if wrong := _wrong_marks(text):
+        return wrong
     try:
         template = _ENVIRONMENT.from_string(text)
         analysis = template.analyze(include_partials=False)
         has_range = any(isinstance(expression, RangeLiteral) for expression in _expressions(template))
     except (LiquidError, RecursionError) as error:
         # Its first argument alone: the whole text has several lines and quotes the template.
-        return f"isn't valid: {error.args[0]}"
+        return f"isn't valid: {str(error.args[0])[:200]}"
     if unknown := sorted(set(analysis.globals) - known):
         return f"uses {', '.join(unknown)}; there are only {', '.join(sorted(known))}"
     if unknown := sorted(set(analysis.filters) - _FILTERS):
@@ -155,6 +156,23 @@ def _parsed(text: str, known: frozenset[str]) -> BoundTemplate | str:
     if has_range:
         return "uses a range, which isn't supported"
     return template
+
+
+def _wrong_marks(text: str) -> str:
+    """Say what is wrong with the marks of a text, in linear time, before the parser's regular expressions see it."""
+    if text.count("[") > MAX_BRACKETS:
+        return f"has more than {MAX_BRACKETS} brackets"
+    if _LONG_GAP.search(text):
+        return "has more than 100 blanks in a row"
+    marks, position = 0, 0
+    while opening := _OPENING.search(text, position):
+        closing = text.find("}}" if opening[0] == "{{" else "%}", opening.end())
+        if closing < 0:
+            return f"isn't valid: a {opening[0]} isn't closed"
+        if closing - opening.end() > MAX_MARK_CHARACTERS:
+            return f"isn't valid: a {opening[0]} has more than {MAX_MARK_CHARACTERS} characters"
+        marks, position = marks + 1, closing + 2
+    return f"has more than {MAX_TEMPLATE_MARKS} marks" if marks > MAX_TEMPLATE_MARKS else ""
 
 
 def _expressions(template: BoundTemplate) -> Iterator[Expression]:

@@ -5,11 +5,14 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from tests.fakes.kube import JwtSigner
 
 from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account
+from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import (
+    AccessDeniedError,
     AlreadyExistsError,
     BusyError,
     ConflictError,
@@ -81,7 +84,8 @@ class Ground:
 
     def __init__(self):
         self.settings = WorldSettings()
-        self.world = World(self.settings, now=lambda: datetime.now(UTC), get_jwks=lambda _: {"keys": []})
+        self.signer = JwtSigner(ISSUER)
+        self.world = World(self.settings, now=lambda: datetime.now(UTC), get_jwks=lambda _: self.signer.jwks)
         self.world.add_account(ACCOUNT)
         self.world.add_replication_group(
             ACCOUNT, REGION, CACHE.id, engine="redis", engine_version="7.1", host="cache.example", port=6380
@@ -640,6 +644,76 @@ async def test_a_cancelled_write_still_makes_stale(ground):
     await asyncio.sleep(0.3)
 
     assert "demo-a" in (await ground.look()).users
+
+
+# -- sessions of workloads --------------------------------------------------------------------------------------------
+
+
+async def workload(ground):
+    """Create provider and role; return what trades a token of a ServiceAccount for a session."""
+    ground.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["elasticache-iam.dev/sign"])
+    role = await ground.create_role()
+    sts = BotoSts(ground.session(), region=REGION, bridge=ground.bridge)
+
+    async def assume(service_account="checkout"):
+        token = ground.signer("shop", service_account, "elasticache-iam.dev/sign", datetime.now(UTC), 600)
+        return await sts.assume_role_with_web_identity(
+            role_arn=role.arn,
+            session_name=f"shop.{service_account}",
+            web_identity_token=token,
+            duration_s=43200,
+            policy=json.dumps(POLICY),
+        )
+
+    return assume
+
+
+async def test_a_trusted_service_account_gets_a_session(ground):
+    assume = await workload(ground)
+
+    credentials = await assume()
+
+    assert credentials.session_token
+    assert 43100 < (credentials.expires_at - datetime.now(UTC)).total_seconds() <= 43200
+
+
+async def test_another_service_account_is_denied(ground):
+    assume = await workload(ground)
+
+    with pytest.raises(AccessDeniedError, match="AccessDenied") as caught:
+        await assume("another")
+
+    assert "eyJ" not in str(caught.value)
+
+
+async def test_a_provider_that_is_missing_is_no_edit_of_the_resource(ground):
+    assume = await workload(ground)
+    ground.iam.delete_open_id_connect_provider(
+        OpenIDConnectProviderArn=f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.example/id/ABC"
+    )
+
+    with pytest.raises(AccessDeniedError, match="InvalidIdentityToken"):
+        await assume()
+
+
+async def test_a_throttled_session_is_throttled(ground):
+    assume = await workload(ground)
+    ground.fail("sts", "AssumeRoleWithWebIdentity", "Throttling", times=None)
+
+    with pytest.raises(ThrottledError):
+        await assume()
+
+
+async def test_sessions_do_not_wait_for_a_stuck_control_plane(ground):
+    assume = await workload(ground)
+    ground.fail("elasticache", "DescribeUsers", latency_s=1.0)
+    stuck = asyncio.create_task(ground.look())
+    await asyncio.sleep(0.05)
+
+    await asyncio.wait_for(assume(), timeout=0.9)
+
+    assert not stuck.done()
+    await stuck
 
 
 async def test_the_account_is_the_credentials(ground):

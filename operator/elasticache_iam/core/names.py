@@ -110,6 +110,11 @@ def group_arn(region: str, account: str, group_id: str) -> str:
     return f"arn:{partition_of(region)}:elasticache:{region}:{account}:usergroup:{group_id}"
 
 
+def replication_group_arn(region: str, account: str, replication_group_id: str) -> str:
+    """Return the ARN of a replication group."""
+    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:replicationgroup:{replication_group_id}"
+
+
 def role_arn(region: str, account: str, path: str, name: str) -> str:
     """Return a role's ARN. IAM is global: the region only tells the partition."""
     return f"arn:{partition_of(region)}:iam::{account}:role{path}{name}"

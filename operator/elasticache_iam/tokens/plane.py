@@ -7,7 +7,7 @@ memory), sign (offline), one write. A failure keeps the old token and comes back
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -83,13 +83,14 @@ class TokenSettings:
     verify_logins: bool
 
 
-@dataclass(slots=True)
-class Counters:
-    """What the metrics read."""
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Where the metrics count; by default nowhere."""
 
-    refreshed: int = 0
-    failed: int = 0
-    logins: dict[str, int] = field(default_factory=dict)
+    refresh: Callable[[str], None] = lambda _: None
+    """Told the result of each refresh: ok, or the reason of its failure."""
+    login: Callable[[str], None] = lambda _: None
+    """Told the outcome of each login."""
 
 
 class TokenPlane:
@@ -105,6 +106,7 @@ class TokenPlane:
         clock: Clock,
         fence: Fence,
         report: Callable[[Report], None],
+        counting: Counting = Counting(),  # frozen
     ) -> None:
         self._settings = settings
         self._kube = kube
@@ -125,7 +127,7 @@ class TokenPlane:
         self._changed = asyncio.Event()
         self._checkpoint: dict[tuple[str, str], Life] = {}
         self._saved: bytes = b""
-        self.counters = Counters()
+        self._counting = counting
         self.taken_at: float = clock.monotonic()
 
     # -- what to mint -------------------------------------------------------------------------------------------------
@@ -188,6 +190,16 @@ class TokenPlane:
 
     def __len__(self) -> int:
         return len(self._states)
+
+    def count_by_state(self) -> dict[str, int]:
+        """Return the number of Secrets that are fresh, due (now, or never delivered yet), and failing."""
+        counts = {"fresh": 0, "due": 0, "failing": 0}
+        now = self._now()
+        for entry, state in self._states.items():
+            due = self._schedule.due_of(entry)
+            name = "failing" if state.attempts else "due" if state.life is None or (due or 0.0) <= now else "fresh"
+            counts[name] += 1
+        return counts
 
     def lateness_s(self) -> float:
         """Return for how long the most overdue delivery or refresh has been due, in seconds."""
@@ -329,7 +341,7 @@ class TokenPlane:
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
         state.attempts, state.told = 0, ""
         state.life = Life(token.issued_at, token.expires_at)
-        self.counters.refreshed += 1
+        self._counting.refresh("ok")
         self._put(entry, self._due(entry, state))
         if changed:
             self._report(
@@ -362,7 +374,7 @@ class TokenPlane:
     def _failed(self, entry: Entry, order: MintOrder, state: _State, stage: str, error: OperatorError) -> None:
         if self._states.get(entry) is not state:
             return
-        self.counters.failed += 1
+        self._counting.refresh(error.reason)
         state.attempts += 1
         permanent = isinstance(error, PermanentError)
         remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
@@ -402,8 +414,7 @@ class TokenPlane:
                 result = await self._probe.login(
                     host=target.host, port=target.port, username=order.user_id, password=token.text
                 )
-            count = self.counters.logins
-            count[result.outcome.value] = count.get(result.outcome.value, 0) + 1
+            self._counting.login(result.outcome.value)
             if not self._is_current(entry, state):
                 return
             if result.outcome is LoginOutcome.LOGGED_IN:

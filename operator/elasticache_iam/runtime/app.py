@@ -1,0 +1,356 @@
+"""The composition root: builds the parts, puts them on their loops, ends the process when leadership is lost.
+
+Three loops in three threads: main = kopf and the control plane; `tokens`; `control` = Lease, health, metrics. Every
+replica watches, so the standby is warm; only the leader works.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import boto3
+import kopf
+import structlog
+
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.aws.aws import BotoAws
+from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.identity import get_account, get_issuer
+from elasticache_iam.aws.sts import BotoSts
+from elasticache_iam.cache.probe import RedisProbe
+from elasticache_iam.core.errors import ConfigurationError, NotFoundError, OperatorError
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.mint import MintOrder, Report
+from elasticache_iam.kube.connection import open_connection
+from elasticache_iam.kube.kube import ApiKube
+from elasticache_iam.kube.lease import ApiLease
+from elasticache_iam.kube.token_kube import ApiTokenKube
+from elasticache_iam.reconcile.group import GroupReconciler
+from elasticache_iam.reconcile.plane import Plane
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.store import Store
+from elasticache_iam.reconcile.user import UserReconciler
+from elasticache_iam.runtime import config as configuration
+from elasticache_iam.runtime import log as logging
+from elasticache_iam.runtime.clock import SystemClock
+from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
+from elasticache_iam.runtime.health import HealthServer
+from elasticache_iam.runtime.leader import Leader
+from elasticache_iam.runtime.loops import LoopThread
+from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
+from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
+
+log = structlog.get_logger("operator")
+
+VERSION: Final = version("elasticache-iam-operator")
+LEASE: Final = "elasticache-iam-operator"
+RECONCILE_WORKERS: Final = 16
+SAMPLE_S: Final = 5.0
+LOOP_STALL_S: Final = 60.0
+"""The head of the schedule has been due for so long and nothing was taken: only a restart helps."""
+LOST_LEASE: Final = 3
+"""Exit code after a lost Lease: the Pod is started anew, as a standby."""
+
+
+def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str, log_format: str) -> None:
+    """Run the operator until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: It can't start like this; the text says what to do.
+    """
+    logging.configure(log_level, logging.LogFormat(log_format))
+    # A neighbour thread that parses JSON costs the token loop 100 times less latency with this than with 5 ms.
+    sys.setswitchinterval(0.0005)
+    config = configuration.load_config(config_path)
+    where = namespace or configuration.own_namespace()
+    if where is None:
+        raise ConfigurationError("in which namespace do the Lease and the checkpoint live? set --namespace")
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigurationError(f"--listen {listen}: not host:port")
+    asyncio.run(_Operator(config, namespace=where, host=host, port=int(port)).run())
+
+
+async def resolve(config: OperatorConfig, session: boto3.session.Session, bridge: Bridge) -> Installation:
+    """Find out what the configuration leaves open.
+
+    Raises:
+        ConfigurationError: Something can't be found out; the text says which setting would tell.
+    """
+    region = config.region or session.region_name or os.environ.get("AWS_REGION")
+    if not region:
+        raise ConfigurationError("which AWS region? set `region`, or AWS_REGION in the environment")
+    try:
+        account = config.account or await get_account(session, region=region, bridge=bridge)
+        issuer = config.oidc_issuer
+        if issuer is None and config.cluster_name is not None:
+            issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
+    except OperatorError as error:
+        raise ConfigurationError(f"can't find out about AWS: {error.message}") from error
+    issuer = issuer or configuration.own_issuer()
+    if not issuer:
+        raise ConfigurationError(
+            "which OIDC issuer signs the ServiceAccounts' tokens? set `oidcIssuer` or `clusterName`"
+        )
+    return Installation(config, region=region, account=account, issuer=issuer)
+
+
+@dataclass(slots=True)
+class _Loops:
+    tokens: LoopThread
+    control: LoopThread
+
+    def stop(self) -> None:
+        self.tokens.stop()
+        self.control.stop()
+
+
+class _Operator:
+    """One process."""
+
+    def __init__(self, config: OperatorConfig, *, namespace: str, host: str, port: int) -> None:
+        self._config = config
+        self._namespace = namespace
+        self._host = host
+        self._port = port
+        self._clock = SystemClock()
+        self._metrics = Metrics(version=VERSION)
+        self._elected = asyncio.Event()
+        self._beats: dict[str, float] = {}
+        self._started_at = self._clock.monotonic()
+
+    async def run(self) -> None:
+        loops = _Loops(LoopThread("tokens"), LoopThread("control"))
+        bridge = Bridge()
+        try:
+            session = boto3.session.Session()
+            installation = await resolve(self._config, session, bridge)
+            await self._run(installation, session, bridge, loops)
+        finally:
+            bridge.close()
+            loops.stop()
+
+    async def _run(
+        self, installation: Installation, session: boto3.session.Session, bridge: Bridge, loops: _Loops
+    ) -> None:
+        clock, metrics, config = self._clock, self._metrics, installation.config
+        main = asyncio.get_running_loop()
+        observe_k8s = metrics.observe_k8s_request
+
+        def on_elected() -> None:
+            main.call_soon_threadsafe(self._elected.set)
+
+        control_connection = await loops.control.run(open_connection(on_request=observe_k8s))
+        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        leader = Leader(
+            ApiLease(control_connection, namespace=self._namespace, name=LEASE),
+            identity=identity,
+            clock=clock,
+            on_elected=on_elected,
+            on_lost=_die,
+        )
+        kube = ApiKube(await open_connection(on_request=observe_k8s), leader.fence, namespaces=config.namespaces)
+        token_connection = await loops.tokens.run(open_connection(on_request=observe_k8s))
+        plane: Plane
+
+        def report(news: Report) -> None:
+            main.call_soon_threadsafe(plane.receive, news)
+
+        async def make_tokens() -> TokenPlane:
+            return TokenPlane(
+                TokenSettings(
+                    owner=installation.owner,
+                    audience=config.audience,
+                    token_s=config.token_seconds,
+                    ca_pem=config.cache_ca,
+                    verify_logins=config.verify_logins,
+                ),
+                kube=ApiTokenKube(token_connection, leader.fence, namespace=self._namespace),
+                sts=BotoSts(
+                    session, region=installation.region, bridge=bridge, observe_call=metrics.observe_aws_request
+                ),
+                probe=RedisProbe(config.cache_ca),
+                clock=clock,
+                fence=leader.fence,
+                report=report,
+                counting=Counting(
+                    refresh=lambda result: metrics.token_refresh_total.labels(result=result).inc(),
+                    login=lambda outcome: metrics.verify_total.labels(outcome=outcome).inc(),
+                ),
+            )
+
+        tokens = await loops.tokens.run(make_tokens())
+
+        async def stop_minting(key: tuple[str, str]) -> None:
+            await loops.tokens.run(tokens.stop(key))
+
+        plane = Plane(
+            installation=installation,
+            aws=BotoAws(
+                session,
+                region=installation.region,
+                account=installation.account,
+                owner=installation.owner,
+                bridge=bridge,
+                fence=leader.fence,
+                clock=clock,
+                observe_call=metrics.observe_aws_request,
+            ),
+            kube=kube,
+            store=Store(),
+            queue=WorkQueue(clock),
+            clock=clock,
+            stop_minting=stop_minting,
+            allow_minting=lambda key: loops.tokens.call(tokens.allow, key),
+        )
+
+        def mint(key: tuple[str, str], order: MintOrder | None) -> None:
+            loops.tokens.call(tokens.observe, key, order)
+
+        edge = Edge(plane, mint)
+        await self._preflight(edge)
+        stop_leading = asyncio.Event()
+        health = HealthServer(
+            live={
+                "token schedule": lambda: _stalled(tokens) if leader.is_leader else None,
+                "main loop": lambda: self._silent("main"),
+                "token loop": lambda: self._silent("tokens"),
+            },
+            ready={"main loop": lambda: self._silent("main")},
+            render_metrics=metrics.render,
+            metrics_content_type=CONTENT_TYPE,
+        )
+        try:
+            port = await loops.control.run(health.start(self._host, self._port))
+        except OSError as error:
+            raise ConfigurationError(f"can't listen on {self._host}:{self._port}: {error.strerror}") from error
+        sources = {
+            "main": (main, partial(self._publish_queue, plane.queue)),
+            "tokens": (loops.tokens.loop, partial(self._publish_tokens, tokens, leader)),
+        }
+        loops.control.start(self._sample(sources))
+        candidacy = loops.control.start(leader.run(stop_leading))
+        log.info(
+            "started",
+            version=VERSION,
+            owner=installation.owner,
+            account=installation.account,
+            region=installation.region,
+            issuer=installation.issuer,
+            listen=f"{self._host}:{port}",
+            identity=identity,
+        )
+        work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
+        try:
+            await kopf.operator(
+                registry=make_registry(edge),
+                settings=make_settings(),
+                standalone=True,
+                clusterwide=not config.namespaces,
+                namespaces=config.namespaces,
+            )
+        finally:
+            log.info("stopping")
+            work.cancel()
+            await asyncio.wait([work], timeout=2.0)
+            loops.control.call(stop_leading.set)
+            await asyncio.wait([asyncio.wrap_future(candidacy)], timeout=2.0)
+            await loops.control.run(health.stop())
+            log.info("stopped")
+
+    async def _preflight(self, edge: Edge) -> None:
+        """See that the API server answers, knows our kinds and lets us read them: better now than in silence."""
+        try:
+            await edge.resync()
+        except NotFoundError as error:
+            raise ConfigurationError(
+                "the cluster doesn't know UserGroup and ElastiCacheIAMUser: kubectl apply -f crds/"
+            ) from error
+        except OperatorError as error:
+            raise ConfigurationError(f"can't work with the cluster: {error.message}") from error
+
+    async def _work_when_elected(self, plane: Plane, edge: Edge, tokens: TokenPlane, loops: _Loops) -> None:
+        await self._elected.wait()
+        await loops.tokens.run(tokens.load_checkpoint())
+        minting = loops.tokens.start(tokens.run())
+        reconcilers: dict[str, UserReconciler | GroupReconciler] = {
+            USERS: UserReconciler(plane),
+            GROUPS: GroupReconciler(plane),
+        }
+
+        async def work(key: Key) -> float | None:
+            started = self._clock.monotonic()
+            result = "error"
+            try:
+                again_s = await reconcilers[key.plural].reconcile(key)
+                result = "ok"
+            finally:
+                self._metrics.reconcile_total.labels(kind=key.plural, result=result).inc()
+                self._metrics.reconcile_duration_seconds.labels(kind=key.plural).observe(
+                    self._clock.monotonic() - started
+                )
+            return again_s
+
+        def found(count: int) -> None:
+            self._metrics.resync_found_total.labels(kind="all").inc(count)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(plane.queue.run(work, workers=RECONCILE_WORKERS))
+                tasks.create_task(resync_forever(edge, interval_s=self._config.resync_interval, report=found))
+        finally:
+            minting.cancel()
+            await loops.tokens.run(tokens.save_checkpoint())
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    async def _sample(self, loops: Mapping[str, tuple[asyncio.AbstractEventLoop, Callable[[], None]]]) -> None:
+        """Ask each loop for a sign of life and for its gauges; each fills its own, as their sources aren't shared."""
+        while True:
+            for name, (loop, publish) in loops.items():
+                loop.call_soon_threadsafe(self._beat, name, self._clock.monotonic())
+                loop.call_soon_threadsafe(publish)
+            await asyncio.sleep(SAMPLE_S)
+
+    def _publish_tokens(self, tokens: TokenPlane, leader: Leader) -> None:
+        metrics = self._metrics
+        metrics.leader.set(1 if leader.is_leader else 0)
+        metrics.token_schedule_lateness_seconds.set(tokens.lateness_s() if leader.is_leader else 0.0)
+        remaining = tokens.min_remaining_s()
+        metrics.token_min_remaining_seconds.set(float("nan") if remaining is None else remaining)
+        for state, count in tokens.count_by_state().items():
+            metrics.tokens.labels(state=state).set(count)
+
+    def _publish_queue(self, queue: WorkQueue) -> None:
+        self._metrics.workqueue_depth.set(queue.depth())
+        self._metrics.workqueue_oldest_seconds.set(queue.lateness_s())
+
+    def _beat(self, name: str, asked_at: float) -> None:
+        """Note, on a loop, when it came to this."""
+        now = self._clock.monotonic()
+        self._beats[name] = now
+        self._metrics.event_loop_lag_seconds.labels(loop=name).set(now - asked_at)
+
+    def _silent(self, name: str) -> str | None:
+        """Return since when a loop gives no sign of life, if that is too long."""
+        silence_s = self._clock.monotonic() - self._beats.get(name, self._started_at)
+        return f"no sign of life for {silence_s:.0f} s" if silence_s > LOOP_STALL_S else None
+
+
+def _stalled(tokens: TokenPlane) -> str | None:
+    stalled_s = tokens.stalled_s()
+    return f"due for {stalled_s:.0f} s and nothing was taken" if stalled_s > LOOP_STALL_S else None
+
+
+def _die(reason: str) -> None:
+    """End the process at once: whatever it would still write is the next leader's to write."""
+    log.error("leadership lost; ending", reason=reason)
+    os._exit(LOST_LEASE)

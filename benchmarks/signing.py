@@ -18,7 +18,7 @@ from elasticache_iam.core.token import Credentials, sign_token
 ROUNDS = 30
 SIGNATURES_PER_ROUND = 100
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SESSION_TOKEN = "IQoJb3JpZ2luX2VjE/+=" * 45  # noqa: S105  # an invented one, as long as STS's: 900 characters
+SESSION_TOKEN = "IQoJb3JpZ2luX2VjE/+=" * 45  # an invented one, as long as STS's: 900 characters
 OURS = Credentials("ASIAEXAMPLE", "SECRETEXAMPLE", SESSION_TOKEN)
 BOTOCORES = ReadOnlyCredentials("ASIAEXAMPLE", "SECRETEXAMPLE", SESSION_TOKEN)
 URL = "https://orders-prod/?Action=connect&User=prod-checkout-1286e5f6"

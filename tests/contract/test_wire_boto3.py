@@ -312,3 +312,22 @@ def test_a_created_cache_gets_a_live_front(aws, elasticache):
     assert group["Status"] == "available"
     assert group["NodeGroups"][0]["PrimaryEndpoint"]["Port"] > 0
     assert "orders" in {cache.id for cache in aws.caches()}
+
+
+def test_a_cache_whose_creations_answer_was_lost_gets_a_front_too(aws, account, elasticache):
+    fault = Fault(service="elasticache", operation="CreateReplicationGroup", error_code="LostAnswer", remaining=1)
+    aws.settings.faults.append(fault)
+    try:
+        with pytest.raises(elasticache.exceptions.ReplicationGroupAlreadyExistsFault):
+            elasticache.create_replication_group(
+                ReplicationGroupId="lost",
+                ReplicationGroupDescription="lost",
+                Engine="valkey",
+                CacheNodeType="cache.t4g.micro",
+                TransitEncryptionEnabled=True,
+            )
+    finally:
+        aws.settings.faults.remove(fault)
+    aws.settle()
+
+    assert [cache.id for cache in aws.caches() if cache.account == account.account_id] == ["lost"]

@@ -95,13 +95,14 @@ async def test_an_account_starts_with_the_clusters_identity_provider(tmp_path):
     assert provider["Arn"].endswith(":oidc-provider/issuer.example")
 
 
-async def test_the_clusters_keys_outlast_its_api_server(tmp_path):
+async def test_the_clusters_keys_are_known_while_its_api_server_is_down(tmp_path):
     cluster = OfflineCluster(tmp_path)
-    sandbox = Sandbox(tmp_path, control_plane=cluster)
 
-    first, second = sandbox._get_jwks(cluster.issuer), sandbox._get_jwks(cluster.issuer)
+    async with Sandbox(tmp_path, control_plane=cluster) as running:
+        first, second = running._get_jwks(cluster.issuer), running._get_jwks(cluster.issuer)
 
     assert first == second == {"keys": []}
+    assert cluster.asked == 1
 
 
 def test_an_unknown_issuer_has_no_keys(background):

@@ -6,10 +6,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init fmt lint type contracts crds test check lock clean
+.PHONY: help init fmt lint type contracts crds install-yaml test check lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
 
 .venv/.installed: requirements/dev.lock pyproject.toml
 	@echo "==> Python packages (about a minute, once)"
@@ -37,6 +37,10 @@ contracts: init ## Check the architecture's contracts
 
 crds: init ## Write the CRDs from the models
 	@$(BIN)/python -m elasticache_iam.api.crd crds
+
+install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds helm, once)
+	@cp crds/*.yaml charts/elasticache-iam-operator/files/crds/
+	@$(BIN)/python packaging/render_install.py
 
 lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --all-extras --group dev -o requirements/dev.lock

@@ -303,8 +303,8 @@ REFUSED = [
     user(
         "a label's value with a space",
         {"spec.delivery": {"secret": {"labels": {"team": "a b"}}}},
-        "spec.delivery.secret.labels",
-        "a label's value",
+        "spec.delivery.secret.labels.team",
+        "match",
     ),
     user(
         "a template's key with a slash",

@@ -28,11 +28,6 @@ class Reason(StrEnum):
     REQUIRED = "FieldValueRequired"
 
 
-def _quoted(message: str) -> str:
-    """Escape braces: PydanticCustomError takes its message for a format string."""
-    return message.replace("{", "{{").replace("}", "}}")
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule in CEL and in Python.
@@ -63,7 +58,7 @@ class Rule:
     def check(self, value: object) -> object:
         """Return the value, or raise pydantic's error with the rule's message."""
         if not self.is_kept_by(value):
-            raise PydanticCustomError("rule", _quoted(self.message))
+            raise PydanticCustomError("rule", self.message)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -1,7 +1,9 @@
 """The operator's AWS adapter against the sandbox's world, through real boto3."""
 
 import asyncio
+import contextlib
 import json
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -718,3 +720,47 @@ async def test_sessions_do_not_wait_for_a_stuck_control_plane(ground):
 
 async def test_the_account_is_the_credentials(ground):
     assert await get_account(ground.session(), region=REGION, bridge=ground.bridge) == ACCOUNT
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_was_written_at_once_the_inventory_ends_up_true(ground, seed):
+    """Writers and readers at the same time, slow pages, callers that go away."""
+    chance = random.Random(seed)  # noqa: S311  # a repeatable mix, no secret
+    await ground.look()
+    ground.fail("elasticache", "DescribeUsers", latency_s=0.02, times=5)
+    ground.fail("iam", "ListRoles", latency_s=0.02, times=5)
+    ground.fail("iam", "UpdateAssumeRolePolicy", latency_s=0.02, times=5)
+
+    async def write(name):
+        await ground.create_user(name)
+        await ground.create_role(name)
+        for _ in range(3):
+            await asyncio.sleep(chance.random() / 50)
+            change = chance.choice(["trust", "policy", "access", "lost", "look", "delete role"])
+            if change == "trust":
+                await ground.aws.set_trust(name, chance.choice([TRUST, OTHER_TRUST]))
+            elif change == "policy":
+                await ground.aws.put_role_policy(name, chance.choice(["connect", "another"]), POLICY)
+            elif change == "access":
+                await ground.aws.set_access_string(name, f"on ~{chance.random()} -@all +@read")
+            elif change == "lost":
+                asyncio.get_running_loop().call_later(0.005, asyncio.current_task().cancel)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ground.aws.set_trust(name, OTHER_TRUST)
+                    await asyncio.sleep(1)
+            elif change == "look":
+                ground.clock.seconds += chance.choice([0.0, 300.0, 3600.0])
+                await ground.look()
+            else:
+                await ground.aws.delete_role(name)
+                break
+
+    await asyncio.gather(*(write(f"demo-{number}") for number in range(10)))
+    await asyncio.sleep(0.1)  # calls that nobody waits for any more
+
+    seen = await ground.look()
+
+    truth = await ground.adapter().get_inventory(max_age_s=1.0, slow_max_age_s=1.0)
+    assert seen.users == truth.users
+    assert seen.roles == truth.roles
+    assert seen.tags == truth.tags

@@ -52,6 +52,7 @@ class Api:
             that never writes.
         paces: Permits by service, so that a rush of ours leaves something of the account's rate to others.
         observe_call: Told of each call.
+        attempts: Tries in all by botocore itself, which sleeps in the worker between them.
         unsigned: For calls that carry their own proof (AssumeRoleWithWebIdentity) and must not need credentials.
     """
 
@@ -64,6 +65,7 @@ class Api:
         fence: Fence | None = None,
         paces: Mapping[str, TokenBucket] | None = None,
         observe_call: ObserveCall | None = None,
+        attempts: int = ATTEMPTS,
         unsigned: bool = False,
     ) -> None:
         self._session = session
@@ -72,6 +74,7 @@ class Api:
         self._fence = fence
         self._paces = paces or {}
         self._observe_call = observe_call
+        self._attempts = attempts
         self._unsigned = unsigned
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
@@ -150,7 +153,7 @@ class Api:
             region_name=self._region,
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": self._attempts},
             user_agent_extra=f"elasticache-iam-operator/{version('elasticache-iam-operator')}",
             **({"signature_version": botocore.UNSIGNED} if self._unsigned else {}),
         )

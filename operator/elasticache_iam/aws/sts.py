@@ -20,7 +20,14 @@ class BotoSts:
     def __init__(
         self, session: Session, *, region: str, bridge: Bridge, observe_call: ObserveCall | None = None
     ) -> None:
-        self._api = Api(session, region=region, lane=bridge.sts, observe_call=observe_call, unsigned=True)
+        self._api = Api(
+            session,
+            region=region,
+            lane=bridge.sts,
+            observe_call=observe_call,
+            attempts=1,  # the token plane comes back by itself; two more tries would only throttle STS further
+            unsigned=True,
+        )
 
     async def assume_role_with_web_identity(
         self, *, role_arn: str, session_name: str, web_identity_token: str, duration_s: int, policy: str

@@ -13,7 +13,13 @@ from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.sts import BotoSts
-from elasticache_iam.core.errors import AccessDeniedError, InvalidSpecError, NotLeaderError, UnavailableError
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    InvalidSpecError,
+    NotLeaderError,
+    ThrottledError,
+    UnavailableError,
+)
 from elasticache_iam.core.state import CacheKind, CacheRef
 
 REGION = "eu-central-1"
@@ -339,6 +345,15 @@ async def test_a_refused_session_shows_no_token(bridge):
 
     assert "eyJ" not in str(caught.value)
     assert str(caught.value).startswith("STS AssumeRoleWithWebIdentity: AccessDenied: ")
+
+
+async def test_a_throttled_sts_is_not_called_again_at_once(bridge):
+    wire = Wire(refusal("Throttling", "Rate exceeded"))
+
+    with pytest.raises(ThrottledError):
+        await assume(BotoSts(session(wire), region=REGION, bridge=bridge))
+
+    assert len(wire.requests) == 1
 
 
 async def test_a_parameter_that_botocore_refuses_waits_for_an_edit(bridge):

@@ -2,8 +2,8 @@
 
 Everything comes from botocore's API models. moto's `core.parse` and `core.serialize` are botocore's own parser and
 serialiser turned round (a server's instead of a client's), for the protocols query, json and rest-json; nothing else
-of moto is used. For rpc-v2-cbor, which moto lacks and newer botocores prefer for two of our services, botocore's own
-halves serve: CBOR looks the same in both directions.
+of moto is used. For rpc-v2-cbor, which moto lacks and two of our services offer beside JSON (boto3 takes JSON, other
+SDKs may not), botocore's own halves serve: CBOR looks the same in both directions.
 """
 
 import json

@@ -7,6 +7,9 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.parsers import RpcV2CBORParser
+from botocore.serialize import RpcV2CBORSerializer
+from moto.core.utils import get_service_model
 
 from elasticache_iam_sandbox.wire.codec import _routes, identify, parse_parameters, render_error, render_result
 from elasticache_iam_sandbox.wire.signature import HttpRequest
@@ -84,12 +87,12 @@ def test_times_come_back_as_aware_datetimes(world, session):
 
 
 ANSWERED_CALLS = {
-    "cbor": (
+    "json": (
         ("resourcegroupstaggingapi", "get_resources"),
         {"ResourcesPerPage": 50, "TagFilters": [{"Key": "k", "Values": ["v", "w"]}]},
         {"PaginationToken": "", "ResourceTagMappingList": [{"ResourceARN": "a", "Tags": [{"Key": "k", "Value": "v"}]}]},
     ),
-    "cbor-too": (
+    "json-nested": (
         ("memorydb", "describe_users"),
         {"UserName": "checkout", "MaxResults": 20},
         {"Users": [{"Name": "checkout", "ACLNames": ["a"], "Authentication": {"Type": "iam", "PasswordCount": 0}}]},
@@ -143,22 +146,56 @@ def test_each_protocol_carries_parameters_and_answers(world, session, operation,
     assert received == answer
 
 
-def test_the_json_protocol_is_understood_beside_cbor(world):
-    request = HttpRequest(
-        "POST",
-        "https://127.0.0.1/",
-        {
-            "x-amz-target": "ResourceGroupsTaggingAPI_20170126.GetResources",
-            "content-type": "application/x-amz-json-1.1",
-        },
-        b'{"ResourcesPerPage": 50}',
-    )
+def cbor_request(operation, parameters):
+    model = get_service_model("resourcegroupstaggingapi").operation_model(operation)
+    serialized = RpcV2CBORSerializer().serialize_to_request(parameters, model)
+    url = f"https://127.0.0.1{serialized['url_path']}"
+    return HttpRequest("POST", url, {"smithy-protocol": "rpc-v2-cbor"}, bytes(serialized["body"]))
+
+
+def cbor_answer(response, operation="GetResources"):
+    shape = get_service_model("resourcegroupstaggingapi").operation_model(operation).output_shape
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return RpcV2CBORParser().parse({"status_code": response.status, "headers": headers, "body": response.body}, shape)
+
+
+def test_cbor_is_understood_beside_json():
+    parameters = {"ResourcesPerPage": 50, "TagFilters": [{"Key": "k", "Values": ["v"]}]}
+    found = {"PaginationToken": "next", "ResourceTagMappingList": [{"ResourceARN": "arn", "Tags": []}]}
+    request = cbor_request("GetResources", parameters)
     target = identify(request, default_region="eu-central-1")
 
-    response = render_result(target, {"PaginationToken": "next"})
+    answer = cbor_answer(render_result(target, found))
 
-    assert parse_parameters(request, target) == {"ResourcesPerPage": 50}
-    assert response.body == b'{"PaginationToken": "next"}'
+    assert target.protocol == "smithy-rpc-v2-cbor"
+    assert parse_parameters(request, target) == parameters
+    del answer["ResponseMetadata"]
+    assert answer == found
+
+
+def test_an_error_in_cbor_is_read_as_one():
+    target = identify(cbor_request("GetResources", {}), default_region="eu-central-1")
+
+    answer = cbor_answer(render_error(target, AwsError("AccessDenied", "no", 403)))
+
+    assert answer["Error"] == {"Code": "AccessDeniedException", "Message": "no"}
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(bytes.fromhex("a166436f6c6f757263726564"), "ValidationException"), (b"\xff\x00", "MalformedInput")],
+    ids=["unknown-parameter", "no-cbor"],
+)
+def test_wrong_cbor_is_refused(body, code):
+    good = cbor_request("GetResources", {})
+    request = HttpRequest(good.method, good.url, good.headers, body)
+    target = identify(request, default_region="eu-central-1")
+
+    with pytest.raises(AwsError) as caught:
+        parse_parameters(request, target)
+
+    assert caught.value.code == code
 
 
 def test_every_operation_of_eks_is_found_by_its_own_path():

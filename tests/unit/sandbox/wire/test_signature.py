@@ -179,3 +179,29 @@ def test_signatures_are_not_checked_where_a_test_says_so(world):
     unchecked.client("sts", "AKIDANY", "WRONG", "eu-central-1").get_caller_identity()
 
     assert world.calls[0].access_key_id == "AKIDANY"
+
+
+SIGNED = (
+    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/eu-central-1/sts/aws4_request, "
+    f"SignedHeaders=host, Signature={'0' * 64}"
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, "IncompleteSignature"),
+        ({"x-amz-date": "yesterday"}, "IncompleteSignature"),
+        ({"x-amz-date": "20260102T000000Z"}, "SignatureDoesNotMatch"),
+        ({"date": "Fri, 02 Jan 2026 00:00:00 GMT"}, "SignatureDoesNotMatch"),
+    ],
+    ids=["no-date", "no-iso-date", "not-the-scopes-day", "not-the-scopes-day-in-the-other-header"],
+)
+def test_a_date_is_needed_and_is_the_scopes(world, headers, expected):
+    request = HttpRequest("POST", "https://127.0.0.1/", {"authorization": SIGNED} | headers, b"")
+    identity = world.signing_identity("AKIDEXAMPLE")
+
+    with pytest.raises(AwsError) as caught:
+        verify_signature(request, parse_authorization(request), identity, now=world.now())
+
+    assert caught.value.code == expected

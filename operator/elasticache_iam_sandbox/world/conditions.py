@@ -27,6 +27,7 @@ _KEYS = frozenset(
         "aws:SourceIp",
         "aws:TagKeys",
         "aws:TokenIssueTime",
+        "aws:ViaAWSService",
         "aws:userid",
         "aws:username",
         "elasticache:AtRestEncryptionEnabled",

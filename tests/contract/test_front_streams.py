@@ -9,6 +9,7 @@ import ssl
 import sys
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.sandbox.front.one_cache import RawConnection, engine_user, open_default, presign, raw, serve
@@ -109,6 +110,15 @@ async def test_a_server_that_does_not_read_makes_the_client_wait(served):
 # -- hostile bytes ------------------------------------------------------------------------------------------------
 
 
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=[(engine_user(),), (open_default(),)], ids=["closed", "open"]
+)
+async def shared(tmp_path_factory, request):
+    """Serve one cache for many broken connections."""
+    async with serve(tmp_path_factory.mktemp("front"), *request.param) as served:
+        yield served
+
+
 async def ask_directly(served, request: bytes) -> bytes:
     """Return what the server itself answers until it closes."""
     (front,) = served.fronts._fronts.values()
@@ -140,12 +150,12 @@ async def ask_directly(served, request: bytes) -> bytes:
         pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", id="a-browser"),
     ],
 )
-@pytest.mark.parametrize("users", [(engine_user(),), (open_default(),)], ids=["closed", "open"])
-async def test_the_answer_is_the_server_s_own(tmp_path, request_bytes, users):
-    async with serve(tmp_path, *users) as served, raw(served) as connection:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_answer_is_the_server_s_own(shared, request_bytes):
+    async with raw(shared) as connection:
         await connection.send(request_bytes)
 
-        assert await connection.read_to_the_end() == await ask_directly(served, request_bytes)
+        assert await connection.read_to_the_end() == await ask_directly(shared, request_bytes)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +170,16 @@ async def test_before_a_login_a_command_is_kept_small(served, request_bytes):
         await connection.send(request_bytes)
 
         assert (await connection.read_to_the_end()).startswith(b"-ERR Protocol error: unauthenticated")
+
+
+async def test_the_last_word_arrives_though_the_client_goes_on_talking(served):
+    async with raw(served) as connection:
+        await connection.send(b"*1\r\n+PING\r\n")
+        for _ in range(20):
+            await connection.send(b"PING\r\n")
+            await asyncio.sleep(0)
+
+        assert (await connection.line()).startswith(b"-ERR Protocol error: expected '$', got '+'")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from elasticache_iam_sandbox.front.login import KnownUser, Pass, Replace, World, judge_login
 from elasticache_iam_sandbox.front.resp import Inspected, RequestFramer
-from elasticache_iam_sandbox.front.server import FORBIDDEN_ACL_SUBCOMMANDS, CacheServer, FrontError
+from elasticache_iam_sandbox.front.server import FORBIDDEN_ACL_SUBCOMMANDS, AccessStringError, CacheServer
 from elasticache_iam_sandbox.front.token import Reason, Refused, is_on
 from elasticache_iam_sandbox.world.call import EngineUser
 
@@ -136,8 +136,6 @@ class CacheFront:
             session.cut()
         if sessions:
             await asyncio.wait([asyncio.ensure_future(session.closed) for session in sessions], timeout=5)
-        if self._listener is not None:
-            await self._listener.wait_closed()
 
     def connections(self) -> tuple[Connection, ...]:
         """Return the connections that are open now."""
@@ -168,7 +166,7 @@ class CacheFront:
         password = known.password if known is not None else secrets.token_hex(32)
         try:
             await self.server.set_user(user, password)
-        except FrontError as error:
+        except AccessStringError as error:
             if self.problems.get(name) != str(error):
                 logger.warning("%s: %s", self._key[2], error)
             self.problems[name] = str(error)
@@ -210,6 +208,7 @@ class CacheFront:
                 assert_never(verdict)
         if refused is not None:
             detail = self.problems.get(user_name, refused.detail)
+            logger.info("%s: refused %r: %s: %s", self._key[2], user_name[:100], refused.reason, detail)
             self._on_refusal(Refusal(self.world.now(), self._key[2], user_name[:100], refused.reason, detail))
         return login
 
@@ -258,7 +257,7 @@ class ClientSession(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         if self._server is None or self._server.is_closing():
-            return
+            return  # the server hung up; what it said last is still on its way to the client
         out = [piece if isinstance(piece, bytes) else self._answer_for(piece) for piece in self._framer.feed(data)]
         if out:
             self._server.write(out[0] if len(out) == 1 else b"".join(out))

@@ -49,6 +49,10 @@ class FrontError(Exception):
     """A cache can't be served."""
 
 
+class AccessStringError(FrontError):
+    """The server doesn't take a user's access string."""
+
+
 def acl_rules(user: EngineUser, password: str) -> tuple[str, ...]:
     """Return the rules of ACL SETUSER for a user.
 
@@ -57,12 +61,12 @@ def acl_rules(user: EngineUser, password: str) -> tuple[str, ...]:
         password: Lets the front in as an IAM user.
 
     Raises:
-        FrontError: The access string sets a password, which AWS doesn't allow either.
+        AccessStringError: It sets a password, which AWS doesn't allow either.
     """
     rules = user.access_string.split()
     for rule in rules:
         if rule.lower() in _CREDENTIAL_RULES or rule[0] in "><#!":
-            raise FrontError(f"the access string of {user.user_name} sets a password")
+            raise AccessStringError(f"the access string of {user.user_name} sets a password")
     match user.auth_mode:
         case "iam":
             credentials = [f"#{hashlib.sha256(password.encode()).hexdigest()}"]
@@ -149,7 +153,7 @@ class CacheServer:
         while True:
             try:
                 await self._execute("PING")
-            except RedisError as error:
+            except (RedisError, FrontError) as error:
                 if not self.is_running or asyncio.get_running_loop().time() > deadline:
                     log = self._process.tail() if self._process else ""
                     await self.stop()
@@ -177,12 +181,12 @@ class CacheServer:
         """Create a user or replace its rules; its connections stay and are held to the new rules.
 
         Raises:
-            FrontError: The server doesn't understand the access string; nothing has changed.
+            AccessStringError: The server doesn't understand it; nothing has changed.
         """
         try:
             await self._execute("ACL", "SETUSER", user.user_name, *acl_rules(user, password))
         except ResponseError as error:
-            raise FrontError(f"the server refuses the access string of {user.user_name}: {error}") from error
+            raise AccessStringError(f"the server refuses the access string of {user.user_name}: {error}") from error
 
     async def delete_user(self, user_name: str) -> None:
         """Take a user away and cut its connections; `default` can't be deleted and is switched off instead."""
@@ -202,8 +206,9 @@ class CacheServer:
 
     async def _execute(self, *command: str) -> Any:
         """Run a command as admin. A user with +@all may have killed our connection: try once more on a new one."""
-        if self._client is None:
-            raise FrontError(f"{self.name} is not running")
+        if self._client is None or not self.is_running:
+            log = self._process.tail() if self._process else ""
+            raise FrontError(f"{self.name} is not running. {log}".rstrip())
         try:
             return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
         except RedisConnectionError:

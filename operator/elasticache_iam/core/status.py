@@ -94,6 +94,7 @@ def summarise(
     order: tuple[str, ...],
     generation: int,
     now: datetime,
+    ready_message: str = "",
 ) -> Summary:
     """Return the conditions of a resource after a pass.
 
@@ -103,6 +104,7 @@ def summarise(
         order: All stages of the kind, in the order of the work.
         generation: metadata.generation that was looked at.
         now: Aware, in UTC.
+        ready_message: What `Ready` says when it is True.
     """
     before = {condition.type: condition for condition in previous}
     found = {stage.type: stage for stage in stages}
@@ -117,7 +119,7 @@ def summarise(
             drafts[stage_type] = _draft(
                 stage_type, ConditionStatus.UNKNOWN, "Pending", "an earlier stage isn't done yet", generation
             )
-    drafts[READY] = _ready(order, drafts, found, generation)
+    drafts[READY] = _ready(order, drafts, found, generation, ready_message)
     stalled = next((stage for stage in found.values() if stage.stalled), None)
     if stalled is not None:
         drafts[STALLED] = _draft(STALLED, ConditionStatus.TRUE, stalled.reason, stalled.message, generation)
@@ -147,7 +149,11 @@ def _draft(kind: str, status: ConditionStatus, reason: str, message: str, genera
 
 
 def _ready(
-    order: tuple[str, ...], drafts: Mapping[str, Condition], found: Mapping[str, Stage], generation: int
+    order: tuple[str, ...],
+    drafts: Mapping[str, Condition],
+    found: Mapping[str, Stage],
+    generation: int,
+    message_if_true: str,
 ) -> Condition:
     """Sum up: a stage that was looked at and isn't True comes first; Unknown `Verified` doesn't count."""
     for stage_type in order:
@@ -161,7 +167,7 @@ def _ready(
         if stage_type in found or condition.reason != "Pending":
             return _draft(READY, status, condition.reason, message, generation)
         return _draft(READY, status, "Pending", f"{stage_type}: {message}", generation)
-    return _draft(READY, ConditionStatus.TRUE, READY, "", generation)
+    return _draft(READY, ConditionStatus.TRUE, READY, message_if_true, generation)
 
 
 def _stamp(new: Condition, old: Condition | None, stamp: str) -> Condition:

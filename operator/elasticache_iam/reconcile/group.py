@@ -142,7 +142,14 @@ class _GroupPass:
                 self._stages.append(Stage.failed(stage, error))
         status = group.status.model_copy(update=self._fields)
         return await plane.finish(
-            key, group.metadata, group.status, status, self._stages, order=GROUP_STAGES, polling=self._polling
+            key,
+            group.metadata,
+            group.status,
+            status,
+            self._stages,
+            order=GROUP_STAGES,
+            polling=self._polling,
+            ready_message="the group, its default user and its caches are as asked",
         )
 
     def _foreign_place(self) -> tuple[str, ...]:
@@ -217,7 +224,7 @@ class _GroupPass:
         self._fields["arn"] = live.arn
         self._fields["members"] = len(desired.member_ids & live.future_user_ids)
         if live.is_active:
-            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced"))
+            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced", f"group {desired.group_id} is active"))
         else:
             self._polling = True
             message = f"AWS is at work on the group {desired.group_id} ({live.status})"
@@ -230,7 +237,7 @@ class _GroupPass:
             )
             self._stages.append(Stage.ok(DEFAULT_USER_HARDENED, reason, why))
         elif desired.default_user_id in live.user_ids:
-            self._stages.append(Stage.ok(DEFAULT_USER_HARDENED, "Disabled"))
+            self._stages.append(Stage.ok(DEFAULT_USER_HARDENED, "Disabled", "the default user can do nothing"))
         else:
             message = f"{desired.default_user_id} is taking the default user's place"
             self._stages.append(Stage.waiting(DEFAULT_USER_HARDENED, "Replacing", message, retry_after_s=10.0))
@@ -292,7 +299,7 @@ class _GroupPass:
         self._fields["caches"] = tuple(caches)
         pending = [verdict for verdict in verdicts if verdict.state is not AttachmentState.ATTACHED]
         if not pending:
-            self._stages.append(Stage.ok(CACHES_ATTACHED, "Attached"))
+            self._stages.append(Stage.ok(CACHES_ATTACHED, "Attached", f"on {', '.join(cache.id for cache in caches)}"))
             return
         worst = next((verdict for verdict in pending if verdict.state in STALLED_STATES), pending[0])
         message = "; ".join(verdict.message for verdict in pending)

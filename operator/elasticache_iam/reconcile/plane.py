@@ -13,7 +13,7 @@ from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, Verified
 from elasticache_iam.core.names import is_owned
 from elasticache_iam.core.state import Inventory
-from elasticache_iam.core.status import RECONCILING, STALLED, Stage, next_look_s, summarise
+from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
 from elasticache_iam.ports import Aws, Clock, Kube
 from elasticache_iam.reconcile.queue import USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Store
@@ -123,6 +123,7 @@ class Plane:
         *,
         order: tuple[str, ...],
         polling: bool,
+        ready_message: str = "",
     ) -> float | None:
         """Write the status if it changed, post Events on transitions, and say when to look again.
 
@@ -134,17 +135,24 @@ class Plane:
             stages: What the pass found out.
             order: The kind's stages.
             polling: Whether AWS is at work on something of ours.
+            ready_message: What `Ready` says when it is True.
         """
         found = tuple(stages)
         before: tuple[Condition, ...] = getattr(previous, "conditions", ())
-        summary = summarise(before, found, order=order, generation=meta.generation, now=self.clock.now())
+        summary = summarise(
+            before,
+            found,
+            order=order,
+            generation=meta.generation,
+            now=self.clock.now(),
+            ready_message=ready_message,
+        )
         new = status.model_copy(update={"conditions": summary.conditions, "observed_generation": meta.generation})
         if new != previous:
             document = status_document(new)
             await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
             self.store.note_status(key, meta.uid, document)
-            self._log(key, summary.transitions)
-            await self._post_events(key, meta, summary.transitions, found)
+            await self._tell(key, meta, _news(summary.transitions), found)
         drift_s = self.installation.config.drift_interval
         if polling:
             delay = self.poll_delay_s(key)
@@ -154,27 +162,20 @@ class Plane:
         wait = next_look_s(found)
         return drift_s if wait is None else min(wait, drift_s)
 
-    def _log(self, key: Key, transitions: tuple[Condition, ...]) -> None:
-        for condition in transitions:
-            if condition.type not in {RECONCILING, STALLED}:
-                log.info(
-                    "condition changed",
-                    kind=KINDS[key.plural],
-                    namespace=key.namespace,
-                    name=key.name,
-                    condition=condition.type,
-                    status=condition.status.value,
-                    reason=condition.reason,
-                    message=condition.message,
-                )
-
-    async def _post_events(
-        self, key: Key, meta: Metadata, transitions: tuple[Condition, ...], stages: tuple[Stage, ...]
-    ) -> None:
+    async def _tell(self, key: Key, meta: Metadata, news: tuple[Condition, ...], stages: tuple[Stage, ...]) -> None:
+        """Log and post what changed: one line and one Event each."""
         stalled = {stage.type for stage in stages if stage.stalled}
-        for condition in transitions:
-            if condition.type in {RECONCILING, STALLED} or condition.reason == "Pending":
-                continue
+        for condition in news:
+            log.info(
+                "condition changed",
+                kind=KINDS[key.plural],
+                namespace=key.namespace,
+                name=key.name,
+                condition=condition.type,
+                status=condition.status.value,
+                reason=condition.reason,
+                message=condition.message,
+            )
             warning = condition.type in stalled and condition.status is not ConditionStatus.TRUE
             note = condition.message or f"{condition.type} is {condition.status.value}"
             await self.post_event(key, meta, reason=condition.reason, note=note, warning=warning)
@@ -231,6 +232,18 @@ class Plane:
             self.reports.pop((key.namespace, key.name), None)
 
 
+def _news(transitions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """Return the transitions worth telling: no waiting for earlier stages, and no summing up of what is told anyway."""
+    stages = {c.reason for c in transitions if c.type not in {READY, RECONCILING, STALLED}}
+    return tuple(
+        condition
+        for condition in transitions
+        if condition.type not in {RECONCILING, STALLED}
+        and condition.reason != "Pending"
+        and not (condition.type == READY and condition.reason in stages)
+    )
+
+
 async def is_ours(plane: Plane, inventory: Inventory, arn: str, kind: str, meta: Metadata) -> bool:
     """Whether an ElastiCache object carries our tags for this resource.
 
@@ -255,6 +268,19 @@ def is_paused(meta: Metadata) -> bool:
 
 
 def status_document(status: ApiModel) -> Mapping[str, Any]:
-    """Return a status as it stands in the API: camelCase, nothing empty but `conditions`."""
+    """Return a status as it stands in the API: camelCase, without what is empty."""
     dumped: dict[str, Any] = status.model_dump(by_alias=True, mode="json", exclude_none=True)
-    return {name: value for name, value in dumped.items() if value not in ("", [], (), {}) or name == "conditions"}
+    return {name: _without_empty(value) for name, value in dumped.items() if not _is_empty(value)}
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        # A condition needs its message, also an empty one (metav1.Condition).
+        return {name: _without_empty(part) for name, part in value.items() if name == "message" or not _is_empty(part)}
+    if isinstance(value, list):
+        return [_without_empty(part) for part in value]
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", [], {})

@@ -120,7 +120,14 @@ class _UserPass:
                 self._stages.append(self._failed(MEMBERSHIP_SYNCED, error))
         status = user.status.model_copy(update=self._fields)
         return await plane.finish(
-            key, user.metadata, user.status, status, self._stages, order=USER_STAGES, polling=self._polling
+            key,
+            user.metadata,
+            user.status,
+            status,
+            self._stages,
+            order=USER_STAGES,
+            polling=self._polling,
+            ready_message=f"{self._user_id} can log in",
         )
 
     async def _walk(self) -> None:
@@ -209,7 +216,8 @@ class _UserPass:
         if live.is_active:
             self._fields["access_string"] = AccessStringStatus(sent=access_string, returned=live.access_string)
             warnings = lint(access_string) if user.spec.access.access_string is not None else ()
-            self._stages.append(Stage.ok(USER_SYNCED, "Synced", "; ".join(warnings)))
+            message = f"user {self._user_id} is active"
+            self._stages.append(Stage.ok(USER_SYNCED, "Synced", "; ".join((message, *warnings))))
             return live
         self._polling = True
         message = f"AWS is at work on the user {self._user_id} ({live.status})"
@@ -257,7 +265,7 @@ class _UserPass:
         arn = names.role_arn(installation.region, installation.account, desired.path, desired.name)
         role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s if live else desired.max_session_s)
         self._fields["role"] = role
-        self._stages.append(Stage.ok(ACCESS_GRANTED, "Granted"))
+        self._stages.append(Stage.ok(ACCESS_GRANTED, "Granted", f"role {desired.name} may connect as {self._user_id}"))
         return role
 
     async def _check_prerequisites(self) -> None:
@@ -396,7 +404,7 @@ class _UserPass:
             )
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=30.0))
         elif selected and not missing:
-            self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member"))
+            self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member", f"member of the group {group_id}"))
         return tuple(ready)
 
     # -- tokens -------------------------------------------------------------------------------------------------------
@@ -444,7 +452,7 @@ class _UserPass:
             self._stages.append(Stage.waiting(TOKEN_DELIVERED, "Signing", message, retry_after_s=30.0))
         else:
             secrets = ", ".join(cache.secret.name for cache in caches if cache.secret is not None)
-            self._stages.append(Stage.ok(TOKEN_DELIVERED, "Delivered", f"Secret {secrets}"))
+            self._stages.append(Stage.ok(TOKEN_DELIVERED, "Delivered", f"a token is in Secret {secrets}"))
             handled = {report.refresh for report in reports.delivered.values()}
             asked = self._user.metadata.annotations.get(ANNOTATION_REFRESH, "")
             if asked and asked in handled:

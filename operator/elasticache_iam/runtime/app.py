@@ -157,7 +157,8 @@ class _Operator:
             on_elected=on_elected,
             on_lost=_die,
         )
-        kube = ApiKube(await open_connection(on_request=observe_k8s), leader.fence, namespaces=config.namespaces)
+        main_connection = await open_connection(on_request=observe_k8s)
+        kube = ApiKube(main_connection, leader.fence, namespaces=config.namespaces)
         token_connection = await loops.tokens.run(open_connection(on_request=observe_k8s))
         plane: Plane
 
@@ -216,6 +217,17 @@ class _Operator:
             loops.tokens.call(tokens.observe, key, order)
 
         edge = Edge(plane, mint)
+        try:
+            await self._serve(plane, edge, tokens, leader, loops)
+        finally:
+            await main_connection.close()
+            await loops.tokens.run(token_connection.close())
+            await loops.control.run(control_connection.close())
+
+    async def _serve(self, plane: Plane, edge: Edge, tokens: TokenPlane, leader: Leader, loops: _Loops) -> None:
+        """Watch until told to stop; work while leading."""
+        metrics, config, installation = self._metrics, self._config, plane.installation
+        main = asyncio.get_running_loop()
         await self._preflight(edge)
         stop_leading = asyncio.Event()
         health = HealthServer(
@@ -246,7 +258,6 @@ class _Operator:
             region=installation.region,
             issuer=installation.issuer,
             listen=f"{self._host}:{port}",
-            identity=identity,
         )
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
         try:
@@ -257,6 +268,9 @@ class _Operator:
                 clusterwide=not config.namespaces,
                 namespaces=config.namespaces,
             )
+        except Exception as error:
+            log.exception("the watch failed")
+            raise OperatorError(f"the watch of the cluster failed: {type(error).__name__}") from error
         finally:
             log.info("stopping")
             work.cancel()

@@ -106,7 +106,7 @@ def make_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.watching.server_timeout = 300.0
+    settings.watching.server_timeout = 300  # the API server refuses a float here
     settings.watching.client_timeout = 330.0
     settings.watching.connect_timeout = 10.0
     settings.watching.chunk_size = 500

@@ -86,7 +86,7 @@ def _render_extras(role: RoleState) -> Output:
     extras: Output = {}
     if role.boundary_arn is not None:
         extras["PermissionsBoundary"] = {
-            "PermissionsBoundaryType": "Policy",
+            "PermissionsBoundaryType": "PermissionsBoundaryPolicy",
             "PermissionsBoundaryArn": role.boundary_arn,
         }
     if role.tags:

@@ -50,7 +50,6 @@ def render_cache(cache: ReplicationGroup) -> Output:
                 "NodeGroupId": "0001",
                 "Status": cache.status,
                 "PrimaryEndpoint": primary,
-                "ReaderEndpoint": {"Address": cache.reader_host or cache.host, "Port": cache.port},
                 "NodeGroupMembers": [
                     {
                         "CacheClusterId": member_id,
@@ -75,6 +74,8 @@ def render_cache(cache: ReplicationGroup) -> Output:
         "ReplicationGroupCreateTime": cache.created_at,
         "Engine": cache.engine,
     }
+    if cache.reader_host:
+        output["NodeGroups"][0]["ReaderEndpoint"] = {"Address": cache.reader_host, "Port": cache.port}
     if cache.tls_mode is not None:
         output["TransitEncryptionMode"] = cache.tls_mode
     return output

@@ -1,9 +1,10 @@
 """The control plane of AWS through boto3: ElastiCache and IAM, in one account and region."""
 
+import contextlib
 import functools
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -154,12 +155,8 @@ class BotoAws:
 
     async def delete_user(self, user_id: str) -> None:
         """Delete a user; a missing one is success."""
-        try:
+        with _gone_is_success("UserNotFound"):
             answer = await self._api.call("elasticache", "DeleteUser", {"UserId": user_id}, on_end=self._touch_members)
-        except NotFoundError as error:
-            if error.code != "UserNotFound":
-                raise
-        else:
             self._inventory.note_tags(observe_user(answer).arn, {})
 
     # -- groups -----------------------------------------------------------------------------------------------------
@@ -190,14 +187,10 @@ class BotoAws:
 
     async def delete_group(self, group_id: str) -> None:
         """Delete a group; a missing one is success."""
-        try:
+        with _gone_is_success("UserGroupNotFound"):
             answer = await self._api.call(
                 "elasticache", "DeleteUserGroup", {"UserGroupId": group_id}, on_end=self._touch_members
             )
-        except NotFoundError as error:
-            if error.code != "UserGroupNotFound":
-                raise
-        else:
             self._inventory.note_tags(observe_group(answer).arn, {})
 
     async def attach_group(self, cache: CacheRef, group_id: str) -> None:
@@ -285,14 +278,15 @@ class BotoAws:
 
         Managed policies that somebody attached aren't ours to detach: AWS then answers DeleteConflict.
         """
-        pages = self._api.pages("iam", "ListRolePolicies", {"RoleName": role_name})
-        try:
-            for policy in [policy async for page in pages for policy in page["PolicyNames"]]:
+        policies: list[str] = []
+        with _gone_is_success("NoSuchEntity"):
+            async for page in self._api.pages("iam", "ListRolePolicies", {"RoleName": role_name}):
+                policies += page["PolicyNames"]
+        for policy in policies:
+            with _gone_is_success("NoSuchEntity"):
                 await self._write_role(role_name, "DeleteRolePolicy", {"PolicyName": policy})
+        with _gone_is_success("NoSuchEntity"):
             await self._write_role(role_name, "DeleteRole", {})
-        except NotFoundError as error:
-            if error.code != "NoSuchEntity":
-                raise
         self._inventory.note_no_role(role_name)
 
     async def _write_role(self, role_name: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -322,6 +316,16 @@ class BotoAws:
         except NotFoundError:
             return None
         return frozenset(answer.get("ClientIDList", ()))
+
+
+@contextlib.contextmanager
+def _gone_is_success(code: str) -> Iterator[None]:
+    """Pass over that very code and no other "not found": another one would be about something else."""
+    try:
+        yield
+    except NotFoundError as error:
+        if error.code != code:
+            raise
 
 
 def _ids(parameter: str, ids: frozenset[str]) -> dict[str, list[str]]:

@@ -11,11 +11,14 @@ from botocore.awsrequest import AWSResponse
 from elasticache_iam.aws.api import Api
 from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.identity import get_issuer
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import (
     AccessDeniedError,
+    ConflictError,
     InvalidSpecError,
+    NotFoundError,
     NotLeaderError,
     ThrottledError,
     UnavailableError,
@@ -361,3 +364,44 @@ async def test_a_parameter_that_botocore_refuses_waits_for_an_edit(bridge):
 
     with pytest.raises(InvalidSpecError, match="RoleSessionName"):
         await assume(sts, session_name="x")
+
+
+async def test_the_issuer_is_the_clusters(bridge):
+    answer = {"cluster": {"identity": {"oidc": {"issuer": "https://oidc.eks.example/id/ABC"}}}}
+    wire = Wire((200, json.dumps(answer)))
+
+    issuer = await get_issuer(signed(wire), region=REGION, bridge=bridge, cluster_name="prod")
+
+    assert issuer == "https://oidc.eks.example/id/ABC"
+    assert wire.requests[0][0].url.endswith("/clusters/prod")
+
+
+async def test_a_cluster_without_issuer_says_so(bridge):
+    wire = Wire((200, json.dumps({"cluster": {}})))
+
+    with pytest.raises(NotFoundError, match="no OIDC issuer"):
+        await get_issuer(signed(wire), region=REGION, bridge=bridge, cluster_name="prod")
+
+
+async def test_an_inline_policy_that_vanished_does_not_keep_the_role(bridge):
+    wire = Wire(
+        xml("ListRolePolicies", "<PolicyNames><member>connect</member></PolicyNames><IsTruncated>false</IsTruncated>"),
+        refusal("NoSuchEntity", status=404),
+        xml("DeleteRole"),
+    )
+
+    await boto_aws(wire, bridge).delete_role("demo-a")
+
+    assert [sent["Action"] for _, sent in wire.requests] == ["ListRolePolicies", "DeleteRolePolicy", "DeleteRole"]
+
+
+async def test_managed_policies_of_others_are_left_and_told(bridge):
+    wire = Wire(
+        xml("ListRolePolicies", "<PolicyNames></PolicyNames><IsTruncated>false</IsTruncated>"),
+        refusal("DeleteConflict", "Cannot delete entity, must detach all policies first.", status=409),
+    )
+
+    with pytest.raises(ConflictError, match="must detach all policies first"):
+        await boto_aws(wire, bridge).delete_role("demo-a")
+
+    assert [sent["Action"] for _, sent in wire.requests] == ["ListRolePolicies", "DeleteRole"]

@@ -172,16 +172,6 @@ async def test_before_a_login_a_command_is_kept_small(served, request_bytes):
         assert (await connection.read_to_the_end()).startswith(b"-ERR Protocol error: unauthenticated")
 
 
-async def test_the_last_word_arrives_though_the_client_goes_on_talking(served):
-    async with raw(served) as connection:
-        await connection.send(b"*1\r\n+PING\r\n")
-        for _ in range(20):
-            await connection.send(b"PING\r\n")
-            await asyncio.sleep(0)
-
-        assert (await connection.line()).startswith(b"-ERR Protocol error: expected '$', got '+'")
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(
     garbage=st.lists(

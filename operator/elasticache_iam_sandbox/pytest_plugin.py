@@ -3,11 +3,12 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from elasticache_iam_sandbox.cluster.binaries import find_binaries
+from elasticache_iam_sandbox.cluster.binaries import find_binaries, find_helm
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
 from elasticache_iam_sandbox.cluster.errors import ApiError
 
@@ -21,6 +22,12 @@ def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     binaries = find_binaries(_terminal_line(request.config))
     with ControlPlane(tmp_path_factory.mktemp("control-plane"), binaries=binaries) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def helm(request: pytest.FixtureRequest) -> Path:
+    """The program helm, of version 4; where there is none it is built, once."""
+    return find_helm(_terminal_line(request.config))
 
 
 @pytest.fixture

@@ -1,0 +1,707 @@
+"""The chart before a real API server: it installs, upgrades, goes; and what its rights and its fence let through."""
+
+import base64
+import http.client
+import json
+import os
+import secrets
+import ssl
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.contract.manifests import manifest
+
+from elasticache_iam.api.keys import API_VERSION, DEFAULT_AUDIENCE, FINALIZER, LABEL_MANAGED_BY, MANAGED_BY
+from elasticache_iam.core.errors import NotFoundError
+from elasticache_iam.kube.connection import Connection, load_configuration
+from elasticache_iam.kube.kube import ApiKube
+from elasticache_iam.kube.lease import ApiLease, LeaseRecord
+from elasticache_iam.kube.token_kube import ApiTokenKube
+from elasticache_iam_sandbox.cluster.errors import ApiError
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "elasticache-iam-operator"
+VARIANTS = sorted((CHART / "ci").glob("*-values.yaml"))
+CRDS = ("elasticacheiamusers.elasticache-iam.dev", "usergroups.elasticache-iam.dev")
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+FORCED = "?fieldManager=elasticache-iam-tokens&force=true"
+
+THEIR_PASSWORD = base64.b64encode(b"correct horse battery staple").decode()
+
+
+class Helm:
+    """helm with settings of its own, so that the machine's plugins and repositories don't matter."""
+
+    def __init__(self, program, settings, kubeconfig=None):
+        self._program = program
+        self._environment = os.environ | {f"HELM_{name}_HOME": str(settings) for name in ("CACHE", "CONFIG", "DATA")}
+        self._environment["KUBECONFIG"] = str(kubeconfig or settings / "none")
+
+    def __call__(self, *arguments, check=True):
+        answer = subprocess.run(  # noqa: S603  # the helm that the fixture found
+            (self._program, *arguments), env=self._environment, capture_output=True, text=True, check=False
+        )
+        assert answer.returncode == 0 or not check, answer.stderr
+        return answer
+
+    def template(self, *arguments):
+        return list(yaml.safe_load_all(self("template", "r", CHART, *arguments).stdout))
+
+
+class Client:
+    """Raw requests with a bearer token: kubectl would GET before it patches."""
+
+    def __init__(self, control_plane, token):
+        self._address = control_plane.url.removeprefix("https://")
+        self._tls = ssl.create_default_context(cafile=str(control_plane.ca_file))
+        self._token = token
+
+    def send(self, method, path, body=None, content_type="application/json", accept="application/json"):
+        """Return status and text; of a watch, what has come so far."""
+        connection = http.client.HTTPSConnection(self._address, context=self._tls, timeout=10)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "Accept": accept}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+def wait_until(is_true, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def new_namespace(control_plane, **labels):
+    name = f"chart-{secrets.token_hex(4)}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    control_plane.request("POST", "/api/v1/namespaces", body)
+    return name
+
+
+@pytest.fixture(scope="module")
+def cli(helm, tmp_path_factory):
+    """helm without a cluster."""
+    return Helm(helm, tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="module")
+def cluster_cli(helm, control_plane, tmp_path_factory):
+    """helm at the control plane."""
+    return Helm(helm, tmp_path_factory.mktemp("helm"), control_plane.kubeconfig)
+
+
+def install(cluster_cli, release, namespace, *arguments):
+    # Other tests may have installed the CRDs by other means; there is one set in the cluster.
+    command = ("install", release, CHART, "--namespace", namespace, "--take-ownership", "--set", "config.owner=demo")
+    return cluster_cli(*command, *arguments)
+
+
+# -- rendering ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=lambda path: path.stem)
+def test_the_chart_has_no_faults_that_helm_knows(cli, values):
+    assert "0 chart(s) failed" in cli("lint", "--strict", CHART, "-f", values).stdout
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=lambda path: path.stem)
+def test_the_api_server_takes_what_is_rendered(cli, control_plane, namespace, values):
+    rendered = cli("template", "r", CHART, "--namespace", namespace, "-f", values).stdout
+
+    answer = control_plane.kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"),
+        input=rendered,
+    )
+
+    documents = [document for document in yaml.safe_load_all(rendered) if document]
+    assert len(answer.stdout.splitlines()) == len(documents)
+
+
+def test_without_an_owner_nothing_is_rendered(cli):
+    answer = cli("template", "r", CHART, check=False)
+
+    assert answer.returncode != 0
+    assert "config.owner is required: this installation's name in AWS" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("config.owner=My-Team", "/config/owner"),
+        ("config.tokenSecond=600", "tokenSecond"),
+        ("config.tokenSeconds=901", "/config/tokenSeconds"),
+        ("replicas=3", "replicas"),
+        ("image.digest=latest", "/image/digest"),
+    ],
+    ids=["an-owner-that-no-name-can-start-with", "a-misspelt-setting", "a-long-life", "a-misspelt-value", "no-digest"],
+)
+def test_a_wrong_value_is_named(cli, setting, says):
+    answer = cli("template", "r", CHART, "--set", "config.owner=demo", "--set", setting, check=False)
+
+    assert answer.returncode != 0
+    assert says in answer.stderr
+
+
+def test_a_setting_of_null_is_left_to_the_operator(cli):
+    documents = cli.template("--set", "config.owner=demo,config.region=null,config.tokenSeconds=600")
+
+    (text,) = [document["data"]["config.yaml"] for document in documents if document["kind"] == "ConfigMap"]
+    assert yaml.safe_load(text) == {"owner": "demo", "tokenSeconds": 600}
+
+
+def test_the_fence_follows_the_audience(cli):
+    documents = cli.template("--set", "config.owner=demo,config.audience=example.com/sign")
+
+    (policy,) = [
+        document
+        for document in documents
+        if document["kind"] == "ValidatingAdmissionPolicy" and document["metadata"]["name"].endswith("-tokens")
+    ]
+    assert "== ['example.com/sign']" in policy["spec"]["validations"][0]["expression"]
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "not-kept"])
+def test_the_crds_are_the_generated_ones(cli, keep):
+    documents = cli.template("--set", "config.owner=demo", "--set", f"crds.keep={str(keep).lower()}")
+
+    rendered = [document for document in documents if document["kind"] == "CustomResourceDefinition"]
+    annotations = [document["metadata"].pop("annotations", None) for document in rendered]
+    assert rendered == [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert annotations == [{"helm.sh/resource-policy": "keep"} if keep else None] * 2
+
+
+def test_the_rendering_for_kubectl_is_up_to_date(helm):
+    rendered = subprocess.run(  # noqa: S603  # our own script
+        (sys.executable, ROOT / "packaging" / "render_install.py", "-"),
+        env=os.environ | {"PATH": f"{helm.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "operator")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert rendered == (ROOT / "packaging" / "install.yaml").read_text()  # run `make install-yaml`
+
+
+def test_the_api_server_takes_the_rendering_for_kubectl(control_plane):
+    text = (ROOT / "packaging" / "install.yaml").read_text()
+    operators = next(document for document in yaml.safe_load_all(text) if document["kind"] == "Namespace")
+    control_plane.request("POST", "/api/v1/namespaces", operators)
+
+    answer = control_plane.kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"), input=text
+    )
+
+    control_plane.request("DELETE", f"/api/v1/namespaces/{operators['metadata']['name']}")
+    assert len(answer.stdout.splitlines()) == len(list(yaml.safe_load_all(text)))
+    assert answer.stderr == ""  # the namespace enforces restricted Pods: a Deployment of others would be warned of
+
+
+# -- a release's life --------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_installed_upgraded_and_uninstalled(cluster_cli, control_plane, namespace):
+    deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/life-elasticache-iam-operator"
+    user = manifest("user")
+    user["metadata"]["namespace"] = namespace
+
+    installed = install(cluster_cli, "life", namespace)
+    assert "STATUS: deployed" in installed.stdout
+    assert "Before `helm uninstall`" in installed.stdout
+    before = control_plane.request("GET", deployment)["spec"]["template"]
+
+    cluster_cli("upgrade", "life", CHART, "--namespace", namespace, "--set", "config.owner=demo,config.tokenSeconds=60")
+    after = control_plane.request("GET", deployment)["spec"]["template"]
+    assert before["metadata"]["annotations"] != after["metadata"]["annotations"]  # so that new Pods read it
+
+    wait_until(lambda: _is_served(control_plane))
+    control_plane.request("POST", f"/apis/{API_VERSION}/namespaces/{namespace}/elasticacheiamusers", user)
+    cluster_cli("uninstall", "life", "--namespace", namespace)
+    with pytest.raises(ApiError, match="404"):
+        control_plane.request("GET", deployment)
+    with pytest.raises(ApiError, match="404"):
+        control_plane.request("GET", f"{POLICIES}/life-elasticache-iam-operator-secrets")
+    for name in CRDS:
+        assert "deletionTimestamp" not in control_plane.request("GET", f"{DEFINITIONS}/{name}")["metadata"]
+    left = control_plane.request("GET", f"/apis/{API_VERSION}/namespaces/{namespace}/elasticacheiamusers")["items"]
+    assert [entry["metadata"]["name"] for entry in left] == [user["metadata"]["name"]]
+
+
+def _is_served(control_plane):
+    try:
+        control_plane.request("GET", f"/apis/{API_VERSION}/elasticacheiamusers")
+    except ApiError:
+        return False
+    return True
+
+
+# -- an installed release ----------------------------------------------------------------------------------------------
+
+
+class Release:
+    """The chart, installed; and a client with the operator's own ServiceAccount's token."""
+
+    NAME = "fenced-elasticache-iam-operator"
+
+    def __init__(self, control_plane, namespace, tenant, kubeconfig):
+        self.namespace = namespace
+        self.tenant = tenant
+        self.secrets = f"/api/v1/namespaces/{tenant}/secrets"
+        self.admin = control_plane
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{self.NAME}"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
+        token = control_plane.request("POST", f"{account}/token", request)["status"]["token"]
+        self.operator = Client(control_plane, token)
+        self.kubeconfig = control_plane.write_kubeconfig(kubeconfig, token=token)
+        self._uids = {}
+
+    def add_owner(self, path, body):
+        """Make an object that Secrets may refer to as owner."""
+        self._uids[body["kind"]] = self.admin.request("POST", path, body)["metadata"]["uid"]
+
+    def owned(self, secret):
+        """Return the Secret with its owners' real uids: the garbage collector deletes what has only dead owners."""
+        metadata = secret["metadata"]
+        owners = [{**owner, "uid": self._uids[owner["kind"]]} for owner in metadata.get("ownerReferences", ())]
+        return {**secret, "metadata": {**metadata, **({"ownerReferences": owners} if owners else {})}}
+
+    def request_token(self, spec, *, account="checkout", namespace=None):
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        path = f"/api/v1/namespaces/{namespace or self.tenant}/serviceaccounts/{account}/token"
+        return self.operator.send("POST", path, body)
+
+    def put(self, secret):
+        return self.admin.request("POST", self.secrets, self.owned(secret))
+
+    def get(self, name):
+        return self.admin.request("GET", f"{self.secrets}/{name}")
+
+
+@pytest.fixture(scope="module")
+def release(cluster_cli, control_plane, tmp_path_factory):
+    """The chart installed in a namespace for restricted Pods, its fence at work, and a tenant with a ServiceAccount."""
+    namespace = new_namespace(control_plane, **{"pod-security.kubernetes.io/enforce": "restricted"})
+    tenant = new_namespace(control_plane, team="shop")
+    install(cluster_cli, "fenced", namespace)
+    installed = Release(control_plane, namespace, tenant, tmp_path_factory.mktemp("operator") / "kubeconfig")
+    wait_until(lambda: _is_served(control_plane))
+    user = manifest("user")
+    user["metadata"] = {"name": "checkout", "namespace": tenant}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "checkout"}}
+    installed.add_owner(f"/apis/{API_VERSION}/namespaces/{tenant}/elasticacheiamusers", user)
+    installed.add_owner(f"/api/v1/namespaces/{tenant}/serviceaccounts", account)
+    installed.put(foreign_secret("theirs"))
+    wait_until(lambda: installed.operator.send("POST", f"{installed.secrets}?dryRun=All", foreign_secret())[0] == 403)
+    wait_until(lambda: installed.request_token({"audiences": ["sts.amazonaws.com"]})[0] == 403)
+    yield installed
+    cluster_cli("uninstall", "fenced", "--namespace", namespace)
+    for name in (namespace, tenant):
+        control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def foreign_secret(name="new", **changes):
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "type": "Opaque",
+        "data": {"password": THEIR_PASSWORD},
+        **changes,
+    }
+
+
+def our_secret(name="new", **metadata):
+    owner = {"apiVersion": API_VERSION, "kind": "ElastiCacheIAMUser", "name": "checkout", "uid": "1"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "labels": {LABEL_MANAGED_BY: MANAGED_BY},
+            "ownerReferences": [{**owner, "controller": True}],
+            **metadata,
+        },
+        "type": "servicebinding.io/redis",
+        "data": {"password": base64.b64encode(b"token").decode()},
+    }
+
+
+OURS = our_secret()["metadata"]
+OTHER_OWNER = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "checkout", "uid": "1"}
+NAMESAKE = {"apiVersion": "example.com/v1", "kind": "ElastiCacheIAMUser", "name": "checkout", "uid": "1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/theirs"),
+        ("GET", ""),
+        ("GET", "?watch=true&timeoutSeconds=1"),
+        ("DELETE", ""),
+        ("PUT", "/theirs"),
+    ],
+    ids=["get", "list", "watch", "delete-all", "replace"],
+)
+def test_the_operator_has_no_right_to(release, method, path):
+    status, text = release.operator.send(method, release.secrets + path, foreign_secret("theirs"))
+
+    assert status == 403
+    assert "cannot" in text
+    assert THEIR_PASSWORD not in text
+
+
+def test_the_operator_can_not_list_metadata_of_secrets_either(release):
+    accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+    status, _ = release.operator.send("GET", "/api/v1/secrets", accept=accept)
+
+    assert status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body", "content_type"),
+    [
+        ("PATCH", "", {}, MERGE),
+        ("PATCH", "?dryRun=All", {}, MERGE),
+        ("PATCH", "", {}, STRATEGIC),
+        ("PATCH", "", [], JSON_PATCH),
+        ("PATCH", "?dryRun=All", [{"op": "test", "path": "/type", "value": "Opaque"}], JSON_PATCH),
+        ("PATCH", "", {"metadata": {key: OURS[key] for key in ("labels", "ownerReferences")}}, MERGE),
+        ("PATCH", FORCED, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}}, APPLY),
+        ("PATCH", FORCED, our_secret("theirs") | {"type": "Opaque"}, APPLY),
+        ("PATCH", f"{FORCED}&dryRun=All", our_secret("theirs") | {"type": "Opaque"}, APPLY),
+        ("DELETE", "", None, "application/json"),
+        ("DELETE", "?dryRun=All", None, "application/json"),
+    ],
+    ids=[
+        "an-empty-merge-patch",
+        "a-dry-run-of-an-empty-merge-patch",
+        "an-empty-strategic-patch",
+        "an-empty-json-patch",
+        "a-dry-run-of-a-json-patch",
+        "a-patch-that-makes-it-ours",
+        "a-forced-apply-of-nothing",
+        "a-forced-apply-that-makes-it-ours",
+        "a-dry-run-of-a-forced-apply",
+        "a-deletion",
+        "a-dry-run-of-a-deletion",
+    ],
+)
+def test_a_foreign_secret_is_fenced_off_against(release, method, query, body, content_type):
+    before = release.get("theirs")
+
+    status, text = release.operator.send(method, f"{release.secrets}/theirs{query}", body, content_type)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+    assert THEIR_PASSWORD not in text
+    assert release.get("theirs") == before
+
+
+@pytest.mark.parametrize(
+    "nearly_ours",
+    [
+        our_secret("near-label", labels={}),
+        our_secret("near-label-of-others", labels={LABEL_MANAGED_BY: "Helm"}),
+        our_secret("near-type") | {"type": "Opaque"},
+        our_secret("near-owner", ownerReferences=[]),
+        our_secret("near-owner-of-others", ownerReferences=[OTHER_OWNER]),
+        our_secret("near-owner-of-another-group", ownerReferences=[NAMESAKE]),
+    ],
+    ids=lambda secret: secret["metadata"]["name"],
+)
+def test_a_secret_that_lacks_one_mark_is_foreign(release, nearly_ours):
+    name = nearly_ours["metadata"]["name"]
+    refused_to_create, _ = release.operator.send("POST", release.secrets, nearly_ours)
+    release.put(nearly_ours)
+
+    refused_to_patch, text = release.operator.send("PATCH", f"{release.secrets}/{name}", {}, MERGE)
+
+    assert (refused_to_create, refused_to_patch) == (403, 403)
+    assert nearly_ours["data"]["password"] not in text
+
+
+def test_a_serviceaccounts_secret_can_not_be_had(release):
+    """The API server would put a token without an end into it."""
+    secret = our_secret(annotations={"kubernetes.io/service-account.name": "checkout"})
+    secret |= {"type": "kubernetes.io/service-account-token"}
+
+    status, text = release.operator.send("POST", release.secrets, secret)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+
+
+def test_apply_can_not_create_a_foreign_secret(release):
+    status, text = release.operator.send("PATCH", f"{release.secrets}/new{FORCED}", foreign_secret(), APPLY)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"labels": {LABEL_MANAGED_BY: None}}, {"labels": {LABEL_MANAGED_BY: "Helm"}}, {"ownerReferences": []}],
+    ids=["no-label", "another-label", "no-owner"],
+)
+def test_one_of_its_own_can_not_be_made_foreign(release, change):
+    name = f"ours-{secrets.token_hex(4)}"
+    release.put(our_secret(name))
+
+    status, text = release.operator.send("PATCH", f"{release.secrets}/{name}", {"metadata": change}, MERGE)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"audiences": ["sts.amazonaws.com"]},
+        {"audiences": [DEFAULT_AUDIENCE, "sts.amazonaws.com"]},
+        {"audiences": []},
+        {},
+        {"audiences": [DEFAULT_AUDIENCE], "expirationSeconds": 7200},
+        {
+            "audiences": [DEFAULT_AUDIENCE],
+            "expirationSeconds": 600,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": "theirs"},
+        },
+    ],
+    ids=["of-aws", "of-two-audiences", "of-the-api-server", "of-nothing-in-particular", "of-two-hours", "bound"],
+)
+def test_no_token_is_given(release, spec):
+    status, text = release.request_token(spec)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+
+
+def test_the_operator_can_not_renew_its_own_token(release):
+    status, text = release.request_token({"audiences": []}, account=release.NAME, namespace=release.namespace)
+
+    assert status == 403
+    assert "ValidatingAdmissionPolicy" in text
+
+
+def test_the_fence_can_not_be_taken_down(release):
+    for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
+        for what in ("secrets", "tokens"):
+            path = f"/apis/admissionregistration.k8s.io/v1/{plural}/{release.NAME}-{what}"
+
+            status, _ = release.operator.send("DELETE", path)
+
+            assert status == 403
+
+
+def test_the_fence_is_for_the_operator_alone(release):
+    name = f"admins-{secrets.token_hex(4)}"
+
+    created = release.put(foreign_secret(name))
+
+    assert created["metadata"]["name"] == name
+
+
+def test_the_fences_expressions_are_sound(release):
+    for what in ("secrets", "tokens"):
+        path = f"{POLICIES}/{release.NAME}-{what}"
+        wait_until(lambda path=path: "observedGeneration" in release.admin.request("GET", path).get("status", {}))
+
+        status = release.admin.request("GET", path)["status"]
+
+        assert status.get("typeChecking", {}).get("expressionWarnings", []) == []
+
+
+# -- what the operator does --------------------------------------------------------------------------------------------
+
+
+class Leader:
+    """A fence that is open: the port's, not the chart's."""
+
+    def check(self):
+        """Nothing to object."""
+
+
+@pytest.fixture
+async def connection(release):
+    async with Connection(await load_configuration(str(release.kubeconfig))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def token_kube(release, connection):
+    return ApiTokenKube(connection, Leader(), namespace=release.namespace)
+
+
+@pytest.fixture
+def kube(connection):
+    return ApiKube(connection, Leader())
+
+
+async def test_the_operators_own_secret_goes_through_its_whole_life(release, token_kube):
+    name = f"life-{secrets.token_hex(4)}"
+    body = release.owned(our_secret(name))
+    owner_uid = body["metadata"]["ownerReferences"][0]["uid"]
+
+    uid = await token_kube.create_secret(release.tenant, body)
+    body["data"]["password"] = base64.b64encode(b"second").decode()
+    await token_kube.apply_secret(release.tenant, name, uid=uid, body=body)
+    assert release.get(name)["data"] == body["data"]
+    assert await token_kube.reclaim_secret(release.tenant, name, owner_uid=owner_uid, body=body) == uid
+    await token_kube.delete_secret(release.tenant, name, uid=uid)
+
+    with pytest.raises(ApiError, match="404"):
+        release.get(name)
+
+
+async def test_a_replaced_secret_is_still_told_from_a_missing_right(release, token_kube):
+    """The API server compares uids before it asks the fence."""
+    name = f"replaced-{secrets.token_hex(4)}"
+    release.put(foreign_secret(name))
+    no_uid = "22222222-2222-2222-2222-222222222222"
+
+    with pytest.raises(NotFoundError):
+        await token_kube.apply_secret(release.tenant, name, uid=no_uid, body=our_secret(name) | {"type": "Opaque"})
+    await token_kube.delete_secret(release.tenant, name, uid=no_uid)
+
+    assert release.get(name)["data"] == {"password": THEIR_PASSWORD}
+
+
+async def test_a_token_of_the_operators_audience_is_given(release, token_kube):
+    token = await token_kube.request_token(release.tenant, "checkout", audience=DEFAULT_AUDIENCE, expires_s=3600)
+
+    assert (token.expires_at - datetime.now(UTC)).total_seconds() == pytest.approx(3600, abs=30)
+
+
+async def test_the_checkpoint_is_saved_and_loaded(token_kube):
+    await token_kube.save_checkpoint(b"first")
+    await token_kube.save_checkpoint(b"second")
+
+    assert await token_kube.load_checkpoint() == b"second"
+
+
+def test_another_configmap_is_out_of_reach(release):
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}
+    path = f"/api/v1/namespaces/{release.namespace}/configmaps"
+
+    assert release.operator.send("POST", path, body)[0] == 403
+    assert release.operator.send("GET", f"{path}/{release.NAME}-config")[0] == 403
+    assert release.operator.send("PATCH", f"{path}/{release.NAME}-config", {}, MERGE)[0] == 403
+
+
+async def test_the_lease_is_taken_and_renewed(release, connection):
+    lease = ApiLease(connection, namespace=release.namespace, name="leader")
+
+    assert await lease.get() is None
+    taken = await lease.create(LeaseRecord("a", 15, renewed_at=datetime.now(UTC)))
+    renewed = await lease.replace(taken)
+
+    assert renewed.holder == "a"
+
+
+async def test_a_resource_is_listed_and_its_status_and_finalizers_written(release, kube):
+    path = f"/apis/{API_VERSION}/namespaces/{release.tenant}/elasticacheiamusers"
+    body = manifest("user")
+    body["metadata"] = {"name": f"user-{secrets.token_hex(4)}", "namespace": release.tenant}
+    made = release.admin.request("POST", path, body)["metadata"]
+    where = ("elasticacheiamusers", release.tenant, made["name"])
+
+    listed = [entry["metadata"]["uid"] async for entry in kube.list_resources("elasticacheiamusers")]
+    await kube.set_finalizers(*where, resource_version=made["resourceVersion"], finalizers=(FINALIZER,))
+    await kube.patch_status(*where, uid=made["uid"], status={"observedGeneration": 1})
+    seen = release.admin.request("GET", f"{path}/{made['name']}")
+    await kube.set_finalizers(*where, resource_version=seen["metadata"]["resourceVersion"], finalizers=())
+
+    assert made["uid"] in listed
+    assert seen["metadata"]["finalizers"] == [FINALIZER]
+    assert seen["status"]["observedGeneration"] == 1
+
+
+async def test_what_surrounds_a_user_is_read(release, kube):
+    labels = await kube.get_namespace_labels(release.tenant)
+
+    assert labels["team"] == "shop"
+    assert await kube.has_service_account(release.tenant, "checkout")
+
+
+async def test_an_event_is_posted(release, kube):
+    name = f"event-{secrets.token_hex(4)}"
+    body = {
+        "apiVersion": "events.k8s.io/v1",
+        "metadata": {"name": name},
+        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": "elasticache-iam.dev/operator",
+        "reportingInstance": "demo",
+        "action": "Reconcile",
+        "reason": "Ready",
+        "type": "Normal",
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": "ElastiCacheIAMUser",
+            "namespace": release.tenant,
+            "name": "a",
+        },
+    }
+
+    await kube.create_event(release.tenant, body)
+
+    posted = release.admin.request("GET", f"/apis/events.k8s.io/v1/namespaces/{release.tenant}/events/{name}")
+    assert posted["reason"] == "Ready"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/apis/{API_VERSION}/usergroups",
+        f"/apis/{API_VERSION}/elasticacheiamusers",
+        "/api/v1/namespaces",
+        DEFINITIONS,
+    ],
+    ids=["groups", "users", "namespaces", "definitions"],
+)
+def test_the_watch_may_list_and_watch(release, path):
+    listed, text = release.operator.send("GET", path)
+    version = json.loads(text)["metadata"]["resourceVersion"]
+    watched, _ = release.operator.send("GET", f"{path}?watch=true&timeoutSeconds=1&resourceVersion={version}")
+
+    assert (listed, watched) == (200, 200)
+
+
+def test_the_pod_passes_where_pods_are_restricted(release):
+    path = f"/apis/apps/v1/namespaces/{release.namespace}/deployments/{release.NAME}"
+    template = release.admin.request("GET", path)["spec"]["template"]
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-", **template["metadata"]}}
+    pods = f"/api/v1/namespaces/{release.namespace}/pods?dryRun=All"
+
+    admitted = release.admin.request("POST", pods, {**body, "spec": template["spec"]})
+
+    assert admitted["spec"]["serviceAccountName"] == release.NAME
+    with pytest.raises(ApiError, match="violates PodSecurity"):  # the check is on
+        release.admin.request("POST", pods, {**body, "spec": {**template["spec"], "hostNetwork": True}})
+
+
+def test_application_teams_may_edit_users_and_no_groups(release):
+    def granted():
+        edit = release.admin.request("GET", f"{ROLES}/edit")["rules"] or []
+        return {name for rule in edit if "elasticache-iam.dev" in rule["apiGroups"] for name in rule["resources"]}
+
+    wait_until(granted)
+
+    assert granted() == {"elasticacheiamusers"}

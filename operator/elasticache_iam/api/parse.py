@@ -46,6 +46,38 @@ def parse_group(body: Mapping[str, Any]) -> UserGroup:
     return _parse(body, UserGroup, UserGroupStatus)
 
 
+def salvage_user(body: Mapping[str, Any]) -> ElastiCacheIAMUser:
+    """Return what can be told of a user that breaks its rules: metadata, status, and the fields that can be read.
+
+    For its deletion and its conditions alone: required fields that can't be read have stand-ins.
+    """
+    return _salvage(
+        body,
+        ElastiCacheIAMUser,
+        ElastiCacheIAMUserStatus,
+        {"groups": [{"name": "unknown"}], "access": {"accessString": "off"}},
+    )
+
+
+def salvage_group(body: Mapping[str, Any]) -> UserGroup:
+    """Return what can be told of a group that breaks its rules, as `salvage_user` does."""
+    return _salvage(body, UserGroup, UserGroupStatus, {"engine": "redis"})
+
+
+def _salvage(
+    body: Mapping[str, Any], model: type[Resource], status_model: type[ApiModel], stand_in: Mapping[str, Any]
+) -> Resource:
+    spec = body.get("spec")
+    fields = dict(spec) if isinstance(spec, Mapping) else {}
+    known = {"metadata": body["metadata"], "status": _status(body.get("status"), status_model)}
+    try:
+        return model.model_validate({**known, "spec": {**stand_in, **fields}})
+    except ValidationError as error:
+        broken = {detail["loc"][1] for detail in error.errors() if detail["loc"][0] == "spec"}
+    kept = {field: value for field, value in fields.items() if field not in broken}
+    return model.model_validate({**known, "spec": {**stand_in, **kept}})
+
+
 def _parse(body: Mapping[str, Any], model: type[Resource], status_model: type[ApiModel]) -> Resource:
     wanted = {field: body[field] for field in ("metadata", "spec") if field in body}
     try:

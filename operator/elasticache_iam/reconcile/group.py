@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Final, assert_never
 
 from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
-from elasticache_iam.api.group import UserGroupStatus as Status
 from elasticache_iam.api.keys import FINALIZER, TAG_OWNER
-from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.parse import InvalidResourceError, salvage_group
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import admit, needs_namespace_labels
@@ -42,10 +41,11 @@ class GroupReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
+        invalid = ""
         try:
             group = plane.store.group(key)
         except InvalidResourceError as error:
-            return await self._report_invalid(key, str(error))
+            group, invalid = salvage_group(plane.store.body(key) or {}), str(error)
         if group is None:
             plane.forget(key)
             return None
@@ -53,14 +53,12 @@ class GroupReconciler:
             return None
         if group.metadata.is_deleting:
             return await self._delete(key, group)
+        if invalid:
+            stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", invalid)]
+            return await plane.finish(
+                key, group.metadata, group.status, group.status, stages, order=GROUP_STAGES, polling=False
+            )
         return await _GroupPass(plane, key, group).run()
-
-    async def _report_invalid(self, key: Key, message: str) -> float | None:
-        plane = self._plane
-        body = plane.store.body(key) or {}
-        meta = UserGroup.model_validate({"metadata": body["metadata"], "spec": {"engine": "redis"}}).metadata
-        stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", message)]
-        return await plane.finish(key, meta, Status(), Status(), stages, order=GROUP_STAGES, polling=False)
 
     async def _delete(self, key: Key, group: UserGroup) -> float | None:
         plane, meta, status = self._plane, group.metadata, group.status

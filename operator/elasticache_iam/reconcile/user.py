@@ -6,13 +6,12 @@ from typing import Final, TypeVar, assert_never
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import CacheSpec, DeletionPolicy, UserGroup
 from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER, ROLE_POLICY_NAME
-from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import (
     AccessStringStatus,
     BindingStatus,
     ElastiCacheIAMUser,
-    ElastiCacheIAMUserStatus,
     RoleStatus,
     SecretRef,
     UserCacheStatus,
@@ -70,10 +69,11 @@ class UserReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
+        invalid = ""
         try:
             user = plane.store.user(key)
         except InvalidResourceError as error:
-            return await self._report_invalid(key, str(error))
+            user, invalid = salvage_user(plane.store.body(key) or {}), str(error)
         if user is None:
             plane.forget(key)
             return None
@@ -81,16 +81,12 @@ class UserReconciler:
             return None
         if user.metadata.is_deleting:
             return await _Deletion(plane, key, user).run()
+        if invalid:
+            stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", invalid)]
+            return await plane.finish(
+                key, user.metadata, user.status, user.status, stages, order=USER_STAGES, polling=False
+            )
         return await _UserPass(plane, key, user).run()
-
-    async def _report_invalid(self, key: Key, message: str) -> float | None:
-        plane = self._plane
-        body = plane.store.body(key) or {}
-        stand_in = {"groups": [{"name": "unknown"}], "access": {"accessString": "off"}}
-        meta = ElastiCacheIAMUser.model_validate({"metadata": body["metadata"], "spec": stand_in}).metadata
-        empty = ElastiCacheIAMUserStatus()
-        stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", message)]
-        return await plane.finish(key, meta, empty, empty, stages, order=USER_STAGES, polling=False)
 
 
 class _UserPass:
@@ -594,9 +590,14 @@ async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser) -> None:
     key = (meta.namespace, meta.name)
     await plane.stop_minting(key)
     reports = plane.reports.get(key)
-    secrets = {cache.secret.name: cache.secret.uid for cache in user.status.caches if cache.secret is not None}
+    base = user.spec.delivery.secret.name or meta.name
+    # By name, too: a status that was copied with its resource speaks of another one's Secrets.
+    secrets = {
+        cache.secret.name: cache.secret.uid
+        for cache in user.status.caches
+        if cache.secret is not None and cache.secret.name == names.secret_name(base, cache.name)
+    }
     if reports is not None and reports.uid == meta.uid:
-        base = user.spec.delivery.secret.name or meta.name
         for alias, delivered in reports.delivered.items():
             secrets[names.secret_name(base, alias)] = delivered.secret_uid
     for name, uid in secrets.items():

@@ -7,9 +7,11 @@ replica watches, so the standby is warm; only the leader works.
 import asyncio
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -77,6 +79,9 @@ def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str
     if not host or not port.isdigit():
         raise ConfigurationError(f"--listen {listen}: not host:port")
     asyncio.run(_Operator(config, namespace=where, host=host, port=int(port)).run())
+    # Nothing is under way that must be finished; a worker thread in a slow AWS call would be waited for.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def resolve(config: OperatorConfig, session: boto3.session.Session, bridge: Bridge) -> Installation:
@@ -124,6 +129,7 @@ class _Operator:
         self._clock = SystemClock()
         self._metrics = Metrics(version=VERSION)
         self._elected = asyncio.Event()
+        self._stop = asyncio.Event()
         self._beats: dict[str, float] = {}
         self._started_at = self._clock.monotonic()
 
@@ -226,7 +232,7 @@ class _Operator:
 
     async def _serve(self, plane: Plane, edge: Edge, tokens: TokenPlane, leader: Leader, loops: _Loops) -> None:
         """Watch until told to stop; work while leading."""
-        metrics, config, installation = self._metrics, self._config, plane.installation
+        metrics, installation = self._metrics, plane.installation
         main = asyncio.get_running_loop()
         await self._preflight(edge)
         stop_leading = asyncio.Event()
@@ -260,25 +266,48 @@ class _Operator:
             listen=f"{self._host}:{port}",
         )
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
+        watch = asyncio.create_task(self._watch(edge))
+        stop = asyncio.create_task(self._stop.wait())
         try:
-            await kopf.operator(
-                registry=make_registry(edge),
-                settings=make_settings(),
-                standalone=True,
-                clusterwide=not config.namespaces,
-                namespaces=config.namespaces,
-            )
-        except Exception as error:
-            log.exception("the watch failed")
-            raise OperatorError(f"the watch of the cluster failed: {type(error).__name__}") from error
+            ended, _ = await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                error = task.exception()
+                if error is not None:
+                    log.error("a part of the operator failed", exc_info=error)
+                    raise OperatorError(f"a part of the operator failed: {type(error).__name__}") from error
         finally:
             log.info("stopping")
+            stop.cancel()
             work.cancel()
             await asyncio.wait([work], timeout=2.0)
             loops.control.call(stop_leading.set)
             await asyncio.wait([asyncio.wrap_future(candidacy)], timeout=2.0)
+            watch.cancel()
             await loops.control.run(health.stop())
             log.info("stopped")
+
+    async def _watch(self, edge: Edge) -> None:
+        """Run kopf, with signal handlers of our own: kopf would wait 5 s for tasks that aren't its own."""
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        pump = asyncio.create_task(
+            kopf.operator(
+                registry=make_registry(edge),
+                settings=make_settings(),
+                standalone=True,
+                clusterwide=not self._config.namespaces,
+                namespaces=self._config.namespaces,
+                ready_flag=ready,
+            )
+        )
+        try:
+            await asyncio.wait({pump, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._stop.set)
+            await pump
+            self._stop.set()  # a signal before ours was in place
+        finally:
+            pump.cancel()
 
     async def _preflight(self, edge: Edge) -> None:
         """See that the API server answers, knows our kinds and lets us read them: better now than in silence."""
@@ -319,6 +348,7 @@ class _Operator:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(plane.queue.run(work, workers=RECONCILE_WORKERS))
+                tasks.create_task(_outcome(minting))
                 tasks.create_task(resync_forever(edge, interval_s=self._config.resync_interval, report=found))
         finally:
             minting.cancel()
@@ -357,6 +387,11 @@ class _Operator:
         """Return since when a loop gives no sign of life, if that is too long."""
         silence_s = self._clock.monotonic() - self._beats.get(name, self._started_at)
         return f"no sign of life for {silence_s:.0f} s" if silence_s > LOOP_STALL_S else None
+
+
+async def _outcome(work: Future[None]) -> None:
+    """Await what runs on another loop: its failure is the operator's."""
+    await asyncio.wrap_future(work)
 
 
 def _stalled(tokens: TokenPlane) -> str | None:

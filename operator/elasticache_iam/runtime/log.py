@@ -20,8 +20,9 @@ MASK: Final = "[redacted]"
 QUIET_LOGGERS: Final[Mapping[str, int]] = {
     "kopf.objects": logging.WARNING,
     "kopf.activities": logging.WARNING,
-    "botocore": logging.INFO,
-    "boto3": logging.INFO,
+    "kopf": logging.WARNING,
+    "botocore": logging.WARNING,
+    "boto3": logging.WARNING,
     "urllib3": logging.INFO,
     "kubernetes": logging.INFO,
     "aiohttp.access": logging.WARNING,

@@ -271,10 +271,10 @@ class _Operator:
         try:
             ended, _ = await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                error = task.exception()
-                if error is not None:
-                    log.error("a part of the operator failed", exc_info=error)
-                    raise OperatorError(f"a part of the operator failed: {type(error).__name__}") from error
+                failure = task.exception()
+                if failure is not None:
+                    log.error("a part of the operator failed", exc_info=failure)
+                    raise OperatorError(f"a part of the operator failed: {type(failure).__name__}") from failure
         finally:
             log.info("stopping")
             stop.cancel()

@@ -28,6 +28,8 @@ class User:
     status: str
     tags: dict[str, str]
     group_ids: set[str] = field(default_factory=set)
+    joining_group_ids: set[str] = field(default_factory=set)
+    """Groups that are still being modified to take it in: their rules bind it already."""
     applied: EngineUser | None = None
     """What the servers have of it: lags behind while `modifying`."""
 
@@ -59,6 +61,8 @@ class UserGroup:
     user_ids: list[str] = field(default_factory=list)
     adding: list[str] = field(default_factory=list)
     removing: list[str] = field(default_factory=list)
+    departing: list[str] = field(default_factory=list)
+    """Members that are being deleted."""
     changes_in_flight: int = 0
     cache_ids: set[str] = field(default_factory=set)
     attaching_cache_ids: set[str] = field(default_factory=set)
@@ -67,11 +71,6 @@ class UserGroup:
     def status(self) -> str:
         """Return the status as Describe tells it."""
         return "modifying" if self.lifecycle == "active" and self.changes_in_flight else self.lifecycle
-
-    @property
-    def future_user_ids(self) -> list[str]:
-        """Return the membership when all changes in flight are done."""
-        return [user_id for user_id in (*self.user_ids, *self.adding) if user_id not in self.removing]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from elasticache_iam_sandbox.world.accounts import ManagedPolicy, OidcProvider, new_unique_id
 from elasticache_iam_sandbox.world.call import AwsError
-from elasticache_iam_sandbox.world.iam_roles import quota_exceeded, validation_error
+from elasticache_iam_sandbox.world.iam_roles import encode_document, quota_exceeded, validation_error
 from elasticache_iam_sandbox.world.policy import parse_policy
 from elasticache_iam_sandbox.world.request import (
     Grant,
@@ -180,7 +180,7 @@ def get_policy_version(request: Request) -> Output:
         raise AwsError("NoSuchEntity", f"Policy {managed.arn} version {request['VersionId']} does not exist.", 404)
     return {
         "PolicyVersion": {
-            "Document": quote(managed.policy.text, safe=""),
+            "Document": encode_document(managed.policy.text),
             "VersionId": "v1",
             "IsDefaultVersion": True,
             "CreateDate": managed.created_at,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +33,12 @@ _SESSION_SECONDS = range(3600, 43201)
 _TRUST_LENGTH = 2048
 _INLINE_LENGTH = 10240
 _PAGE_SIZES = range(1, 1001)
+
+
+@lru_cache(maxsize=8192)
+def encode_document(text: str) -> str:
+    """Return a policy document as IAM answers it: URL-encoded. botocore decodes it."""
+    return quote(text, safe="")
 
 
 def validation_error(name: str, rule: str) -> AwsError:
@@ -100,7 +107,7 @@ def _render_trust(request: Request, role: RoleState) -> str:
     for arn, unique_id in role.trusted_ids.items():
         if find_unique_id(request.state.accounts, arn) != unique_id:
             text = text.replace(json.dumps(arn), json.dumps(unique_id))
-    return quote(text, safe="")
+    return encode_document(text)
 
 
 def find_unique_id(accounts: dict[str, Account], arn: str) -> str | None:
@@ -276,7 +283,7 @@ def get_role_policy(request: Request) -> Output:
     return {
         "RoleName": role.name,
         "PolicyName": request["PolicyName"],
-        "PolicyDocument": quote(policy.text, safe=""),
+        "PolicyDocument": encode_document(policy.text),
     }
 
 
@@ -383,7 +390,7 @@ def _render_role_detail(request: Request, role: RoleState) -> Output:
         "AssumeRolePolicyDocument": _render_trust(request, role),
         "InstanceProfileList": [],
         "RolePolicyList": [
-            {"PolicyName": name, "PolicyDocument": quote(policy.text, safe="")}
+            {"PolicyName": name, "PolicyDocument": encode_document(policy.text)}
             for name, policy in role.inline_policies.items()
         ],
         "AttachedManagedPolicies": [],
@@ -394,7 +401,7 @@ def _render_role_detail(request: Request, role: RoleState) -> Output:
 def _render_user_detail(account: Account, name: str) -> Output:
     user = account.users[name]
     inline = (
-        [] if user.policy is None else [{"PolicyName": "inline", "PolicyDocument": quote(user.policy.text, safe="")}]
+        [] if user.policy is None else [{"PolicyName": "inline", "PolicyDocument": encode_document(user.policy.text)}]
     )
     return {
         "Path": "/",
@@ -422,7 +429,7 @@ def _render_policy_detail(managed: ManagedPolicy) -> Output:
         "UpdateDate": managed.created_at,
         "PolicyVersionList": [
             {
-                "Document": quote(managed.policy.text, safe=""),
+                "Document": encode_document(managed.policy.text),
                 "VersionId": "v1",
                 "IsDefaultVersion": True,
                 "CreateDate": managed.created_at,

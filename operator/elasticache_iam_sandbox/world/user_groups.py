@@ -36,7 +36,7 @@ def render_group(region: Region, group: UserGroup) -> Output:
         "ServerlessCaches": [],
         "ARN": group.arn,
     }
-    pending = {"UserIdsToAdd": group.adding, "UserIdsToRemove": group.removing}
+    pending = {"UserIdsToAdd": group.adding, "UserIdsToRemove": [*group.removing, *group.departing]}
     shown = {name: list(dict.fromkeys(user_ids)) for name, user_ids in pending.items() if user_ids}
     if shown:
         output["PendingChanges"] = shown
@@ -156,6 +156,8 @@ def modify_user_group(request: Request) -> Output:
     staying = [region.users[user_id] for user_id in group.user_ids if user_id not in removing]
     _check_members(request, engine, [*staying, *joining])
     group.adding, group.removing = adding, removing
+    for user in joining:
+        user.joining_group_ids.add(group.group_id)
     release = occupy_groups(region, [group.group_id])
 
     def done() -> None:
@@ -181,14 +183,14 @@ def _check_engine_change(region: Region, group: UserGroup, engine: str) -> None:
 def _apply(region: Region, group: UserGroup, engine: str) -> None:
     group.engine = engine
     joined = [user_id for user_id in group.adding if user_id in region.users]
-    leaving = [user_id for user_id in group.removing if region.users[user_id].status != "deleting"]
+    leaving = [user_id for user_id in group.removing if user_id in group.user_ids]  # or it was deleted meanwhile
     for user_id in leaving:
         region.users[user_id].group_ids.discard(group.group_id)
     for user_id in joined:
+        region.users[user_id].joining_group_ids.discard(group.group_id)
         region.users[user_id].group_ids.add(group.group_id)
     group.user_ids = [user_id for user_id in group.user_ids if user_id not in leaving] + joined
-    group.adding = []
-    group.removing = [user_id for user_id in group.removing if user_id not in leaving]
+    group.adding, group.removing = [], []
 
 
 def delete_user_group(request: Request) -> Output:

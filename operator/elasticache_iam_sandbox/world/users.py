@@ -15,6 +15,7 @@ from elasticache_iam_sandbox.world.request import (
     check_tags,
     operation,
     page,
+    page_keys,
     request_tags_context,
     resource_tags_context,
 )
@@ -236,13 +237,13 @@ def _check_engine_change(region: Region, user: User, engine: str) -> None:
         return
     if engine == "redis":
         raise AwsError("InvalidParameterValue", "A user's engine can't be changed from valkey to redis.")
-    for group_id in sorted(user.group_ids):
+    for group_id in sorted(user.group_ids | user.joining_group_ids):
         if region.groups[group_id].engine == "redis":
             raise AwsError("InvalidParameterValue", f"User group {group_id} has engine redis: change it first.")
 
 
 def _check_no_password(region: Region, user: User) -> None:
-    for group_id in sorted(user.group_ids):
+    for group_id in sorted(user.group_ids | user.joining_group_ids):
         if region.groups[group_id].engine == "valkey":
             raise AwsError(
                 "InvalidParameterValue", f"User group {group_id} has engine valkey: its users need authentication."
@@ -258,7 +259,7 @@ def delete_user(request: Request) -> Output:
         raise AwsError(
             "InvalidUserState", f"User {user.user_id} has status {user.status}. Only active users can be deleted."
         )
-    if user.user_name == "default" and user.group_ids:
+    if user.user_name == "default" and user.group_ids | user.joining_group_ids:
         raise AwsError(
             "DefaultUserAssociatedToUserGroup",
             "User is associated to user group(s) as a default user and can't be deleted.",
@@ -266,12 +267,12 @@ def delete_user(request: Request) -> Output:
     user.status = "deleting"
     leaving = [region.groups[group_id] for group_id in user.group_ids]
     for group in leaving:
-        group.removing.append(user.user_id)
+        group.departing.append(user.user_id)
     release = occupy_groups(region, user.group_ids)
 
     def done() -> None:
         for group in leaving:
-            group.removing.remove(user.user_id)
+            group.departing.remove(user.user_id)
         for group_id in user.group_ids:
             region.groups[group_id].user_ids.remove(user.user_id)
         region.users.remove(user.user_id)
@@ -291,17 +292,14 @@ def describe_users(request: Request) -> Output:
     engine = read_engine(request["Engine"]) if request.get("Engine") is not None else None
     if wanted is None and engine is None:
         users, marker = page(region.users, request.get("Marker"), size)
-    elif request.get("Marker") is not None:
-        raise not_implemented("DescribeUsers with Marker together with Engine or Filters")
     else:
-        users = [
-            user
+        user_ids = [
+            user.user_id
             for user in region.users.values()
             if (wanted is None or user.user_id in wanted) and (engine is None or user.engine == engine)
         ]
-        marker = None
-        if len(users) > size:
-            raise not_implemented("more than one page of DescribeUsers with Engine or Filters")
+        found, marker = page_keys(user_ids, request.get("Marker"), size, invalid="InvalidParameterValue")
+        users = [region.users[user_id] for user_id in found]
     output: Output = {"Users": [render_user(user) for user in users]}
     if marker is not None:
         output["Marker"] = marker

@@ -469,3 +469,60 @@ def test_a_view_stays_the_same_object_while_nothing_in_it_changes(aws: Ground):
 def test_an_unknown_cache_has_no_view(aws: Ground):
     assert aws.view("nothing") is None
     assert aws.world.cache_view("000000000000", REGION, "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"RemoveUserGroups": True, "UserGroupIdsToRemove": ["orders"]}, "InvalidParameterCombination"),
+        ({"UserGroupIdsToAdd": ["orders", "second"]}, "InvalidParameterValue"),
+        ({"AuthTokenUpdateStrategy": "SET"}, "InvalidParameterCombination"),
+        ({"AuthToken": TOKEN, "AuthTokenUpdateStrategy": "DELETE"}, "InvalidParameterCombination"),
+        ({"AuthToken": TOKEN, "AuthTokenUpdateStrategy": "ROTATE"}, "InvalidParameterCombination"),
+        ({"TransitEncryptionMode": "sometimes"}, "InvalidParameterValue"),
+        ({"EngineVersion": "7.2"}, "InvalidParameterValue"),
+        ({"Engine": "redis", "EngineVersion": "7.1"}, "InvalidParameterValue"),
+        ({"Engine": "memcached"}, "InvalidParameterValue"),
+        ({"CacheNodeType": "cache.r7g.large"}, "NotImplementedInSandbox"),
+        ({}, "InvalidParameterCombination"),
+    ],
+)
+def test_a_bad_modification_is_refused_with_its_code(aws: Ground, parameters, code: str):
+    attached(aws)
+
+    with refused(code):
+        modify(aws, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters", "code"),
+    [
+        ({"tls": False}, {"AuthToken": TOKEN, "AuthTokenUpdateStrategy": "SET"}, "InvalidParameterCombination"),
+        ({}, {"AuthToken": TOKEN, "AuthTokenUpdateStrategy": "ROTATE"}, "NotImplementedInSandbox"),
+        ({"tls": False}, {"TransitEncryptionMode": "preferred"}, "InvalidParameterCombination"),
+        ({"engine": "redis", "engine_version": "7.1"}, {"Engine": "valkey"}, "InvalidParameterCombination"),
+    ],
+)
+def test_a_bad_modification_of_an_open_cache_is_refused_with_its_code(aws: Ground, options, parameters, code: str):
+    aws.cache(**options)
+
+    with refused(code):
+        modify(aws, **parameters)
+
+
+def test_a_description_changes_at_once(slow_aws: Ground):
+    slow_aws.cache()
+
+    modify(slow_aws, ReplicationGroupDescription="new")
+
+    assert (slow_aws.describe_cache()["Description"], slow_aws.describe_cache()["Status"]) == ("new", "available")
+
+
+def test_caches_are_answered_in_pages(aws: Ground):
+    for number in range(21):
+        aws.cache(f"c{number:02}")
+
+    first = aws.ec("DescribeReplicationGroups", MaxRecords=20)
+    second = aws.ec("DescribeReplicationGroups", MaxRecords=20, Marker=first["Marker"])
+
+    assert [cache["ReplicationGroupId"] for cache in second["ReplicationGroups"]] == ["c20"]

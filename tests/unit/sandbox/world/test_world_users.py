@@ -317,3 +317,13 @@ def test_regions_do_not_share_users(aws: Ground):
     with refused("UserNotFound"):
         aws.ec("DescribeUsers", UserId="app", region="us-west-2")
     assert aws.ec("DescribeUsers", UserId="app", region=REGION)["Users"]
+
+
+def test_filtered_users_are_answered_in_pages_too(aws: Ground):
+    for number in range(21):
+        aws.user(f"u{number:02}")
+
+    first = aws.ec("DescribeUsers", Engine="valkey", MaxRecords=20)
+    second = aws.ec("DescribeUsers", Engine="valkey", MaxRecords=20, Marker=first["Marker"])
+
+    assert [user["UserId"] for user in second["Users"]] == ["u20"]

@@ -1,11 +1,13 @@
 """The operator's planes on the sandbox's world: real boto3 adapter in process, the API server in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import functools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from tests.builders import ACCOUNT, OWNER, REGION, Manifest
 from tests.fakes.kube import FakeKube, JwtSigner
@@ -17,6 +19,7 @@ from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, Report
+from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.reconcile.group import GroupReconciler
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
@@ -25,10 +28,115 @@ from elasticache_iam.reconcile.user import UserReconciler
 from elasticache_iam.runtime.edge import Edge
 from elasticache_iam.tokens.plane import TokenPlane, TokenSettings
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
-from elasticache_iam_sandbox.world.settings import WorldSettings
+from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
 from elasticache_iam_sandbox.world.world import World
 
 AUDIENCE = "elasticache-iam.dev/sign"
+POLL_S: Final = 0.05
+_READING: Final = ("Describe", "Get", "List")
+_KUBE_WRITES: Final = frozenset(
+    {
+        "apply_secret",
+        "replace_secret",
+        "create_secret",
+        "reclaim_secret",
+        "delete_secret",
+        "request_token",
+        "save_checkpoint",
+        "patch_status",
+        "set_finalizers",
+    }
+)
+"""Events aren't counted: nothing is built on them, and dying there is dying between the writes beside them."""
+
+
+@functools.cache
+def signer() -> JwtSigner:
+    """Return one cluster's key for all tests: making one takes a tenth of a second."""
+    return JwtSigner()
+
+
+class Tap:
+    """Sees each call of one operator, and freezes it at one of its writes, as a crash does.
+
+    Args:
+        die_at: The number of the write, from 1; 0: never.
+        carried_out: Whether that write still happens.
+    """
+
+    def __init__(self, die_at: int = 0, *, carried_out: bool = True) -> None:
+        self.writes: list[str] = []
+        self.died = asyncio.Event()
+        self._die_at = die_at
+        self._carried_out = carried_out
+
+    def arm(self, die_at: int, *, carried_out: bool) -> None:
+        """Count from now on."""
+        self.writes.clear()
+        self._die_at, self._carried_out = die_at, carried_out
+
+    async def carry(self, name: str, work: Callable[[], Awaitable[Any]], *, is_write: bool) -> Any:
+        if self.died.is_set():
+            await _for_ever()
+        is_last = False
+        if is_write:
+            self.writes.append(name)
+            is_last = len(self.writes) == self._die_at
+        if is_last and not self._carried_out:
+            self.died.set()
+            await _for_ever()
+        try:
+            answer = await work()
+        except Exception:
+            await self._die_if(is_last)
+            raise
+        await self._die_if(is_last)
+        return answer
+
+    async def _die_if(self, is_last: bool) -> None:  # noqa: FBT001  # one caller
+        if is_last:
+            self.died.set()
+        if self.died.is_set():
+            await _for_ever()
+
+    def on_kube(self, kube: FakeKube) -> Any:
+        """Return the cluster as this operator sees it."""
+        return _TappedKube(kube, self)
+
+    def on_api(self, api: Any) -> None:
+        """See the calls of one AWS client."""
+        call = api.call
+
+        async def tapped(service: str, operation: str, parameters: Any, **options: Any) -> Any:
+            return await self.carry(
+                f"{service} {operation}",
+                lambda: call(service, operation, parameters, **options),
+                is_write=not operation.startswith(_READING),
+            )
+
+        api.call = tapped
+
+
+class _TappedKube:
+    def __init__(self, kube: FakeKube, tap: Tap) -> None:
+        self._kube = kube
+        self._tap = tap
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._kube, method)
+        if method == "list_resources":
+            return call
+
+        async def tapped(*arguments: Any, **options: Any) -> Any:
+            return await self._tap.carry(
+                f"kubernetes {method}", lambda: call(*arguments, **options), is_write=method in _KUBE_WRITES
+            )
+
+        return tapped
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 class HeldClock:
@@ -73,19 +181,21 @@ class ScriptedProbe:
 class Operator:
     """One running operator."""
 
-    def __init__(self, ground: "Ground", config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, ground: "Ground", config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> None:
         settings = {
             "owner": OWNER,
             "region": REGION,
             "account": ACCOUNT,
             "oidcIssuer": ground.signer.issuer,
-            "pollInterval": 0.2,
+            "pollInterval": POLL_S,
         }
         self.config = OperatorConfig.model_validate({**settings, **(config or {})})
         self.ground = ground
         self.fence = OpenFence()
         self.clock = ground.clock
         self.bridge = Bridge()
+        self.tap = tap or Tap()
+        kube = self.tap.on_kube(ground.kube)
         session = ground.aws.session(*ground.operator_key, REGION)
         aws = BotoAws(
             session,
@@ -99,6 +209,8 @@ class Operator:
             iam_per_s=0,
         )
         sts = BotoSts(session, region=REGION, bridge=self.bridge)
+        self.tap.on_api(aws._api)
+        self.tap.on_api(sts._api)
         self.tokens = TokenPlane(
             TokenSettings(
                 owner=self.config.owner,
@@ -107,7 +219,7 @@ class Operator:
                 ca_pem=self.config.cache_ca,
                 verify_logins=self.config.verify_logins,
             ),
-            kube=ground.kube,
+            kube=kube,
             sts=sts,
             probe=ground.probe,
             clock=self.clock,
@@ -117,7 +229,7 @@ class Operator:
         self.plane = Plane(
             installation=Installation(self.config, REGION, ACCOUNT, ground.signer.issuer),
             aws=aws,
-            kube=ground.kube,
+            kube=kube,
             store=Store(),
             queue=WorkQueue(self.clock),
             clock=self.clock,
@@ -156,26 +268,33 @@ class Operator:
         """End at once, as a crash does: nothing is saved."""
         if self._see in self.ground.kube.on_change:
             self.ground.kube.on_change.remove(self._see)
-        for task in self._tasks:
+        tasks = [*self._tasks, *self.tokens._running.values(), *self.tokens._logins]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.bridge.close()
+
+    def look_at_the_clock(self) -> None:
+        """Let the loops see that time was moved."""
+        self.plane.queue._changed.set()
+        self.tokens._changed.set()
 
 
 class Ground:
     """The world, the cluster in memory, and the operators that a test starts."""
 
-    def __init__(self, settings: WorldSettings) -> None:
+    def __init__(self, settings: WorldSettings, *, verify_signatures: bool = True) -> None:
         self.settings = settings
-        self.signer = JwtSigner()
+        self.signer = signer()
         self.clock = HeldClock()
         self.kube = FakeKube(signer=self.signer, now=self.clock.now)
         self.probe = ScriptedProbe()
         self.world = World(settings, now=self.clock.now, get_jwks=lambda _: self.signer.jwks)
-        self.aws = InProcessAws(self.world)
+        self.aws = InProcessAws(self.world, verify_signatures=verify_signatures)
         self.world.add_account(ACCOUNT)
         self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
-        self.operator_key = self.admin_key
+        policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION)
+        self.operator_key = self.world.add_access_key(ACCOUNT, user_name="operator", policy=policy)
         self.admin = self.aws.session(*self.admin_key, REGION)
         self.elasticache = self.admin.client("elasticache")
         self.iam = self.admin.client("iam")
@@ -190,8 +309,8 @@ class Ground:
         defaults = {"engine": "redis", "engine_version": "7.1.0", "host": "127.0.0.1", "port": 6379}
         self.world.add_replication_group(ACCOUNT, REGION, cache_id, tags=tags, **{**defaults, **options})
 
-    async def start(self, config: Mapping[str, Any] | None = None) -> Operator:
-        operator = Operator(self, config)
+    async def start(self, config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> Operator:
+        operator = Operator(self, config, tap=tap)
         self._operators.append(operator)
         await operator.start()
         return operator
@@ -229,11 +348,70 @@ class Ground:
             await asyncio.sleep(0.01)
         raise AssertionError(f"not within {timeout_s} s; conditions: {self.all_conditions()}")
 
+    def is_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> bool:
+        return self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True"
+
     async def until_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> None:
-        await self.until(lambda: self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True")
+        await self.until(lambda: self.is_ready(plural, namespace, name))
 
     async def until_reason(self, reason: str, *, of: tuple[str, str, str] = (USERS, "shop", "checkout")) -> None:
         await self.until(lambda: self.conditions(*of).get("Ready", ("", ""))[1] == reason)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, for AWS and the cluster too. Beyond 14 minutes in all signatures must not be verified."""
+        self.clock.offset += timedelta(seconds=seconds)
+        for operator in self._operators:
+            operator.look_at_the_clock()
+
+    def fault(self, service: str, operation: str, error_code: str, *, times: int | None = None, **more: Any) -> Fault:
+        """Let the next calls of an operation fail."""
+        fault = Fault(service, operation, error_code=error_code, remaining=times, **more)
+        self.settings.faults.append(fault)
+        return fault
+
+    def calls(self, operation: str) -> int:
+        """Return how often AWS was asked for an operation."""
+        return sum(count for (_, name), count in self.world.call_counts().items() if name == operation)
+
+    # -- what there is --------------------------------------------------------------------------------------------
+
+    def in_aws(self) -> dict[str, Any]:
+        """Return all that the account holds and that operators could touch, as values that two runs share."""
+        with self.aws.lock:
+            account = self.world._state.accounts[ACCOUNT]
+            region = account.region(REGION)
+            return {
+                "users": {
+                    user.user_id: (user.user_name, user.engine, user.status, user.access_string, user.auth_mode)
+                    + (_stable(user.tags),)
+                    for user in region.users.values()
+                },
+                "groups": {
+                    group.group_id: (group.engine, group.status, sorted(group.user_ids), _stable(group.tags))
+                    for group in region.groups.values()
+                },
+                "caches": {
+                    cache.cache_id: (cache.status, cache.group_id, dict(cache.tags)) for cache in region.caches.values()
+                },
+                "roles": {
+                    role.name: (json.loads(role.trust.text), _texts(role.inline_policies), _stable(role.tags))
+                    for role in account.roles.by_name.values()
+                },
+            }
+
+    def in_kubernetes(self) -> dict[str, Any]:
+        """Return resources by what operators write to them, and Secrets by their keys; without times and uids."""
+        found: dict[str, Any] = {}
+        for plural, namespace, name in list(self.kube._objects):
+            body = self.kube.get(plural, namespace, name) or {}
+            if plural in {USERS, GROUPS}:
+                found[f"{plural} {namespace}/{name}"] = (
+                    body["metadata"].get("finalizers", []),
+                    self.conditions(plural, namespace, name),
+                )
+            elif plural == "secrets":
+                found[f"{plural} {namespace}/{name}"] = sorted(body.get("data", {}))
+        return found
 
     async def until_quiet(self, operator: Operator) -> None:
         """Wait until nothing is due."""
@@ -257,9 +435,18 @@ class Ground:
             await operator.kill()
 
 
+def _stable(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key != "elasticache-iam.dev/uid"}
+
+
+def _texts(policies: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: json.loads(policy.text) for name, policy in policies.items()}
+
+
 @asynccontextmanager
-async def ground(**settings: Any) -> AsyncIterator[Ground]:
-    made = Ground(WorldSettings(**{"web_identity_calls_per_s": 0.0, **settings}))
+async def ground(*, verify_signatures: bool = True, **settings: Any) -> AsyncIterator[Ground]:
+    options: dict[str, Any] = {"web_identity_calls_per_s": 0.0, **settings}
+    made = Ground(WorldSettings(**options), verify_signatures=verify_signatures)
     try:
         yield made
     finally:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, assert_never
 
+from elasticache_iam.api.base import Metadata
 from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
 from elasticache_iam.api.keys import FINALIZER, TAG_OWNER
 from elasticache_iam.api.parse import InvalidResourceError, salvage_group
@@ -66,29 +67,29 @@ class GroupReconciler:
             return None
         polling = False
         try:
-            members = plane.store.user_keys_of(key)
-            if members:
-                first = ", ".join(f"{member.namespace}/{member.name}" for member in members[:5])
-                message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {first}"
-                stage = Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
-            else:
-                waits_for = await self._delete_in_aws(key, group)
-                if waits_for is None:
-                    await plane.remove_finalizer(key, meta)
-                    return None
-                stage, polling = waits_for, True
+            waits_for = await self._next_step(key, group)
+            if waits_for is None:
+                await plane.remove_finalizer(key, meta)
+                return None
+            stage, polling = waits_for, True
         except OperatorError as error:
+            polling = isinstance(error, BusyError | ConflictError)
             stage = Stage.failed(GROUP_SYNCED, error)
         return await plane.finish(key, meta, status, status, [stage], order=GROUP_STAGES, polling=polling)
 
-    async def _delete_in_aws(self, key: Key, group: UserGroup) -> Stage | None:
+    async def _next_step(self, key: Key, group: UserGroup) -> Stage | None:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
-        plane, meta = self._plane, group.metadata
-        if group.spec.deletion_policy is DeletionPolicy.RETAIN:
-            return None
-        group_id = group.status.id or group_id_of(group, plane.installation.owner)
+        plane, meta, owner = self._plane, group.metadata, self._plane.installation.owner
+        group_id = group.status.id or group_id_of(group, owner)
         inventory = await plane.observe(key)
         live = inventory.groups.get(group_id)
+        if live is not None and (members := _members_left(plane, key, live)):
+            message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {', '.join(members[:5])}"
+            return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
+        if group.spec.deletion_policy is DeletionPolicy.RETAIN:
+            return None
+        if live is not None and live.status == "deleting":
+            return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
         if live is not None and await is_ours(plane, inventory, live.arn, KIND, meta):
             using = sorted(live.replication_group_ids | live.serverless_cache_names)
             if using:
@@ -100,13 +101,29 @@ class GroupReconciler:
             if live.is_active:
                 await plane.aws.delete_group(group_id)
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
-        default = inventory.users.get(names.default_user_id(plane.installation.owner, group_id))
-        if default is not None and await is_ours(plane, inventory, default.arn, KIND, meta):
+        return await self._delete_default_user(inventory, meta, names.default_user_id(owner, group_id))
+
+    async def _delete_default_user(self, inventory: Inventory, meta: Metadata, user_id: str) -> Stage | None:
+        plane, default = self._plane, inventory.users.get(user_id)
+        if default is None:
+            return None
+        if default.status != "deleting":
+            if not await is_ours(plane, inventory, default.arn, KIND, meta):
+                return None
             if default.is_active:
                 await plane.aws.delete_user(default.user_id)
-            message = f"AWS is deleting the user {default.user_id}"
-            return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
-        return None
+        message = f"AWS is deleting the user {default.user_id}"
+        return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
+
+
+def _members_left(plane: Plane, key: Key, live: ObservedGroup) -> list[str]:
+    """Return our users that are still in the group. Who only names it, without being admitted, holds up nothing."""
+    owner = plane.installation.owner
+    return [
+        f"{user.metadata.namespace}/{user.metadata.name}"
+        for user in plane.store.users_of(key)
+        if (user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)) in live.user_ids
+    ]
 
 
 class _GroupPass:

@@ -100,7 +100,8 @@ class Plane:
     async def remove_finalizer(self, key: Key, meta: Metadata) -> None:
         """Let the resource go; one that is gone already is success."""
         try:
-            body = await self.kube.set_finalizers(
+            # The answer isn't kept: the watch may have told already that the object is gone.
+            await self.kube.set_finalizers(
                 key.plural,
                 key.namespace,
                 key.name,
@@ -109,7 +110,6 @@ class Plane:
             )
         except NotFoundError:
             return
-        self.store.observe(key, body)
 
     # -- the end of a pass ------------------------------------------------------------------------------------------
 

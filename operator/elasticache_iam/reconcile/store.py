@@ -66,6 +66,10 @@ class Store:
             if user is not None:
                 yield user
 
+    def group_keys_of(self, user: Key) -> tuple[Key, ...]:
+        """Return the keys of the groups that a user names."""
+        return tuple(sorted(self._groups_of.get(user, ())))
+
     def user_keys_of(self, group: Key) -> tuple[Key, ...]:
         """Return the keys of the users that name a group."""
         return tuple(sorted(self._users_of.get(group, ())))

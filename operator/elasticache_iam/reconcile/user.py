@@ -547,6 +547,8 @@ class _Deletion:
         user_id = user.status.id or user_id_of(user, owner)
         inventory = await plane.observe(self._key)
         live = inventory.users.get(user_id)
+        if live is not None and live.status == "deleting":
+            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
         if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
             live = None
         if live is not None and self._is_member(inventory, user_id):

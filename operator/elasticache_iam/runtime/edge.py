@@ -49,11 +49,14 @@ class Edge:
     def forget(self, key: Key) -> None:
         """Take that a resource is gone."""
         plane = self._plane
+        groups = plane.store.group_keys_of(key)
         plane.store.forget(key)
         plane.queue.forget(key)
         plane.forget(key)
         if key.plural == USERS:
             self._mint((key.namespace, key.name), None)
+            for group in groups:
+                plane.queue.wake(group)
         else:
             for user in plane.store.user_keys_of(key):
                 plane.queue.wake(user)

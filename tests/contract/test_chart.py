@@ -22,6 +22,7 @@ from elasticache_iam.kube.connection import Connection, load_configuration
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease, LeaseRecord
 from elasticache_iam.kube.token_kube import ApiTokenKube
+from elasticache_iam_sandbox.cluster.control_plane import free_port
 from elasticache_iam_sandbox.cluster.errors import ApiError
 
 pytestmark = pytest.mark.cluster
@@ -682,6 +683,55 @@ def test_the_watch_may_list_and_watch(release, path):
     watched, _ = release.operator.send("GET", f"{path}?watch=true&timeoutSeconds=1&resourceVersion={version}")
 
     assert (listed, watched) == (200, 200)
+
+
+def test_the_operator_starts_with_these_rights_and_misses_none(release, tmp_path):
+    """It keeps to a namespace without resources, so that it needs no AWS and leaves the other tests' alone."""
+    settings = {"owner": "demo", "region": "eu-central-1", "account": "111122223333", "namespaces": [release.namespace]}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({**settings, "oidcIssuer": "https://oidc.example.com"}))
+    port = free_port()
+    command = ("operator", "--config", config, "--namespace", release.namespace, "--listen", f"127.0.0.1:{port}")
+    started = datetime.now(UTC)
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    environment = os.environ | credentials | {"KUBECONFIG": str(release.kubeconfig), "PYTHONPATH": "operator"}
+
+    with subprocess.Popen(  # noqa: S603  # our own program
+        (sys.executable, "-m", "elasticache_iam", *command), env=environment, cwd=ROOT
+    ) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(port, "/readyz"), timeout_s=60)
+            wait_until(lambda: process.poll() is not None or ("watch", "usergroups", 200) in _calls(release, started))
+        finally:
+            process.terminate()
+
+    assert process.returncode == 0
+    calls = _calls(release, started)
+    assert {("list", "elasticacheiamusers", 200), ("list", "usergroups", 200), ("create", "leases", 201)} <= calls
+    assert {call for call in calls if call[2] in {401, 403}} == set()
+
+
+def _answers(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _calls(release, since):
+    """The operator's (verb, resource, HTTP status) since a moment."""
+    user = f"system:serviceaccount:{release.namespace}:{release.NAME}"
+    return {
+        (event["verb"], event["objectRef"].get("resource"), event["responseStatus"]["code"])
+        for event in release.admin.audit_events()
+        if event["user"]["username"] == user
+        and "objectRef" in event
+        and datetime.fromisoformat(event["requestReceivedTimestamp"]) >= since
+    }
 
 
 def test_the_pod_passes_where_pods_are_restricted(release):

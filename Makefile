@@ -4,6 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
 .PHONY: help init fmt lint type contracts crds install-yaml test check lock clean
@@ -20,6 +21,31 @@ help: ## List the commands
 	@touch $@
 
 init: .venv/.installed ## Set up the Python environment
+
+tools: init ## Get the cluster's programs and redis-server
+	@command -v redis-server >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "==> redis-server (Debian's package)"; apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
+	  else echo "error: redis-server is missing; install it: apt-get install redis-server (or: brew install redis)" >&2; exit 2; fi; }
+	@$(BIN)/python -m elasticache_iam_sandbox.cluster
+
+demo: tools ## Run the main job on this machine, from nothing to nothing
+	@$(BIN)/python -m elasticache_iam_sandbox.demo
+
+up: tools ## Start the same world and keep it running
+	@$(BIN)/elasticache-iam sandbox up --detach --cache orders-prod:redis
+
+down: init ## Stop it
+	@$(BIN)/elasticache-iam sandbox down
+
+test: tools ## Run the tests (all but soak and end-to-end)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
+
+check: lint type contracts test ## Everything a change must pass
+
+bench: tools ## Print the benchmarks
+	@$(BIN)/python benchmarks/signing.py
+	@$(BIN)/python benchmarks/front.py
 
 fmt: init ## Format the code
 	@$(BIN)/ruff format -q .
@@ -45,3 +71,6 @@ install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds 
 lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --all-extras --group dev -o requirements/dev.lock
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock
+
+clean: ## Remove what the commands here have made in this folder
+	@rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -48,6 +48,8 @@ class Stage:
     message: str = ""
     stalled: bool = False
     retry_after_s: float | None = None
+    is_passing: bool = False
+    """A trouble that isn't worth a transition yet: a stage that is True stays so."""
 
     @classmethod
     def ok(cls, stage: str, reason: str, message: str = "") -> "Stage":
@@ -70,10 +72,13 @@ class Stage:
         return cls(stage, ConditionStatus.UNKNOWN, reason, message)
 
     @classmethod
-    def failed(cls, stage: str, error: OperatorError, *, slow_s: float = 300.0) -> "Stage":
+    def failed(cls, stage: str, error: OperatorError, *, is_passing: bool = False, slow_s: float = 300.0) -> "Stage":
         """The error as a condition: retryable ones come back, permanent ones are looked at again slowly."""
         if isinstance(error, RetryableError):
-            return cls.waiting(stage, error.reason, error.message, retry_after_s=error.retry_after_s)
+            after_s = error.retry_after_s
+            return cls(
+                stage, ConditionStatus.FALSE, error.reason, error.message, retry_after_s=after_s, is_passing=is_passing
+            )
         if isinstance(error, PermanentError):
             return cls.blocked(stage, error.reason, error.message, retry_after_s=slow_s)
         return cls.waiting(stage, error.reason, error.message, retry_after_s=slow_s)
@@ -111,7 +116,10 @@ def summarise(
     drafts: dict[str, Condition] = {}
     for stage_type in order:
         stage = found.get(stage_type)
-        if stage is not None:
+        held = before.get(stage_type)
+        if stage is not None and stage.is_passing and held is not None and held.status is ConditionStatus.TRUE:
+            drafts[stage_type] = held
+        elif stage is not None:
             drafts[stage_type] = _draft(stage_type, stage.status, stage.reason, stage.message, generation)
         elif stage_type in before:
             drafts[stage_type] = before[stage_type]

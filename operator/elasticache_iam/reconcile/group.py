@@ -1,6 +1,7 @@
 """One pass of a UserGroup: the only writer of its group in AWS, for the memberships of all its users."""
 
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Mapping
+from typing import Final, assert_never
 
 from elasticache_iam.api.base import Metadata
 from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
@@ -23,9 +24,6 @@ from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedC
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused
 from elasticache_iam.reconcile.queue import Key
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KIND: Final = "UserGroup"
 LOOK_AGAIN_S: Final = 30.0
@@ -150,11 +148,9 @@ class _GroupPass:
                 if live is not None:
                     stage = CACHES_ATTACHED
                     await self._sync_attachments(live, inventory)
-            except (BusyError, ConflictError) as error:
-                self._polling = True
-                self._stages.append(Stage.failed(stage, error))
             except OperatorError as error:
-                self._stages.append(Stage.failed(stage, error))
+                self._polling = isinstance(error, BusyError | ConflictError)
+                self._stages.append(plane.failed_stage(key, stage, error))
         status = group.status.model_copy(update=self._fields)
         return await plane.finish(
             key,
@@ -269,17 +265,15 @@ class _GroupPass:
     async def _admitted(self, inventory: Inventory) -> list[str]:
         plane, owner = self._plane, self._plane.installation.owner
         members: list[str] = []
+        labels_of: dict[str, Mapping[str, str]] = {}
         for user in plane.store.users_of(self._key):
             meta = user.metadata
             if meta.is_deleting or user.spec.suspend:
                 continue
-            labels: Mapping[str, str] = {}
-            if needs_namespace_labels(self._group):
-                try:
-                    labels = await plane.kube.get_namespace_labels(meta.namespace)
-                except NotFoundError:
-                    continue
-            if not admit(self._group, user, labels).ok:
+            if meta.namespace not in labels_of:
+                needed = needs_namespace_labels(self._group)
+                labels_of[meta.namespace] = await self._labels(meta.namespace) if needed else {}
+            if not admit(self._group, user, labels_of[meta.namespace]).ok:
                 continue
             user_id = user.spec.id or names.default_id(owner, meta.namespace, meta.name)
             live = inventory.users.get(user_id)
@@ -289,6 +283,12 @@ class _GroupPass:
             if names.is_owned(tags, owner=owner, kind="ElastiCacheIAMUser", namespace=meta.namespace, name=meta.name):
                 members.append(user_id)
         return members
+
+    async def _labels(self, namespace: str) -> Mapping[str, str]:
+        try:
+            return await self._plane.kube.get_namespace_labels(namespace)
+        except NotFoundError:
+            return {}
 
     # -- caches -------------------------------------------------------------------------------------------------------
 

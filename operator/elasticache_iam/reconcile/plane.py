@@ -8,7 +8,7 @@ import structlog
 
 from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
 from elasticache_iam.api.keys import ANNOTATION_PAUSED, API_VERSION, FINALIZER
-from elasticache_iam.core.errors import NotFoundError, OperatorError
+from elasticache_iam.core.errors import NotFoundError, OperatorError, ThrottledError, UnavailableError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, Verified
 from elasticache_iam.core.names import is_owned
@@ -22,6 +22,8 @@ log = structlog.get_logger("reconcile")
 
 KINDS: Final = {USERS: "ElastiCacheIAMUser", "usergroups": "UserGroup"}
 FIRST_POLL_S: Final = 0.5
+PASSING_TROUBLE_S: Final = 120.0
+PASSING_REASONS: Final = frozenset({UnavailableError.reason, ThrottledError.reason})
 MANY_POLLS: Final = 24
 """About two minutes: what isn't done by then takes long, so look less often."""
 
@@ -55,6 +57,7 @@ class Plane:
     allow_minting: Callable[[tuple[str, str]], None]
     reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
     _polls: dict[Key, int] = field(default_factory=dict)
+    _troubles: dict[Key, float] = field(default_factory=dict)
 
     # -- observing --------------------------------------------------------------------------------------------------
 
@@ -81,6 +84,15 @@ class Plane:
         count = self._polls.get(key, 0)
         patience = 1.0 if count < MANY_POLLS else 6.0
         return min(self.installation.config.poll_interval * patience, FIRST_POLL_S * 2.0 ** min(count, 10))
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def failed_stage(self, key: Key, stage: str, error: OperatorError) -> Stage:
+        """Return an error as a stage. A short outage or throttling of AWS is no news for what was in order before."""
+        if not isinstance(error, UnavailableError | ThrottledError):
+            return Stage.failed(stage, error)
+        since = self._troubles.setdefault(key, self.clock.monotonic())
+        return Stage.failed(stage, error, is_passing=self.clock.monotonic() - since < PASSING_TROUBLE_S)
 
     # -- finalizers -------------------------------------------------------------------------------------------------
 
@@ -138,6 +150,8 @@ class Plane:
             ready_message: What `Ready` says when it is True.
         """
         found = tuple(stages)
+        if not any(stage.reason in PASSING_REASONS for stage in found):
+            self._troubles.pop(key, None)
         before: tuple[Condition, ...] = getattr(previous, "conditions", ())
         summary = summarise(
             before,
@@ -228,6 +242,7 @@ class Plane:
     def forget(self, key: Key) -> None:
         """Drop what is kept about a resource that is gone."""
         self._polls.pop(key, None)
+        self._troubles.pop(key, None)
         if key.plural == USERS:
             self.reports.pop((key.namespace, key.name), None)
 

@@ -508,7 +508,7 @@ class _UserPass:
     def _failed(self, stage: str, error: OperatorError) -> Stage:
         if isinstance(error, BusyError | ConflictError):
             self._polling = True
-        return Stage.failed(stage, error)
+        return self._plane.failed_stage(self._key, stage, error)
 
 
 class _Deletion:

@@ -91,8 +91,10 @@ class WorkQueue:
             self._changed.clear()
             due = self._schedule.next_due()
             pause = None if due is None else max(0.0, due - self._clock.monotonic())
+            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), timeout=pause)
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
 
     async def _work_off(
         self, key: Key, work: Callable[[Key], Awaitable[float | None]], slots: asyncio.Semaphore

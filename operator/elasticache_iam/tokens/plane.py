@@ -281,8 +281,10 @@ class TokenPlane:
             self._changed.clear()
             due = self._schedule.next_due()
             pause = None if due is None else max(0.0, due - self._now())
+            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), timeout=pause)
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
 
     def _finished(self, entry: Entry, slots: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
         self._running.pop(entry, None)
@@ -358,7 +360,7 @@ class TokenPlane:
         """Write the Secret and return its uid: one request where we know the Secret, else the first delivery."""
         if state.secret_uid:
             try:
-                await self._kube.apply_secret(order.namespace, target.secret_name, uid=state.secret_uid, body=body)
+                await self._kube.replace_secret(order.namespace, target.secret_name, uid=state.secret_uid, body=body)
             except NotFoundError:
                 state.secret_uid = ""  # deleted, or another one has its name
             else:
@@ -369,7 +371,7 @@ class TokenPlane:
             return await self._kube.create_secret(order.namespace, body)
         except AlreadyExistsError:
             # Ours from before a crash, or somebody else's: the server itself decides by our ownerReference.
-            return await self._kube.reclaim_secret(order.namespace, target.secret_name, owner_uid=order.uid, body=body)
+            return await self._kube.reclaim_secret(order.namespace, target.secret_name, body=body)
 
     def _failed(self, entry: Entry, order: MintOrder, state: _State, stage: str, error: OperatorError) -> None:
         if self._states.get(entry) is not state:

@@ -296,3 +296,19 @@ async def _settled(world: Ground, manifests: tuple[Manifest, ...]) -> Any:
         await world.until_ready(plurals[manifest["kind"]], meta["namespace"], meta["name"])
     await world.until_quiet(operator)
     return operator
+
+
+async def test_who_asks_for_a_plan_does_not_get_the_deed(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    manifest = group_manifest()
+    manifest["metadata"]["annotations"] = {"elasticache-iam.dev/plan-only": "true"}
+
+    world.apply(manifest)
+    await world.until_reason("NotSupportedYet", of=(GROUPS, "platform", "orders"))
+    await world.until_quiet(operator)
+
+    assert world.elasticache.describe_user_groups()["UserGroups"] == []
+    body = world.kube.get(GROUPS, "platform", "orders")
+    assert body is not None
+    assert "finalizers" not in body["metadata"]

@@ -22,7 +22,7 @@ from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState
 from elasticache_iam.core.plan.group import CreateDefaultUser, CreateGroup, DesiredGroup, ModifyGroup, plan_group
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused
+from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, unsupported_annotations
 from elasticache_iam.reconcile.queue import Key
 
 KIND: Final = "UserGroup"
@@ -50,7 +50,7 @@ class GroupReconciler:
             return None
         if is_paused(group.metadata):
             return None
-        if group.metadata.is_deleting:
+        if group.metadata.is_deleting and not unsupported_annotations(group.metadata):
             return await self._delete(key, group)
         if invalid:
             stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", invalid)]
@@ -137,7 +137,7 @@ class _GroupPass:
 
     async def run(self) -> float | None:
         plane, group, key = self._plane, self._group, self._key
-        unsupported = unsupported_fields(group.spec) or self._foreign_place()
+        unsupported = unsupported_fields(group.spec) + unsupported_annotations(group.metadata) + self._foreign_place()
         if unsupported:
             self._stages.append(Stage.blocked(GROUP_SYNCED, "NotSupportedYet", "; ".join(unsupported)))
         else:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
-from elasticache_iam.api.keys import ANNOTATION_PAUSED, API_VERSION, FINALIZER
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, API_VERSION, FINALIZER
 from elasticache_iam.core.errors import NotFoundError, OperatorError, ThrottledError, UnavailableError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, Verified
@@ -275,6 +275,13 @@ async def is_ours(plane: Plane, inventory: Inventory, arn: str, kind: str, meta:
         return matches(await plane.aws.list_tags(arn))
     except NotFoundError:
         return False
+
+
+def unsupported_annotations(meta: Metadata) -> tuple[str, ...]:
+    """Return a line for each annotation whose behaviour comes later: who asks for a plan must not get the deed."""
+    if meta.annotations.get(ANNOTATION_PLAN_ONLY) == "true":
+        return (f"the annotation {ANNOTATION_PLAN_ONLY}: showing a plan comes later; until then nothing is applied",)
+    return ()
 
 
 def is_paused(meta: Metadata) -> bool:

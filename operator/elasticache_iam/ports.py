@@ -143,30 +143,34 @@ class ServiceAccountToken:
 
 
 class TokenKube(Protocol):
-    """What the token plane does at the API server. It can't read a Secret."""
+    """What the token plane does at the API server. It can't read a Secret, nor patch one, which would be reading."""
 
     async def create_secret(self, namespace: str, body: Document) -> str:
         """Create a Secret and return its uid. Raises AlreadyExistsError, and NotFoundError for a missing namespace."""
         ...
 
-    async def reclaim_secret(self, namespace: str, name: str, *, owner_uid: str, body: Document) -> str:
-        """Overwrite a Secret only if it is controlled by the resource with that uid; return the Secret's uid.
+    async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
+        """Replace a Secret of unknown uid only if it has our marks and the body's controller; return its uid.
 
-        A JSON patch whose `test` operations the server checks before it answers anything: it repairs a crash between a
-        creation and the note of its uid, without a right to read. Raises NotOwnedError when the test fails,
-        NotFoundError.
+        It repairs a crash between a creation and the note of its uid, without a right to read: the admission policy
+        compares the owners. Where that policy isn't in force nothing is written.
+
+        Raises NotOwnedError when the Secret is another's, or when that can't be told; NotFoundError.
         """
         ...
 
-    async def apply_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
-        """Replace the fields of a Secret of ours by forced server-side apply that carries its uid: exactly one request.
+    async def replace_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """Replace a Secret of ours, whole, by an update that carries its uid: exactly one request.
 
-        Raises NotFoundError when that very object is gone (deleted, or another one has its name).
+        What others put on it, labels and annotations too, is gone.
+
+        Raises NotFoundError when that very object is gone (deleted, or another one has its name), NotOwnedError when
+        its marks are.
         """
         ...
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
-        """Delete that very Secret; a missing one, or another of its name, is success."""
+        """Delete that very Secret; a missing one, another of its name, or one that lost our marks, is success."""
         ...
 
     async def request_token(

@@ -1,6 +1,6 @@
 """What the planes may rely on at an API server: one suite for the fake one and for a real one.
 
-At the real one the operator has only the rights that it has in production: no get, list or watch of Secrets.
+At the real one the operator has only the rights that it has in production: no get, list, watch or patch of Secrets.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from tests.contract.fence import fence_in
 from tests.fakes.kube import PLURALS, FakeKube
 
 from elasticache_iam.api.keys import API_VERSION, FINALIZER, LABEL_MANAGED_BY, MANAGED_BY
@@ -22,9 +23,10 @@ from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 
 OPERATOR = "contract-operator"
+UNFENCED = "contract-operator-without-policy"
 NO_UID = "11111111-1111-1111-1111-111111111111"
 RULES = [
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch", "delete"]},
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update", "delete"]},
     {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
     {"apiGroups": [""], "resources": ["serviceaccounts", "namespaces"], "verbs": ["get"]},
     {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]},
@@ -63,6 +65,10 @@ class FakeGround:
         self._kube = self.kube = self.token_kube = FakeKube(fence=self.gate)
         self._kube.put_namespace(self.namespace, {"team": "shop"})
 
+    def without_policy(self):
+        self._kube.has_policy = False
+        return self.token_kube
+
     def lease(self, name):
         return self._kube.lease(name, namespace=self.namespace)
 
@@ -71,6 +77,9 @@ class FakeGround:
 
     def get(self, plural, name):
         return self._kube.get(plural, self.namespace, name)
+
+    def secret_names(self):
+        return [name for _, name in self._kube.secret_names()]
 
     def delete(self, plural, name):
         self._kube.delete(plural, self.namespace, name)
@@ -85,13 +94,17 @@ class FakeGround:
 class RealGround:
     """A namespace of the real control plane; the operator's calls are counted in its audit log."""
 
-    def __init__(self, control_plane, namespace, connection):
+    def __init__(self, control_plane, namespace, connection, unfenced):
         self.gate = Gate()
+        self._unfenced = unfenced
         self.namespace = namespace
         self._admin = control_plane
         self._connection = connection
         self.token_kube = ApiTokenKube(connection, self.gate, namespace=namespace)
         self.kube = ApiKube(connection, self.gate, namespaces=(namespace,), page_size=2)
+
+    def without_policy(self):
+        return ApiTokenKube(self._unfenced, self.gate, namespace=self.namespace)
 
     def lease(self, name):
         return ApiLease(self._connection, namespace=self.namespace, name=name)
@@ -113,6 +126,9 @@ class RealGround:
             if ": 404 " in str(error):
                 return None
             raise
+
+    def secret_names(self):
+        return [body["metadata"]["name"] for body in self._admin.request("GET", self._path("secrets"))["items"]]
 
     def delete(self, plural, name):
         self._admin.request("DELETE", self._path(plural, name))
@@ -141,15 +157,15 @@ class RealGround:
         found = []
         for event in self._admin.audit_events():
             reference = event.get("objectRef", {})
-            if event["user"]["username"] == OPERATOR and reference.get("namespace") == self.namespace:
+            if event["user"]["username"] in {OPERATOR, UNFENCED} and reference.get("namespace") == self.namespace:
                 kind = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
                 found.append((event["verb"], kind))
         return found
 
 
 @pytest.fixture(scope="session")
-def operator_kubeconfig(control_plane, tmp_path_factory):
-    """A kubeconfig with the operator's rights, on a cluster with the CRDs."""
+def kubeconfigs(control_plane, tmp_path_factory):
+    """Kubeconfigs with the operator's rights, behind the admission policy and not, on a cluster with the CRDs."""
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -157,10 +173,13 @@ def operator_kubeconfig(control_plane, tmp_path_factory):
         "rules": RULES,
     }
     control_plane.kubectl("apply", "-f", "-", input=json.dumps(role))
-    control_plane.kubectl("create", "clusterrolebinding", OPERATOR, f"--clusterrole={OPERATOR}", f"--user={OPERATOR}")
+    for user in (OPERATOR, UNFENCED):
+        control_plane.kubectl("create", "clusterrolebinding", user, f"--clusterrole={OPERATOR}", f"--user={user}")
     control_plane.kubectl("apply", "--server-side", "-f", "crds")
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", "crds")
-    return control_plane.write_kubeconfig(tmp_path_factory.mktemp("operator") / "kubeconfig", user=OPERATOR)
+    fence_in(control_plane, OPERATOR)
+    folder = tmp_path_factory.mktemp("operator")
+    return [str(control_plane.write_kubeconfig(folder / user, user=user)) for user in (OPERATOR, UNFENCED)]
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.cluster)])
@@ -169,13 +188,13 @@ async def ground(request):
         yield FakeGround()
         return
     control_plane = request.getfixturevalue("control_plane")
-    kubeconfig = request.getfixturevalue("operator_kubeconfig")
+    fenced, unfenced = [await load_configuration(path) for path in request.getfixturevalue("kubeconfigs")]
     namespace = f"kube-port-{secrets.token_hex(4)}"
     labels = {"team": "shop"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     control_plane.request("POST", "/api/v1/namespaces", body)
-    async with Connection(await load_configuration(str(kubeconfig))) as connection:
-        real = RealGround(control_plane, namespace, connection)
+    async with Connection(fenced) as connection, Connection(unfenced) as other:
+        real = RealGround(control_plane, namespace, connection, other)
         yield real
         real.release()
     control_plane.request("DELETE", f"/api/v1/namespaces/{namespace}")
@@ -189,8 +208,9 @@ def encode(**values):
     return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in values.items()}
 
 
-def foreign_secret(namespace, name="checkout"):
-    return {**_object("Secret", namespace, name), "type": "Opaque", "data": encode(password="theirs")}
+def foreign_secret(namespace, **changes):
+    secret = {**_object("Secret", namespace, "checkout"), "type": "Opaque", "data": encode(password="theirs")}
+    return {**secret, **changes}
 
 
 def our_secret(*, name="checkout", owner_uid=NO_UID, **data):
@@ -259,13 +279,12 @@ async def test_nothing_is_created_in_a_terminating_namespace(ground):
         await ground.token_kube.create_secret(ground.namespace, our_secret(password="ours"))
 
 
-async def test_reclaiming_refuses_a_foreign_secret_and_leaves_it(ground):
-    ground.put(foreign_secret(ground.namespace))
+@pytest.mark.parametrize("kind", ["Opaque", "servicebinding.io/redis"])
+async def test_reclaiming_refuses_a_foreign_secret_and_leaves_it(ground, kind):
+    ground.put(foreign_secret(ground.namespace, type=kind))
 
-    with pytest.raises(NotOwnedError):
-        await ground.token_kube.reclaim_secret(
-            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="ours")
-        )
+    with pytest.raises(NotOwnedError, match="isn't this resource's"):
+        await ground.token_kube.reclaim_secret(ground.namespace, "checkout", body=our_secret(password="ours"))
 
     assert read(ground) == {"password": "theirs"}
 
@@ -273,9 +292,9 @@ async def test_reclaiming_refuses_a_foreign_secret_and_leaves_it(ground):
 async def test_reclaiming_refuses_another_resource_s_secret(ground):
     await deliver(ground, password="one")
 
-    with pytest.raises(NotOwnedError):
+    with pytest.raises(NotOwnedError, match="isn't this resource's"):
         await ground.token_kube.reclaim_secret(
-            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="two")
+            ground.namespace, "checkout", body=our_secret(owner_uid=NO_UID, password="two")
         )
 
     assert read(ground) == {"password": "one"}
@@ -285,7 +304,7 @@ async def test_reclaiming_our_own_secret_replaces_its_content_and_returns_its_ui
     owner_uid, uid = await deliver(ground, password="one", stale="key")
 
     reclaimed = await ground.token_kube.reclaim_secret(
-        ground.namespace, "checkout", owner_uid=owner_uid, body=our_secret(owner_uid=owner_uid, password="two")
+        ground.namespace, "checkout", body=our_secret(owner_uid=owner_uid, password="two")
     )
 
     assert reclaimed == uid
@@ -294,17 +313,56 @@ async def test_reclaiming_our_own_secret_replaces_its_content_and_returns_its_ui
 
 async def test_reclaiming_a_missing_secret_is_not_found(ground):
     with pytest.raises(NotFoundError):
-        await ground.token_kube.reclaim_secret(
-            ground.namespace, "checkout", owner_uid=NO_UID, body=our_secret(password="ours")
+        await ground.token_kube.reclaim_secret(ground.namespace, "checkout", body=our_secret(password="ours"))
+
+    assert read(ground) is None
+
+
+async def test_reclaiming_in_a_missing_namespace_is_not_found(ground):
+    with pytest.raises(NotFoundError):
+        await ground.token_kube.reclaim_secret(f"{ground.namespace}-none", "checkout", body=our_secret(password="ours"))
+
+
+@pytest.mark.parametrize("kind", ["Opaque", "servicebinding.io/redis"])
+async def test_without_the_policy_a_foreign_secret_is_left(ground, kind):
+    ground.put(foreign_secret(ground.namespace, type=kind))
+
+    with pytest.raises(NotOwnedError, match="can't be told safely"):
+        await ground.without_policy().reclaim_secret(ground.namespace, "checkout", body=our_secret(password="ours"))
+
+    assert read(ground) == {"password": "theirs"}
+
+
+async def test_without_the_policy_our_own_secret_is_left_too_and_nothing_new_appears(ground):
+    owner_uid, _ = await deliver(ground, password="one")
+
+    with pytest.raises(NotOwnedError, match="can't be told safely"):
+        await ground.without_policy().reclaim_secret(
+            ground.namespace, "checkout", body=our_secret(owner_uid=owner_uid, password="two")
         )
 
+    assert read(ground) == {"password": "one"}
+    assert ground.secret_names() == ["checkout"]
 
-async def test_applying_replaces_the_token_and_the_annotation(ground):
+
+async def test_reclaiming_probes_the_policy_and_writes_once(ground):
+    owner_uid, _ = await deliver(ground, password="one")
+    before = len(ground.calls())
+
+    await ground.token_kube.reclaim_secret(
+        ground.namespace, "checkout", body=our_secret(owner_uid=owner_uid, password="two")
+    )
+
+    assert ground.calls()[before:] == [("create", "secrets"), ("update", "secrets")]
+    assert ground.secret_names() == ["checkout"]
+
+
+async def test_a_replacement_brings_the_token_and_the_annotation(ground):
     owner_uid, uid = await deliver(ground, password="one")
     body = our_secret(owner_uid=owner_uid, password="two")
     body["metadata"]["annotations"]["elasticache-iam.dev/expires-at"] = "2026-11-21T09:15:00Z"
 
-    await ground.token_kube.apply_secret(ground.namespace, "checkout", uid=uid, body=body)
+    await ground.token_kube.replace_secret(ground.namespace, "checkout", uid=uid, body=body)
 
     secret = ground.get("secrets", "checkout")
     assert read(ground) == {"password": "two"}
@@ -312,85 +370,96 @@ async def test_applying_replaces_the_token_and_the_annotation(ground):
     assert secret["metadata"]["annotations"]["elasticache-iam.dev/expires-at"] == "2026-11-21T09:15:00Z"
 
 
-async def test_applying_keeps_what_others_added(ground):
+async def test_a_replacement_takes_away_what_others_added(ground):
     owner_uid, uid = await deliver(ground, password="one")
     secret = ground.get("secrets", "checkout")
-    secret["metadata"]["labels"]["theirs"] = "kept"
+    secret["metadata"]["labels"]["theirs"] = "gone"
+    secret["data"]["theirs"] = "Z29uZQ=="
     ground.put(secret)
 
-    await ground.token_kube.apply_secret(
+    await ground.token_kube.replace_secret(
         ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
     )
 
-    assert ground.get("secrets", "checkout")["metadata"]["labels"]["theirs"] == "kept"
+    assert ground.get("secrets", "checkout")["metadata"]["labels"] == {LABEL_MANAGED_BY: MANAGED_BY}
+    assert read(ground) == {"password": "two"}
 
 
-async def test_applying_repairs_what_others_changed(ground):
+async def test_a_replacement_repairs_what_others_changed(ground):
     owner_uid, uid = await deliver(ground, password="one")
     secret = ground.get("secrets", "checkout")
     secret["data"] = encode(password="broken")
     ground.put(secret)
 
-    await ground.token_kube.apply_secret(
+    await ground.token_kube.replace_secret(
         ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="one")
     )
 
     assert read(ground) == {"password": "one"}
 
 
-async def test_a_key_that_an_apply_added_goes_when_the_next_one_lacks_it(ground):
-    owner_uid, uid = await deliver(ground, password="one")
-    for data in ({"password": "two", "extra": "x"}, {"password": "three"}):
-        body = our_secret(owner_uid=owner_uid, **data)
-        await ground.token_kube.apply_secret(ground.namespace, "checkout", uid=uid, body=body)
-
-    assert read(ground) == {"password": "three"}
-
-
-async def test_an_unchanged_key_of_the_creation_outlives_an_apply_without_it(ground):
+async def test_a_key_that_the_next_body_lacks_goes(ground):
     owner_uid, uid = await deliver(ground, password="one", host="example.com")
 
-    await ground.token_kube.apply_secret(
+    await ground.token_kube.replace_secret(
         ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
     )
 
-    assert read(ground) == {"password": "two", "host": "example.com"}
+    assert read(ground) == {"password": "two"}
 
 
-async def test_applying_to_a_deleted_secret_creates_nothing(ground):
+async def test_replacing_a_deleted_secret_creates_nothing(ground):
     owner_uid, uid = await deliver(ground, password="one")
     ground.delete("secrets", "checkout")
 
     with pytest.raises(NotFoundError):
-        await ground.token_kube.apply_secret(
+        await ground.token_kube.replace_secret(
             ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
         )
 
     assert read(ground) is None
 
 
-async def test_applying_to_another_secret_of_that_name_leaves_it(ground):
+@pytest.mark.parametrize("has_policy", [True, False], ids=["with-the-policy", "without-the-policy"])
+@pytest.mark.parametrize("kind", ["Opaque", "servicebinding.io/redis"])
+async def test_replacing_leaves_another_secret_of_that_name(ground, kind, has_policy):
     owner_uid, uid = await deliver(ground, password="one")
     ground.delete("secrets", "checkout")
-    ground.put(foreign_secret(ground.namespace))
+    ground.put(foreign_secret(ground.namespace, type=kind))
+    token_kube = ground.token_kube if has_policy else ground.without_policy()
 
     with pytest.raises(NotFoundError):
-        await ground.token_kube.apply_secret(
+        await token_kube.replace_secret(
             ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
         )
 
     assert read(ground) == {"password": "theirs"}
 
 
+async def test_a_secret_that_lost_our_label_is_neither_replaced_nor_deleted(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    secret = ground.get("secrets", "checkout")
+    secret["metadata"]["labels"] = {}
+    ground.put(secret)
+
+    with pytest.raises(NotOwnedError, match="lost our label"):
+        await ground.token_kube.replace_secret(
+            ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+        )
+    await ground.token_kube.delete_secret(ground.namespace, "checkout", uid=uid)
+
+    assert read(ground) == {"password": "one"}
+
+
 async def test_a_refresh_is_one_write_and_no_read(ground):
     owner_uid, uid = await deliver(ground, password="one")
     before = len(ground.calls())
 
-    await ground.token_kube.apply_secret(
+    await ground.token_kube.replace_secret(
         ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
     )
 
-    assert ground.calls()[before:] == [("patch", "secrets")]
+    assert ground.calls()[before:] == [("update", "secrets")]
 
 
 async def test_deleting_takes_that_very_secret(ground):
@@ -424,8 +493,8 @@ async def test_a_shut_fence_stops_every_write(ground):
 
     for write in (
         ground.token_kube.create_secret(ground.namespace, body),
-        ground.token_kube.reclaim_secret(*where, owner_uid=owner_uid, body=body),
-        ground.token_kube.apply_secret(*where, uid=uid, body=body),
+        ground.token_kube.reclaim_secret(*where, body=body),
+        ground.token_kube.replace_secret(*where, uid=uid, body=body),
         ground.token_kube.delete_secret(*where, uid=uid),
         ground.token_kube.request_token(*where, audience="elasticache-iam.dev/sign", expires_s=600),
         ground.token_kube.save_checkpoint(b""),

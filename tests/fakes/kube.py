@@ -1,7 +1,7 @@
 """An API server in memory: TokenKube, Kube and the Lease of one cluster, with the real one's refusals.
 
 It passes the suite that the real API server passes (tests/contract/test_kube_port.py); what is not asked there is not
-claimed here: no schema, no CEL, no RBAC, no admission.
+claimed here: no schema, no CEL, no RBAC, and of admission only whether a Secret may be replaced or deleted.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import copy
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
 )
+from elasticache_iam.delivery.secret import OWNER_KIND, SECRET_TYPE
 from elasticache_iam.kube.lease import LeaseRecord
 from elasticache_iam.ports import Document, Fence, ServiceAccountToken
 
@@ -97,14 +98,6 @@ def unsigned_token(namespace: str, service_account: str, audience: str, now: dat
     return f"token-of:{namespace}:{service_account}:{audience}:{int(now.timestamp())}:{expires_s}"
 
 
-@dataclass(slots=True)
-class _Ownership:
-    """Who owns a Secret's fields: `updated` by creation or JSON patch, `applied` by server-side apply."""
-
-    updated: set[tuple[str, str]] = field(default_factory=set)
-    applied: set[tuple[str, str]] = field(default_factory=set)
-
-
 class FakeKube:
     """One cluster. Hand it to the operator as TokenKube and Kube, and to the test as the cluster to look at."""
 
@@ -121,11 +114,12 @@ class FakeKube:
         self.latency_s = 0.0
         self.down: OperatorError | None = None
         """Raised by every call while set: an outage."""
+        self.has_policy = True
+        """Whether the admission policy for Secrets is in force."""
         self._fence = fence
         self._signer = signer
         self._now = now
         self._objects: dict[Key, Body] = {}
-        self._ownership: dict[str, _Ownership] = defaultdict(_Ownership)
         self._faults: dict[str, list[OperatorError]] = defaultdict(list)
         self._version = 0
         self._checkpoint: bytes | None = None
@@ -138,7 +132,7 @@ class FakeKube:
         return [call for call in self.calls if call.verb in _WRITES]
 
     def fail_next(self, method: str, error: OperatorError, *, times: int = 1) -> None:
-        """Let the next calls of a method (`apply_secret`, `lease.replace`) raise this before they do anything."""
+        """Let the next calls of a method (`replace_secret`, `lease.replace`) raise this before they do anything."""
         self._faults[method] += [error] * times
 
     def put(self, body: Document) -> Body:
@@ -236,58 +230,43 @@ class FakeKube:
             ("secrets", namespace, name),
             {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": "Secret", "metadata": metadata},
         )
-        uid = str(new["metadata"]["uid"])
-        self._ownership[uid].updated = set(_fields(new))
-        return uid
+        return str(new["metadata"]["uid"])
 
-    async def reclaim_secret(self, namespace: str, name: str, *, owner_uid: str, body: Document) -> str:
+    async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
         """As in the port."""
-        await self._enter("reclaim_secret", "patch", "secrets", namespace, name)
+        await self._enter("reclaim_secret", "create", "secrets", namespace, "")
+        if not self.has_policy:
+            raise NotOwnedError(f"Secret {namespace}/{name} exists, and it can't be told safely whether it is ours")
+        self.calls.append(KubeCall("update", "secrets", namespace, name))
         old = self._find(("secrets", namespace, name))
-        owners = old["metadata"].get("ownerReferences") or [{}]
-        if (owners[0].get("uid"), old["metadata"].get("labels", {}).get(LABEL_MANAGED_BY), old.get("type")) != (
-            owner_uid,
-            MANAGED_BY,
-            body["type"],
-        ):
-            raise NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code="Invalid")
-        _check_data(body)
-        new = copy.deepcopy(old)
-        new["metadata"]["labels"] = dict(body["metadata"].get("labels", {}))
-        new["metadata"]["annotations"] = dict(body["metadata"].get("annotations", {}))
-        new["data"] = dict(body["data"])
-        uid = str(new["metadata"]["uid"])
-        ownership = self._ownership[uid]
-        changed = {path for path, value in _fields(new).items() if _fields(old).get(path) != value}
-        ownership.updated = (ownership.updated | changed) & set(_fields(new))
-        ownership.applied = (ownership.applied - changed) & set(_fields(new))
-        self._store(("secrets", namespace, name), new)
-        return uid
+        if not _is_ours(old) or _controller(old) != _controller(body):
+            raise NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code="Forbidden")
+        return self._replace_secret(old, body)
 
-    async def apply_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+    async def replace_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
         """As in the port."""
-        await self._enter("apply_secret", "patch", "secrets", namespace, name)
-        old = self._objects.get(("secrets", namespace, name))
-        if old is None or old["metadata"]["uid"] != uid:
+        await self._enter("replace_secret", "update", "secrets", namespace, name)
+        old = self._find(("secrets", namespace, name))
+        if old["metadata"]["uid"] != uid:
             raise NotFoundError(f"Secret {namespace}/{name} isn't the one we made any more", code="Conflict")
+        if self.has_policy and (not _is_ours(old) or _controller(old) != _controller(body)):
+            raise NotOwnedError(f"Secret {namespace}/{name} has lost our label or owner", code="Forbidden")
+        self._replace_secret(old, body)
+
+    def _replace_secret(self, old: Body, body: Document) -> str:
         _check_data(body)
-        new = copy.deepcopy(old)
-        ownership = self._ownership[uid]
-        wanted, there = _fields(body), _fields(old)
-        for section, key in ownership.applied - set(wanted) - ownership.updated:
-            _section(new, section).pop(key, None)
-        for (section, key), value in wanted.items():
-            _section(new, section)[key] = value
-            if there.get((section, key)) != value:
-                ownership.updated.discard((section, key))
-        ownership.applied = set(wanted)
+        new: Body = {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": "Secret"}
+        kept = ("namespace", "name", "uid", "generation", "creationTimestamp", "resourceVersion", "deletionTimestamp")
+        new["metadata"].update({what: old["metadata"][what] for what in kept if what in old["metadata"]})
+        namespace, name = new["metadata"]["namespace"], new["metadata"]["name"]
         self._store(("secrets", namespace, name), new)
+        return str(new["metadata"]["uid"])
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """As in the port."""
         await self._enter("delete_secret", "delete", "secrets", namespace, name)
         body = self._objects.get(("secrets", namespace, name))
-        if body is not None and body["metadata"]["uid"] == uid:
+        if body is not None and body["metadata"]["uid"] == uid and (_is_ours(body) or not self.has_policy):
             self.delete("secrets", namespace, name)
 
     async def request_token(
@@ -460,22 +439,18 @@ class FakeLease:
         return replace(record, resource_version=body["metadata"]["resourceVersion"])
 
 
-def _fields(body: Document) -> dict[tuple[str, str], str]:
-    """Return what field managers own in a Secret: each entry of data, labels and annotations."""
-    metadata = body.get("metadata", {})
-    sections = {
-        "data": body.get("data"),
-        "labels": metadata.get("labels"),
-        "annotations": metadata.get("annotations"),
-    }
-    return {(section, key): value for section, entries in sections.items() for key, value in (entries or {}).items()}
+def _is_ours(secret: Document) -> bool:
+    """Whether a Secret has the marks that the admission policy looks for."""
+    labels = secret["metadata"].get("labels", {})
+    return (labels.get(LABEL_MANAGED_BY), secret.get("type")) == (MANAGED_BY, SECRET_TYPE) and bool(_controller(secret))
 
 
-def _section(body: Body, section: str) -> dict[str, str]:
-    """Return the part of a Secret that a field lies in, to be changed."""
-    parent = body if section == "data" else body["metadata"]
-    entries: dict[str, str] = parent.setdefault(section, {})
-    return entries
+def _controller(secret: Document) -> str | None:
+    """Return the uid of the ElastiCacheIAMUser that controls a Secret."""
+    for owner in secret["metadata"].get("ownerReferences", []):
+        if owner.get("controller") and owner["kind"] == OWNER_KIND and owner["apiVersion"] == API_VERSION:
+            return str(owner["uid"])
+    return None
 
 
 def _check_data(body: Document) -> None:

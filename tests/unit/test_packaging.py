@@ -13,6 +13,7 @@ from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY
 from elasticache_iam.cli.operator import operator
 from elasticache_iam.delivery.secret import OWNER_KIND, SECRET_TYPE
+from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def policy_text(name):
 def test_nobody_gets_to_read_secrets():
     secrets = [rule for rule in rules("ClusterRole", "Role") if any("secrets" in name for name in rule["resources"])]
 
-    assert [set(rule["verbs"]) for rule in secrets] == [{"create", "patch", "delete"}]
+    assert [set(rule["verbs"]) for rule in secrets] == [{"create", "update", "delete"}]
 
 
 def test_no_right_is_a_wildcard():
@@ -85,7 +86,7 @@ def test_the_operators_rights_are_those_that_its_calls_need():
         *((verb, *resource) for resource in resources for verb in ("get", "list", "watch", "patch")),
         *(("patch", group, f"{plural}/status") for group, plural in resources),
         *(("update", group, f"{plural}/finalizers") for group, plural in resources),
-        *((verb, "", "secrets") for verb in ("create", "patch", "delete")),
+        *((verb, "", "secrets") for verb in ("create", "update", "delete")),
         ("get", "", "serviceaccounts"),
         ("create", "", "serviceaccounts/token"),
         ("create", "events.k8s.io", "events"),
@@ -149,6 +150,14 @@ def test_the_fence_knows_the_operators_secrets_by_what_the_operator_writes():
 
     for part in (LABEL_MANAGED_BY, MANAGED_BY, SECRET_TYPE, OWNER_KIND, f"{GROUP}/"):
         assert text.count(f"'{part}'") == 2, part  # of the new object and of the old one
+
+
+def test_the_operator_knows_each_refusal_of_the_fence_by_its_words():
+    validations = find("ValidatingAdmissionPolicy", f"{NAME}-secrets")["spec"]["validations"]
+
+    for entry in validations:
+        refusal = f"ValidatingAdmissionPolicy 'a' with binding 'b' denied request: {entry['message']}"
+        assert ApiStatus(403, message=refusal).is_fenced, entry["message"]
 
 
 def test_the_fence_lets_the_default_audience_through():

@@ -36,7 +36,6 @@ POLL_S: Final = 0.05
 _READING: Final = ("Describe", "Get", "List")
 _KUBE_WRITES: Final = frozenset(
     {
-        "apply_secret",
         "replace_secret",
         "create_secret",
         "reclaim_secret",

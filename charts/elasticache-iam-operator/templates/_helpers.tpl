@@ -59,5 +59,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ . }}.metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'elasticache-iam-operator' &&
 {{ . }}.?type.orValue('') == 'servicebinding.io/redis' &&
 {{ . }}.metadata.?ownerReferences.orValue([]).exists(owner,
+  owner.?controller.orValue(false) &&
   owner.apiVersion.startsWith('elasticache-iam.dev/') && owner.kind == 'ElastiCacheIAMUser')
 {{- end -}}

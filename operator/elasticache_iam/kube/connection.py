@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
@@ -224,6 +225,11 @@ async def load_configuration(
         )
     except (kube_config.ConfigException, OSError, ValueError) as error:
         raise ConfigurationError(f"can't read the Kubernetes configuration: {error}") from error
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        # The client's reading of a file that is no kubeconfig; its text is of no use to anybody.
+        raise ConfigurationError(
+            f"can't read the Kubernetes configuration: {file or default_file} is not a kubeconfig"
+        ) from error
     return configuration
 
 

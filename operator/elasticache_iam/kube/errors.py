@@ -1,7 +1,7 @@
 """One table from what the API server answers to what the operator does about it.
 
 Nothing of an answer to a request with a Secret or a token in it reaches an exception but names: an API server quotes
-the whole object when it can't decode a patch ("Invalid value: {"apiVersion":"v1","data":...").
+what it refuses, a body that it can't decode or a whole object.
 """
 
 import json
@@ -42,8 +42,14 @@ REASONS: Final[Mapping[str, type[OperatorError]]] = {
     "NamespaceTerminating": NotFoundError,  # a 403, but no right would help: the namespace is as good as gone
 }
 
-# How the server words a 409 about a uid: of an apply, a delete, an update.
-_UID_CONFLICT: Final = re.compile(r"uid mismatch: |UID in the precondition|UID in precondition: ")
+# How the server words a 409 about a uid: of a deletion, of an update.
+_UID_CONFLICT: Final = re.compile(r"UID in the precondition|UID in precondition: ")
+
+FENCE_WORDS: Final = "elasticache-iam-operator writes only its own Secrets"
+"""How each refusal by the chart's admission policy for Secrets begins; a test holds the chart to it."""
+_FENCE_REFUSAL: Final = re.compile(
+    rf"ValidatingAdmissionPolicy '[^']+' with binding '[^']+' denied request: {FENCE_WORDS}:"
+)
 
 # RBAC's own refusal: it names the right that is missing and quotes nothing of the body.
 _RBAC_REFUSAL: Final = re.compile(
@@ -72,14 +78,16 @@ class ApiStatus:
 
     @property
     def is_other_object(self) -> bool:
-        """Whether the uid that the request carried isn't that of the object now there, or no object is there.
+        """Whether the uid that the request carried isn't that of the object now there.
 
-        Server-side apply says 409 for a missing object, 422 (immutable) for another one's uid; updates and deletes
-        with a precondition say 409.
+        Updates and deletions say so with a 409, as they do of an object that has changed.
         """
-        if self.http_status == 409:  # noqa: PLR2004
-            return _UID_CONFLICT.search(self.message) is not None
-        return any(cause.field == "metadata.uid" for cause in self.causes)
+        return self.http_status == 409 and _UID_CONFLICT.search(self.message) is not None  # noqa: PLR2004
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it is our own admission policy that refuses: not RBAC, nor somebody else's policy."""
+        return self.http_status == 403 and _FENCE_REFUSAL.search(self.message) is not None  # noqa: PLR2004
 
     @property
     def is_failed_test(self) -> bool:

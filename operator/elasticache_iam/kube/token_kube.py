@@ -1,13 +1,24 @@
-"""The token plane's writes: Secrets, ServiceAccount tokens and the checkpoint. Nothing here reads a Secret."""
+"""The token plane's writes: Secrets, ServiceAccount tokens and the checkpoint.
+
+Nothing here reads a Secret. Nor does anything patch one: the right to patch is a right to read, because the API server
+quotes the whole object when a patch leaves it invalid, before any policy is asked (docs/adr/0002).
+"""
 
 import base64
 import binascii
 from datetime import datetime
+from secrets import token_hex
 from typing import Final
 
 from elasticache_iam.api.keys import LABEL_MANAGED_BY, MANAGED_BY, TOKEN_FIELD_MANAGER
-from elasticache_iam.core.errors import NotFoundError, NotOwnedError, OperatorError
-from elasticache_iam.kube.connection import APPLY_PATCH, JSON_PATCH, Connection, Request
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    InvalidSpecError,
+    NotFoundError,
+    NotOwnedError,
+    OperatorError,
+)
+from elasticache_iam.kube.connection import APPLY_PATCH, Connection, Request
 from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.ports import Document, Fence, ServiceAccountToken
 
@@ -41,7 +52,7 @@ class ApiTokenKube:
                 "secrets",
                 namespace,
                 query={"fieldManager": TOKEN_FIELD_MANAGER},
-                body={"apiVersion": "v1", "kind": "Secret", **body},
+                body={**body, "apiVersion": "v1", "kind": "Secret"},
                 metadata_only=True,
                 confidential=True,
             ),
@@ -49,75 +60,35 @@ class ApiTokenKube:
         )
         return str(document["metadata"]["uid"])
 
-    async def reclaim_secret(self, namespace: str, name: str, *, owner_uid: str, body: Document) -> str:
-        """As in the port. Data, labels and annotations are replaced whole: what the body doesn't have is gone."""
-        metadata = body.get("metadata", {})
-        patch: list[Document] = [
-            {"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": owner_uid},
-            {"op": "test", "path": f"/metadata/labels/{_escape_pointer(LABEL_MANAGED_BY)}", "value": MANAGED_BY},
-            {"op": "test", "path": "/type", "value": body["type"]},
-            {"op": "add", "path": "/metadata/labels", "value": dict(metadata.get("labels", {}))},
-            {"op": "add", "path": "/metadata/annotations", "value": dict(metadata.get("annotations", {}))},
-            {"op": "add", "path": "/data", "value": dict(body["data"])},
-        ]
+    async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
+        """As in the port: the one write without a uid, so first comes the proof that the policy watches over it."""
+        await self._require_policy(namespace, name)
 
         def not_ours(refusal: ApiStatus) -> OperatorError | None:
-            if refusal.is_failed_test:
+            # A Secret's type can't be changed, and that is checked before the policy.
+            if refusal.is_fenced or any(cause.field == "type" for cause in refusal.causes):
                 return NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code=refusal.reason)
             return None
 
         document = await self._connection.call(
-            Request(
-                "patch",
-                _CORE,
-                "secrets",
-                namespace,
-                name,
-                query={"fieldManager": TOKEN_FIELD_MANAGER},
-                body=patch,
-                content_type=JSON_PATCH,
-                metadata_only=True,
-                confidential=True,
-            ),
-            fence=self._fence,
-            translate=not_ours,
+            _replacement(namespace, name, body), fence=self._fence, translate=not_ours
         )
         return str(document["metadata"]["uid"])
 
-    async def apply_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
-        """As in the port.
-
-        A key that the body no longer has stays in the Secret while its creation (another field manager to the server)
-        still owns it: when the set of keys changes, `reclaim_secret` is the call.
-        """
+    async def replace_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """As in the port. An update creates no Secret, with or without a uid."""
 
         def gone(refusal: ApiStatus) -> OperatorError | None:
             if refusal.is_other_object:
                 return NotFoundError(f"Secret {namespace}/{name} isn't the one we made any more", code=refusal.reason)
+            if refusal.is_fenced:
+                return NotOwnedError(
+                    f"Secret {namespace}/{name} has lost our label or owner: delete it, and it is made anew",
+                    code=refusal.reason,
+                )
             return None
 
-        await self._connection.send(
-            Request(
-                "patch",
-                _CORE,
-                "secrets",
-                namespace,
-                name,
-                query={"fieldManager": TOKEN_FIELD_MANAGER, "force": "true"},
-                body={
-                    **body,
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    # The uid keeps apply from creating: for a missing object the server says 409.
-                    "metadata": {**body.get("metadata", {}), "name": name, "namespace": namespace, "uid": uid},
-                },
-                content_type=APPLY_PATCH,
-                metadata_only=True,
-                confidential=True,
-            ),
-            fence=self._fence,
-            translate=gone,
-        )
+        await self._connection.send(_replacement(namespace, name, body, uid=uid), fence=self._fence, translate=gone)
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """As in the port."""
@@ -146,6 +117,33 @@ class ApiTokenKube:
         )
         status = document["status"]
         return ServiceAccountToken(status["token"], datetime.fromisoformat(status["expirationTimestamp"]))
+
+    async def _require_policy(self, namespace: str, name: str) -> None:
+        """Return if the admission policy holds us off foreign Secrets, here and now; else raise NotOwnedError.
+
+        The proof is a refusal: of the dry run of a Secret that isn't ours, in the policy's own words.
+        """
+
+        def expected(refusal: ApiStatus) -> OperatorError | None:
+            return _PolicyInForceError("the policy is in force") if refusal.is_fenced else None
+
+        probe = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": f"elasticache-iam-policy-probe-{token_hex(4)}"},
+        }
+        query = {"dryRun": "All", "fieldManager": TOKEN_FIELD_MANAGER}
+        try:
+            await self._connection.send(
+                Request("create", _CORE, "secrets", namespace, query=query, body=probe, metadata_only=True),
+                fence=self._fence,
+                translate=expected,
+            )
+        except _PolicyInForceError:
+            return
+        except (AccessDeniedError, InvalidSpecError) as error:
+            raise NotOwnedError(_untold(namespace, name, error.message), code=error.code) from error
+        raise NotOwnedError(_untold(namespace, name, "the operator's admission policy for Secrets isn't in force"))
 
     async def load_checkpoint(self) -> bytes | None:
         """As in the port. A checkpoint that isn't base64 counts as none: it only saves work."""
@@ -187,10 +185,12 @@ class ApiTokenKube:
 
 
 async def delete_secret(connection: Connection, fence: Fence, namespace: str, name: str, *, uid: str) -> None:
-    """Delete that very Secret; a missing one, or another of its name, is success."""
+    """Delete that very Secret; a missing one, another of its name, or one that lost our marks, is success."""
 
     def gone(refusal: ApiStatus) -> OperatorError | None:
-        return NotFoundError(f"Secret {namespace}/{name} isn't the one we made") if refusal.is_other_object else None
+        if refusal.is_other_object or refusal.is_fenced:
+            return NotFoundError(f"Secret {namespace}/{name} isn't the one we made")
+        return None
 
     try:
         await connection.send(
@@ -211,6 +211,34 @@ async def delete_secret(connection: Connection, fence: Fence, namespace: str, na
         return
 
 
-def _escape_pointer(key: str) -> str:
-    """Return a key as it stands in a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
+def _replacement(namespace: str, name: str, body: Document, *, uid: str | None = None) -> Request:
+    """Return the update of a whole Secret; with a uid, of no other object than that."""
+    precondition = {} if uid is None else {"uid": uid}
+    return Request(
+        "update",
+        _CORE,
+        "secrets",
+        namespace,
+        name,
+        query={"fieldManager": TOKEN_FIELD_MANAGER},
+        body={
+            **body,
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {**body["metadata"], "name": name, "namespace": namespace, **precondition},
+        },
+        metadata_only=True,
+        confidential=True,
+    )
+
+
+def _untold(namespace: str, name: str, why: str) -> str:
+    """Return what to tell people about a Secret that may be ours or not."""
+    return (
+        f"Secret {namespace}/{name} exists, and it can't be told safely whether it is ours: {why}; "
+        "delete the Secret, or install the policy"
+    )
+
+
+class _PolicyInForceError(OperatorError):
+    """The refusal that `_require_policy` hopes for; it never leaves this module."""

@@ -1,0 +1,55 @@
+"""The shipped rights and admission policies, given to a user of the test's choice."""
+
+import json
+import time
+from pathlib import Path
+
+import yaml
+
+from elasticache_iam.kube.errors import FENCE_WORDS
+
+NAME = "elasticache-iam-operator"
+NAMESPACE = "elasticache-iam"
+INSTALL = list(
+    yaml.safe_load_all((Path(__file__).parents[2] / "packaging" / "install.yaml").read_text(encoding="utf-8"))
+)
+
+
+def shipped(kind, name=NAME):
+    (found,) = [entry for entry in INSTALL if entry["kind"] == kind and entry["metadata"]["name"] == name]
+    return json.loads(json.dumps(found))
+
+
+def grant_rights(control_plane, user):
+    """Give a user the operator's rights on all of the cluster."""
+    role = {**shipped("ClusterRole"), "metadata": {"name": user}}
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(role))
+    control_plane.kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}", f"--user={user}")
+
+
+def fence_in(control_plane, user):
+    """Put a user behind the operator's policies, and wait until they are in force."""
+    operator = f"system:serviceaccount:{NAMESPACE}:{NAME}"
+    for what in ("secrets", "tokens"):
+        policy = shipped("ValidatingAdmissionPolicy", f"{NAME}-{what}")
+        policy["metadata"] = {"name": f"{user}-{what}"}
+        (condition,) = policy["spec"]["matchConditions"]
+        assert operator in condition["expression"]
+        condition["expression"] = condition["expression"].replace(operator, user)
+        binding = shipped("ValidatingAdmissionPolicyBinding", f"{NAME}-{what}")
+        binding["metadata"] = {"name": f"{user}-{what}"}
+        binding["spec"]["policyName"] = f"{user}-{what}"
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(policy))
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(binding))
+    probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": "default"}}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    _await_refusal(control_plane, FENCE_WORDS, f"--as={user}", "create", "--dry-run=server", input=json.dumps(probe))
+    _await_refusal(control_plane, "denied request", f"--as={user}", "create", "--raw", token, input=json.dumps(request))
+
+
+def _await_refusal(control_plane, words, *arguments, input):  # noqa: A002  # as subprocess.run
+    deadline = time.monotonic() + 20
+    while words not in control_plane.kubectl(*arguments, "-f", "-", input=input, check=False).stderr:
+        assert time.monotonic() < deadline, "the policy doesn't come into force"
+        time.sleep(0.1)

@@ -1,0 +1,116 @@
+"""Writes the tables of docs/reference/ that come from code: `python docs/tables.py`. A test compares."""  # noqa: INP001
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from elasticache_iam.runtime.metrics import Metrics
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+REFERENCE: Final = ROOT / "docs" / "reference"
+
+BEGIN: Final = "<!-- begin {name}: written by docs/tables.py -->"
+END: Final = "<!-- end {name} -->"
+
+
+def render_tables() -> dict[Path, dict[str, str]]:
+    """Return all tables: by page, then by the name of the markers around each."""
+    kinds = {"UserGroup": "usergroups", "ElastiCacheIAMUser": "elasticacheiamusers"}
+    resources = {}
+    for kind, plural in kinds.items():
+        crd = yaml.safe_load((ROOT / "crds" / f"{plural}.yaml").read_text(encoding="utf-8"))
+        schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        resources[f"{kind} spec"] = _spec_table(schema["properties"]["spec"])
+        resources[f"{kind} status"] = _status_table(schema["properties"]["status"])
+    return {REFERENCE / "resources.md": resources, REFERENCE / "metrics.md": {"metrics": _metric_table()}}
+
+
+def put_tables(page: str, tables: Mapping[str, str]) -> str:
+    """Return a page with the text between each pair of markers replaced. Raises ValueError for missing markers."""
+    for name, table in tables.items():
+        begin, end = BEGIN.format(name=name), END.format(name=name)
+        before, found, rest = page.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not (found and ended):
+            raise ValueError(f"the page has no markers for {name}")
+        page = f"{before}{begin}\n\n{table}\n{end}{after}"
+    return page
+
+
+def _spec_table(schema: Mapping[str, Any]) -> str:
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for path, field, required in _fields(schema, ""):
+        default = "required" if required else _default(field)
+        rows.append(f"| `{path}` | {_type(field)} | {default} | {_cell(field.get('description', ''))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _status_table(schema: Mapping[str, Any]) -> str:
+    rows = ["| field | type | meaning |", "|---|---|---|"]
+    rows += [
+        f"| `{path}` | {_type(field)} | {_cell(field.get('description', ''))} |"
+        for path, field, _ in _fields(schema, "")
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _fields(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Yield path, schema and whether it is required, of every field below a schema."""
+    required = set(schema.get("required", ()))
+    for name, field in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        items = field.get("items", {})
+        yield path, field, name in required
+        if path == "conditions":  # metav1.Condition, known to everybody
+            continue
+        if "properties" in field:
+            yield from _fields(field, f"{path}.")
+        elif "properties" in items:
+            yield from _fields(items, f"{path}[].")
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {field['items'].get('type', 'any')}"
+    if "additionalProperties" in field:
+        return "map of string"
+    return str(field.get("type", "any"))
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default")
+    if value is None or (isinstance(value, dict) and value):
+        return ""  # an object's default stands at its fields
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text}`"
+
+
+def _metric_table() -> str:
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    collectors = Metrics(version="0").registry._collector_to_names  # noqa: SLF001  # the registry lists them nowhere else
+    for collector in collectors:
+        assert isinstance(collector, MetricWrapperBase)  # noqa: S101  # for the type checker: our registry has no others
+        metric = next(iter(collector.describe()))
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001  # as above
+        rows.append(f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def main() -> None:
+    """Write the tables into their pages."""
+    for path, tables in render_tables().items():
+        path.write_text(put_tables(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

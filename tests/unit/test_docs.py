@@ -1,0 +1,312 @@
+"""What the documentation says against what the code does: links, reasons, settings, metrics, fields, tests it names."""
+
+import ast
+import importlib
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from pydantic_core import PydanticUndefined
+
+import elasticache_iam
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.parse import parse_group, parse_user
+from elasticache_iam.cli.operator import operator
+from elasticache_iam.core.errors import OperatorError
+from elasticache_iam.core.plan.attachment import AttachmentState
+from elasticache_iam.core.policy import operator_policy
+from elasticache_iam.core.status import READY
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+SOURCE = ROOT / "operator" / "elasticache_iam"
+REFERENCE = DOCS / "reference"
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")] + sorted(
+    DOCS.rglob("*.md")
+)
+
+REASON = re.compile(r"[A-Z][A-Za-z]+")
+STAGES = {"ok", "waiting", "blocked", "unknown"}
+
+
+def names_of(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def table_rows(page: Path, first_header: str) -> Iterator[list[str]]:
+    """Yield the cells of all rows of the tables whose first column has that header."""
+    inside = False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("|"):
+            inside = False
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells[0] == first_header:
+            inside = True
+        elif inside and not set(line) <= set("|-: "):
+            yield cells
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+def prose(text: str) -> str:
+    """Return a page without its code blocks."""
+    return re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
+def test_links_lead_somewhere(page: Path):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_every_page_is_on_the_map():
+    reached = {DOCS / "index.md"}
+    waiting = [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        for target in re.findall(r"\]\(([^)\s#]+(?:\.md|/))", page.read_text(encoding="utf-8")):
+            found = (page.parent / target).resolve()
+            pages = set(found.glob("*.md")) if found.is_dir() else {found}
+            new = {page for page in pages if page.is_relative_to(DOCS) and page.exists()} - reached
+            reached |= new
+            waiting.extend(new)
+
+    assert set(names_of([page for page in DOCS.rglob("*.md") if page not in reached])) == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
+def test_a_test_that_a_page_names_exists(page: Path):
+    missing = [
+        f"{path}::{test}"
+        for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8"))
+        if not re.search(rf"def {test}\(", (ROOT / path).read_text(encoding="utf-8"))
+    ]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
+def test_a_file_that_a_page_names_exists(page: Path):
+    named = re.findall(
+        r"`((?:operator|tests|charts|crds|examples|packaging|benchmarks|requirements|docs)/[\w./-]+)(?:::\w+)?`",
+        page.read_text(encoding="utf-8"),
+    )
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+# -- reasons ---------------------------------------------------------------------------------------------------------
+
+
+def modules() -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(elasticache_iam.__path__, "elasticache_iam."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from subclasses(child)
+
+
+def texts(node: ast.AST) -> set[str]:
+    """Return the strings in an expression that look like a reason."""
+    return {
+        child.value
+        for child in ast.walk(node)
+        if isinstance(child, ast.Constant) and isinstance(child.value, str) and REASON.fullmatch(child.value)
+    }
+
+
+def binds_reason(target: ast.AST) -> bool:
+    return any(isinstance(child, ast.Name) and child.id == "reason" for child in ast.walk(target))
+
+
+def reasons_in(tree: ast.AST) -> set[str]:
+    """Return the reasons that a module writes out: in stages, in arguments and variables called reason."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="Stage"), attr=attr), args=[_, reason, *_]):
+                if attr in STAGES:
+                    found |= texts(reason)
+            case ast.Call(func=ast.Name(id="_draft"), args=[_, _, reason, *_]):
+                found |= texts(reason)
+            case ast.Assign(targets=[target], value=value) if binds_reason(target):
+                found |= texts(value)
+            case ast.For(target=target, iter=values) if binds_reason(target):
+                found |= texts(values)
+            case _:
+                pass
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "reason":
+                    found |= texts(keyword.value)
+    return found
+
+
+def reasons_of_the_code() -> set[str]:
+    for _ in modules():  # so that every error class is known
+        pass
+    found = {kind.reason for kind in subclasses(OperatorError) if kind.__module__.startswith("elasticache_iam.")}
+    found |= {state.value for state in AttachmentState} | {READY}
+    for layer in ("core", "reconcile", "tokens", "aws", "kube", "cache", "delivery"):
+        for path in (SOURCE / layer).rglob("*.py"):
+            found |= reasons_in(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_every_reason_is_explained_once_and_none_that_is_not_there():
+    explained = [cells[0].strip("`") for cells in table_rows(REFERENCE / "conditions.md", "reason")]
+
+    assert sorted(explained) == sorted(reasons_of_the_code())
+
+
+def test_reasons_are_found_wherever_they_are_written():
+    tree = ast.parse(
+        "Stage.ok(A, 'InACall', 'Message')\n"
+        "reason = 'InAChoice' if x else y.reason\n"
+        "reason, why = ('InATuple', 'not one') if z else (q, r)\n"
+        "for outcome, reason in ((O.A, 'InALoop'),): ...\n"
+        "raise NotFoundError('Message', reason='InAnArgument')\n"
+    )
+
+    assert reasons_in(tree) == {"InACall", "InAChoice", "InATuple", "InALoop", "InAnArgument"}
+
+
+# -- settings, metrics, fields ---------------------------------------------------------------------------------------
+
+
+def shown_default(default: object) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, float):
+        return f"`{default:g}`"
+    return f"`{default}`"
+
+
+def test_every_setting_is_explained_with_its_default():
+    explained = {cells[0].strip("`"): cells[1] for cells in table_rows(REFERENCE / "configuration.md", "key")}
+    fields = {str(field.alias): field.get_default() for field in OperatorConfig.model_fields.values()}
+
+    assert set(explained) == set(fields)
+    for key, default in fields.items():
+        expected = {"none", "found out"} if default in (None, ()) else {shown_default(default)}
+        assert explained[key] in expected, key
+
+
+def test_every_option_is_explained_with_its_default():
+    explained = {cells[0].strip("`"): cells for cells in table_rows(REFERENCE / "configuration.md", "option")}
+    options = {option.opts[0]: option for option in operator.params}
+
+    assert set(explained) == set(options)
+    for name, option in options.items():
+        assert (option.envvar or "") == explained[name][1].strip("`")
+        assert isinstance(option.default, str | Path) is False or str(option.default) in explained[name][2]
+
+
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_up_to_date():
+    module = tables()
+
+    outdated = [
+        path.name
+        for path, contents in module.render_tables().items()
+        if module.put_tables(path.read_text(encoding="utf-8"), contents) != path.read_text(encoding="utf-8")
+    ]
+
+    assert outdated == [], "run: python docs/tables.py"
+
+
+def test_a_page_without_markers_is_refused():
+    with pytest.raises(ValueError, match="no markers for metrics"):
+        tables().put_tables("# Metrics", {"metrics": "| a |"})
+
+
+def test_what_nobody_counts_is_called_so():
+    attributes = re.findall(
+        r"self\.(\w+) = self\._(?:counter|gauge|histogram)", (SOURCE / "runtime/metrics.py").read_text()
+    )
+    callers = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    unused = {f"elasticache_iam_{name}" for name in attributes if not re.search(rf"\.{name}\s*\.\w", callers)}
+    line = next(line for line in (REFERENCE / "metrics.md").read_text().splitlines() if line.startswith("Not counted"))
+
+    assert set(re.findall(r"`(\w+)`", line)) == unused
+
+
+def test_what_is_not_supported_is_listed():
+    fields = set(re.findall(r'"(spec\.[\w.\[\]{}]+):', (SOURCE / "api/unsupported.py").read_text(encoding="utf-8")))
+    page = " ".join(cells[0] for cells in table_rows(REFERENCE / "resources.md", "field"))
+
+    assert {field.replace("{index}", "") for field in fields} <= set(re.findall(r"`(spec\.[^`]+)`", page))
+
+
+# -- examples --------------------------------------------------------------------------------------------------------
+
+
+def manifests() -> Iterator[tuple[str, dict]]:
+    """Yield the resources of ours in the pages' YAML blocks."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+            for document in yaml.safe_load_all(block):
+                if isinstance(document, dict) and str(document.get("apiVersion", "")).startswith(
+                    "elasticache-iam.dev/"
+                ):
+                    yield f"{page.name}-{document['metadata']['name']}", document
+
+
+@pytest.mark.parametrize("manifest", [found for _, found in manifests()], ids=[name for name, _ in manifests()])
+def test_a_resource_on_a_page_is_a_good_one(manifest: dict):
+    parse = {"UserGroup": parse_group, "ElastiCacheIAMUser": parse_user}[manifest["kind"]]
+
+    assert parse(manifest).metadata.name == manifest["metadata"]["name"]
+
+
+def test_the_policy_command_on_the_page_works(capsys: pytest.CaptureFixture[str]):
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    script = re.search(r"python -c '\n(.*?)'", page, flags=re.DOTALL)
+    assert script is not None
+
+    exec(compile(script[1], "install.md", "exec"), {})  # noqa: S102  # our own page
+
+    assert yaml.safe_load(capsys.readouterr().out) == operator_policy(
+        owner="prod",
+        partition="aws",
+        account="111122223333",
+        region="eu-central-1",
+        boundary="arn:aws:iam::111122223333:policy/elasticache-iam-boundary",
+    )

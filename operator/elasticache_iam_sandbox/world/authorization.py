@@ -96,6 +96,7 @@ def caller_context(
         "aws:securetransport": ("true",),
         "aws:sourceip": None,  # a call in the world has no address
         "aws:userid": (unique_id(key),),
+        "aws:viaawsservice": ("false",),
     }
     if isinstance(key.owner, Session):
         context["aws:tokenissuetime"] = (key.owner.issued_at.isoformat(),)

@@ -350,8 +350,10 @@ class Ground:
     def is_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> bool:
         return self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True"
 
-    async def until_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> None:
-        await self.until(lambda: self.is_ready(plural, namespace, name))
+    async def until_ready(
+        self, plural: str = USERS, namespace: str = "shop", name: str = "checkout", *, timeout_s: float = 8.0
+    ) -> None:
+        await self.until(lambda: self.is_ready(plural, namespace, name), timeout_s=timeout_s)
 
     async def until_reason(self, reason: str, *, of: tuple[str, str, str] = (USERS, "shop", "checkout")) -> None:
         await self.until(lambda: self.conditions(*of).get("Ready", ("", ""))[1] == reason)
@@ -381,8 +383,14 @@ class Ground:
             region = account.region(REGION)
             return {
                 "users": {
-                    user.user_id: (user.user_name, user.engine, user.status, user.access_string, user.auth_mode)
-                    + (_stable(user.tags),)
+                    user.user_id: (
+                        user.user_name,
+                        user.engine,
+                        user.status,
+                        user.access_string,
+                        user.auth_mode,
+                        _stable(user.tags),
+                    )
                     for user in region.users.values()
                 },
                 "groups": {

@@ -51,7 +51,7 @@ async def test_every_write_of_the_stories_is_died_at(clean: dict[str, Any]):
 @pytest.mark.parametrize("carried_out", [True, False], ids=["after", "before"])
 @pytest.mark.parametrize("number", CREATION)
 async def test_a_crash_at_any_write_of_a_creation_changes_nothing_in_the_end(
-    clean: dict[str, Any], number: int, carried_out: bool
+    clean: dict[str, Any], number: int, *, carried_out: bool
 ):
     async with ground() as world:
         world.add_cache()
@@ -77,7 +77,7 @@ async def test_a_crash_at_any_write_of_a_creation_changes_nothing_in_the_end(
 @pytest.mark.parametrize("carried_out", [True, False], ids=["after", "before"])
 @pytest.mark.parametrize("number", DELETION)
 async def test_a_crash_at_any_write_of_a_deletion_leaves_nothing_in_the_end(
-    clean: dict[str, Any], number: int, carried_out: bool
+    clean: dict[str, Any], number: int, *, carried_out: bool
 ):
     async with ground() as world:
         world.add_cache()

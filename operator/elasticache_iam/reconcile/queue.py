@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from elasticache_iam.core.errors import NotLeaderError
+from elasticache_iam.core.errors import NotFoundError, NotLeaderError, OperatorError, RetryableError
 from elasticache_iam.core.schedule import Schedule
 from elasticache_iam.ports import Clock
 
@@ -39,6 +39,7 @@ class WorkQueue:
         self._running: set[Key] = set()
         self._again: set[Key] = set()
         self._changed = asyncio.Event()
+        self._trouble = ""
 
     def wake(self, key: Key, *, after_s: float = 0.0) -> None:
         """Make a key due in `after_s` seconds, unless it is due earlier already."""
@@ -102,8 +103,17 @@ class WorkQueue:
         again_s: float | None = None
         try:
             again_s = await work(key)
+            self._trouble = ""
         except NotLeaderError:
             again_s = 5.0
+        except NotFoundError:
+            again_s = None  # deleted meanwhile; the watch brings the rest
+        except OperatorError as error:
+            # The API server's, where a pass writes down what it found; the next pass finds it again.
+            again_s = error.retry_after_s if isinstance(error, RetryableError) else 60.0
+            if error.reason != self._trouble:
+                self._trouble = error.reason
+                log.warning("the result of a pass wasn't kept", reason=error.reason, message=error.message)
         except Exception:
             # A bug must not end the operator nor lose the key: loud, and again later.
             log.exception("a pass failed unexpectedly", kind=key.plural, namespace=key.namespace, name=key.name)

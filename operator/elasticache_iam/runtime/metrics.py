@@ -70,8 +70,8 @@ class Metrics:
         self.k8s_requests_total.labels(verb=verb, resource=resource, code=code).inc()
 
     def observe_aws_request(self, service: str, operation: str, code: str, duration_s: float) -> None:
-        """Count a call to AWS and its time."""
-        self.aws_requests_total.labels(service=service, operation=operation, code=code).inc()
+        """Count a call to AWS and its time; `code` is "" for success."""
+        self.aws_requests_total.labels(service=service, operation=operation, code=code or "OK").inc()
         self.aws_request_duration_seconds.labels(service=service).observe(duration_s)
 
     def render(self) -> bytes:

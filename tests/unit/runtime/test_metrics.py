@@ -66,7 +66,7 @@ def test_a_call_to_the_api_server_is_counted(metrics):
 
 
 def test_a_call_to_aws_is_counted_and_timed(metrics):
-    metrics.observe_aws_request("elasticache", "DescribeUsers", "OK", 0.2)
+    metrics.observe_aws_request("elasticache", "DescribeUsers", "", 0.2)
 
     labels = {"service": "elasticache", "operation": "DescribeUsers", "code": "OK"}
     assert metrics.registry.get_sample_value("elasticache_iam_aws_requests_total", labels) == 1.0

@@ -1,6 +1,9 @@
 """The shipped rights and admission policies, given to a user of the test's choice."""
 
+import base64
+import http.client
 import json
+import ssl
 import time
 from pathlib import Path
 
@@ -13,6 +16,33 @@ NAMESPACE = "elasticache-iam"
 INSTALL = list(
     yaml.safe_load_all((Path(__file__).parents[2] / "packaging" / "install.yaml").read_text(encoding="utf-8"))
 )
+
+
+class RawClient:
+    """Raw requests of a user with a client certificate: kubectl would GET before it PUTs."""
+
+    def __init__(self, control_plane, user, folder):
+        credentials = json.loads(control_plane.write_kubeconfig(folder / user, user=user).read_text())["users"][0][
+            "user"
+        ]
+        pem = folder / f"{user}.pem"
+        pem.write_bytes(
+            b"".join(base64.b64decode(credentials[f"client-{part}-data"]) for part in ("certificate", "key"))
+        )
+        self._tls = ssl.create_default_context(cafile=str(control_plane.ca_file))
+        self._tls.load_cert_chain(pem)
+        self._address = control_plane.url.removeprefix("https://")
+
+    def send(self, method, path, body=None, *, content_type="application/json"):
+        """Return the answer's status, and all its text, headers included."""
+        connection = http.client.HTTPSConnection(self._address, context=self._tls, timeout=10)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": content_type})
+            answer = connection.getresponse()
+            return answer.status, f"{answer.headers}{answer.read().decode()}"
+        finally:
+            connection.close()
 
 
 def shipped(kind, name=NAME):

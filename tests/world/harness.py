@@ -347,6 +347,15 @@ class Ground:
             await asyncio.sleep(0.01)
         raise AssertionError(f"not within {timeout_s} s; conditions: {self.all_conditions()}")
 
+    async def later(self, what: Any, *, step_s: float = 20.0) -> Any:
+        """Wait until a predicate holds, and let time pass while nothing happens: some retries take minutes."""
+        for _ in range(40):
+            try:
+                return await self.until(what, timeout_s=0.08)
+            except AssertionError:
+                self.pass_time(step_s)
+        return await self.until(what, timeout_s=2.0)
+
     def is_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> bool:
         return self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True"
 

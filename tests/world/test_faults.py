@@ -147,13 +147,13 @@ async def test_a_failed_deletion_is_told_and_heals(world: Ground, service: str, 
         await world.until(lambda: world.kube.get(*USER) is None)
         world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
         world.kube.delete(*GROUP)
-    told = await _until(world, lambda: _told(world, reason))
+    told = await world.later(lambda: _told(world, reason))
     world.settings.faults.remove(fault)
-    await _until(world, lambda: world.kube.get(*USER) is None)
+    await world.later(lambda: world.kube.get(*USER) is None)
     if world.kube.get(*GROUP) is not None and operation != "DeleteUserGroup":
         world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
         world.kube.delete(*GROUP)
-    await _until(world, lambda: world.kube.get(*GROUP) is None)
+    await world.later(lambda: world.kube.get(*GROUP) is None)
 
     assert operation in told
     assert words in told
@@ -167,7 +167,7 @@ async def test_a_failing_sts_is_told_and_heals(world: Ground, code: str):
     await world.start()
 
     world.apply(*MANIFESTS)
-    condition = await _until(world, lambda: _token_trouble(world), step_s=2.0)
+    condition = await world.later(lambda: _token_trouble(world), step_s=2.0)
     world.settings.faults.remove(fault)
     await _until_ready(world, *MANIFESTS)
 
@@ -257,27 +257,17 @@ def _observed(world: Ground, kind: tuple[str, str, str]) -> bool:
     return bool(body["status"]["observedGeneration"] == body["metadata"]["generation"])
 
 
-async def _until(world: Ground, what: Any, *, step_s: float = 20.0) -> Any:
-    """Wait, and let time pass while nothing happens: retries come after seconds to minutes."""
-    for _ in range(40):
-        try:
-            return await world.until(what, timeout_s=0.08)
-        except AssertionError:
-            world.pass_time(step_s)
-    return await world.until(what, timeout_s=2.0)
-
-
 async def _until_ready(world: Ground, *manifests: Any) -> None:
     plurals = {"UserGroup": GROUPS, "ElastiCacheIAMUser": USERS}
     for manifest in manifests:
         meta = manifest["metadata"]
         key = (plurals[manifest["kind"]], meta["namespace"], meta["name"])
-        await _until(world, lambda key=key: world.is_ready(*key))  # type: ignore[misc]  # bound at once
+        await world.later(lambda key=key: world.is_ready(*key))  # type: ignore[misc]  # bound at once
 
 
 async def _delete_all(world: Ground) -> None:
     world.kube.delete(*USER)
-    await _until(world, lambda: world.kube.get(*USER) is None)
+    await world.later(lambda: world.kube.get(*USER) is None)
     world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
     world.kube.delete(*GROUP)
-    await _until(world, lambda: world.kube.get(*GROUP) is None)
+    await world.later(lambda: world.kube.get(*GROUP) is None)

@@ -110,8 +110,13 @@ class _UserPass:
             try:
                 await self._walk()
             except _Refused as refused:
-                self._stages.append(refused.stage)
-                await self._revoke()
+                why = refused.stage
+                self._stages += [
+                    why,
+                    Stage(TOKEN_DELIVERED, ConditionStatus.FALSE, why.reason, f"no tokens: {why.message}"),
+                    Stage.unknown(VERIFIED, why.reason, "there is no token to log in with"),
+                ]
+                await self._guard(TOKEN_DELIVERED, self._revoke())
             except OperatorError as error:
                 self._stages.append(self._failed(MEMBERSHIP_SYNCED, error))
         status = user.status.model_copy(update=self._fields)

@@ -15,7 +15,14 @@ from tests.contract.fence import fence_in
 from tests.fakes.kube import PLURALS, FakeKube
 
 from elasticache_iam.api.keys import API_VERSION, FINALIZER, LABEL_MANAGED_BY, MANAGED_BY
-from elasticache_iam.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotLeaderError, NotOwnedError
+from elasticache_iam.core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidSpecError,
+    NotFoundError,
+    NotLeaderError,
+    NotOwnedError,
+)
 from elasticache_iam.kube.connection import Connection, load_configuration
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease, LeaseRecord
@@ -447,6 +454,18 @@ async def test_a_secret_that_lost_our_label_is_neither_replaced_nor_deleted(grou
             ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
         )
     await ground.token_kube.delete_secret(ground.namespace, "checkout", uid=uid)
+
+    assert read(ground) == {"password": "one"}
+
+
+async def test_a_secret_that_somebody_made_immutable_waits_for_an_edit(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    ground.put({**ground.get("secrets", "checkout"), "immutable": True})
+
+    with pytest.raises(InvalidSpecError):
+        await ground.token_kube.replace_secret(
+            ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+        )
 
     assert read(ground) == {"password": "one"}
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.cluster
 
 THIEF = "thief"
 UNFENCED = "unfenced-thief"
+PATCHER = "fenced-thief-with-a-right-to-patch"
 PASSWORD = base64.b64encode(b"correct horse battery staple").decode()
 UID = "11111111-1111-1111-1111-111111111111"
 OTHER_UID = "22222222-2222-2222-2222-222222222222"
@@ -41,6 +42,22 @@ def clients(control_plane, tmp_path_factory):
         grant_rights(control_plane, user)
     fence_in(control_plane, THIEF)
     return {user: RawClient(control_plane, user, folder) for user in (THIEF, UNFENCED)}
+
+
+@pytest.fixture(scope="module")
+def patcher(control_plane, tmp_path_factory):
+    """A stolen operator behind the policies, had it the right to patch."""
+    control_plane.kubectl("create", "clusterrole", PATCHER, "--verb=create,patch", "--resource=secrets")
+    control_plane.kubectl("create", "clusterrolebinding", PATCHER, f"--clusterrole={PATCHER}", f"--user={PATCHER}")
+    control_plane.kubectl(
+        *("create", "clusterrole", f"{PATCHER}-tokens", "--verb=create", "--resource=serviceaccounts/token")
+    )
+    control_plane.kubectl(
+        *("create", "clusterrolebinding", f"{PATCHER}-tokens"),
+        *(f"--clusterrole={PATCHER}-tokens", f"--user={PATCHER}"),
+    )
+    fence_in(control_plane, PATCHER)
+    return RawClient(control_plane, PATCHER, tmp_path_factory.mktemp("patcher"))
 
 
 class Ground:
@@ -348,6 +365,28 @@ def test_without_the_policy_an_update_shows_only_what_it_brings(unfenced):
 
     assert status == 200
     assert PASSWORD not in text
+
+
+# -- why there is no right to patch ------------------------------------------------------------------------------------
+
+
+def test_the_policy_refuses_a_patch_of_a_foreign_secret(ground, patcher):
+    name = ground.put()["metadata"]["name"]
+
+    status, text = patcher.send("PATCH", f"{ground.secrets}/{name}", {}, content_type=MERGE)
+
+    assert status == 403
+    assert PASSWORD not in text
+
+
+def test_an_invalid_patch_shows_a_foreign_secret_before_the_policy_is_asked(ground, patcher):
+    name = ground.put()["metadata"]["name"]
+    patch = [{"op": "add", "path": "/data/zz", "value": "!!"}]
+
+    status, text = patcher.send("PATCH", f"{ground.secrets}/{name}", patch, content_type=JSON_PATCH)
+
+    assert status == 422
+    assert PASSWORD in text
 
 
 # -- the rights to patch that it has -----------------------------------------------------------------------------------

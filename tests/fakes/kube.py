@@ -255,6 +255,8 @@ class FakeKube:
 
     def _replace_secret(self, old: Body, body: Document) -> str:
         _check_data(body)
+        if old.get("immutable"):
+            raise InvalidSpecError("data: field is immutable when `immutable` is set", code="Invalid")
         new: Body = {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": "Secret"}
         kept = ("namespace", "name", "uid", "generation", "creationTimestamp", "resourceVersion", "deletionTimestamp")
         new["metadata"].update({what: old["metadata"][what] for what in kept if what in old["metadata"]})

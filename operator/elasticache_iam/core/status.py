@@ -3,10 +3,11 @@
 Shapes and meaning follow metav1.Condition and kstatus, so `kubectl wait`, Flux, Helm and Argo CD understand them.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeGuard
 
 from elasticache_iam.api.base import Condition, ConditionStatus
 from elasticache_iam.core.errors import OperatorError, PermanentError, RetryableError
@@ -27,6 +28,7 @@ USER_STAGES: Final = (USER_SYNCED, MEMBERSHIP_SYNCED, ACCESS_GRANTED, TOKEN_DELI
 GROUP_STAGES: Final = (GROUP_SYNCED, DEFAULT_USER_HARDENED, CACHES_ATTACHED)
 
 MESSAGE_LIMIT: Final = 4096
+_REQUEST_ID: Final = re.compile(r" \(request id [^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def summarise(
     for stage_type in order:
         stage = found.get(stage_type)
         held = before.get(stage_type)
-        if stage is not None and stage.is_passing and held is not None and held.status is ConditionStatus.TRUE:
+        if stage is not None and stage.is_passing and _still_holds(held, generation):
             drafts[stage_type] = held
         elif stage is not None:
             drafts[stage_type] = _draft(stage_type, stage.status, stage.reason, stage.message, generation)
@@ -164,23 +166,37 @@ def _ready(
     message_if_true: str,
 ) -> Condition:
     """Sum up: a stage that was looked at and isn't True comes first; Unknown `Verified` doesn't count."""
-    for stage_type in order:
-        condition = drafts[stage_type]
-        if condition.status is ConditionStatus.TRUE:
-            continue
-        if stage_type == VERIFIED and condition.status is ConditionStatus.UNKNOWN and condition.reason != "Pending":
-            continue
-        status = ConditionStatus.FALSE
-        message = condition.message
-        if stage_type in found or condition.reason != "Pending":
-            return _draft(READY, status, condition.reason, message, generation)
-        return _draft(READY, status, "Pending", f"{stage_type}: {message}", generation)
-    return _draft(READY, ConditionStatus.TRUE, READY, message_if_true, generation)
+    missing = [drafts[stage_type] for stage_type in order if not _is_done(drafts[stage_type])]
+    if not missing:
+        return _draft(READY, ConditionStatus.TRUE, READY, message_if_true, generation)
+    cause = next((condition for condition in missing if condition.type in found), missing[0])
+    message = f"{cause.type}: {cause.message}" if cause.reason == "Pending" else cause.message
+    return _draft(READY, ConditionStatus.FALSE, cause.reason, message, generation)
+
+
+def _is_done(condition: Condition) -> bool:
+    can_not_be_told = condition.status is ConditionStatus.UNKNOWN and condition.reason != "Pending"
+    return condition.status is ConditionStatus.TRUE or (condition.type == VERIFIED and can_not_be_told)
+
+
+def _still_holds(held: Condition | None, generation: int) -> TypeGuard[Condition]:
+    """Whether a condition is True of what is asked now: an edit that AWS hasn't seen must not look done."""
+    return held is not None and held.status is ConditionStatus.TRUE and held.observed_generation == generation
 
 
 def _stamp(new: Condition, old: Condition | None, stamp: str) -> Condition:
     same = old is not None and old.status is new.status and old.last_transition_time
-    return new.model_copy(update={"last_transition_time": old.last_transition_time if old and same else stamp})
+    return new.model_copy(
+        update={
+            "last_transition_time": old.last_transition_time if old and same else stamp,
+            "message": old.message if old and _says_the_same(old.message, new.message) else new.message,
+        }
+    )
+
+
+def _says_the_same(old: str, new: str) -> bool:
+    """Whether two messages differ in AWS's request ids at most: the same failure again is no news."""
+    return _REQUEST_ID.sub("", old) == _REQUEST_ID.sub("", new)
 
 
 def _sorted(drafts: Mapping[str, Condition], order: tuple[str, ...]) -> list[str]:

@@ -38,8 +38,11 @@ class Edge:
         if kind == DELETED:
             self.forget(key)
             return
+        before = plane.store.body(key)
         plane.store.observe(key, body)
-        plane.queue.wake(key)
+        # Not for a new status: it is our own, and a message that differs each time would have us run in circles.
+        if before is None or _asked(before) != _asked(body):
+            plane.queue.wake(key)
         if plural == USERS:
             self._mint((key.namespace, key.name), self._order(key))
         else:
@@ -61,9 +64,9 @@ class Edge:
             for user in plane.store.user_keys_of(key):
                 plane.queue.wake(user)
 
-    async def resync(self) -> int:
-        """Compare the store with a fresh list, in case a watch died silently; return how many differences it found."""
-        found = 0
+    async def resync(self) -> dict[str, int]:
+        """Compare the store with a fresh list, in case a watch died silently; return the differences found by kind."""
+        found = dict.fromkeys((GROUPS, USERS), 0)
         for plural in (GROUPS, USERS):
             alive: set[Key] = set()
             async for body in self._plane.kube.list_resources(plural):
@@ -71,12 +74,12 @@ class Edge:
                 alive.add(key)
                 known = self._plane.store.body(key)
                 if known is None or known["metadata"].get("generation") != body["metadata"].get("generation"):
-                    found += 1
+                    found[plural] += 1
                     self.see(plural, "MODIFIED", body)
             gone = [key for key in self._plane.store.all_keys() if key.plural == plural and key not in alive]
             for key in gone:
                 self.forget(key)
-            found += len(gone)
+            found[plural] += len(gone)
         return found
 
     def _order(self, key: Key) -> MintOrder | None:
@@ -85,6 +88,12 @@ class Edge:
         except InvalidResourceError:
             return None
         return mint_order(user) if user is not None else None
+
+
+def _asked(body: Body) -> tuple[object, ...]:
+    """Return what a body asks of us: anything but its status."""
+    fields = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
+    return tuple(body["metadata"].get(field) for field in fields)
 
 
 def make_registry(edge: Edge) -> kopf.OperatorRegistry:
@@ -144,8 +153,9 @@ def _expiration(token: str) -> datetime | None:
         return None
 
 
-async def resync_forever(edge: Edge, *, interval_s: float, report: Callable[[int], None]) -> None:
-    """Resync every `interval_s` seconds; `report` hears how many differences each found."""
+async def resync_forever(edge: Edge, *, interval_s: float, report: Callable[[str, int], None]) -> None:
+    """Resync every `interval_s` seconds; `report` hears the kind and how many differences were found."""
     while True:
         await asyncio.sleep(interval_s)
-        report(await edge.resync())
+        for plural, found in (await edge.resync()).items():
+            report(plural, found)

@@ -34,11 +34,22 @@ def ground(new_ground):
         yield made
 
 
-@pytest.fixture
-def orders(ground):
-    """The quickstart: cache, group, user, and an operator that has taken them to Ready."""
+def _take_to_ready(ground):
     ground.cache = ground.add_cache()
     ground.operator = ground.start_operator()
     ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
     ground.wait_until_ready()
     return ground
+
+
+@pytest.fixture
+def orders(ground):
+    """The quickstart: cache, group, user, and an operator that has taken them to Ready."""
+    return _take_to_ready(ground)
+
+
+@pytest.fixture(scope="session")
+def shared_orders(new_ground):
+    """The same, for tests that change nothing."""
+    with new_ground() as ground:
+        yield _take_to_ready(ground)

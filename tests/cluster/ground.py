@@ -7,6 +7,7 @@ import secrets
 import signal
 import ssl
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -389,6 +390,16 @@ class Ground:
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespaces['operators']}/leases/{LEASE}"
         return self.control_plane.request("GET", path)["spec"]
 
+    def end_lease(self):
+        """Let the Lease run out at once: a killed leader's lasts 15 s."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespaces['operators']}/leases/{LEASE}"
+        with suppress(ApiError):
+            self.control_plane.request("DELETE", path)
+
+    def sts_calls(self):
+        counts = self.sandbox.run(lambda world: dict(world.call_counts()))
+        return counts.get(("sts", "AssumeRoleWithWebIdentity"), 0)
+
     # -- caches -------------------------------------------------------------------------------------------------------
 
     def login(self, secret, **changes):
@@ -427,3 +438,22 @@ class Ground:
         for name in self.namespaces.values():
             with suppress(ApiError):
                 self.control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+class Hold:
+    """A fault: calls of one operation take a moment, are carried out, and nobody hears of it. Tells when one comes."""
+
+    error_message = ""
+    http_status = 400
+
+    def __init__(self, service, operation, *, error_code="LostAnswer"):
+        self.service = service
+        self.operation = operation
+        self.error_code = error_code
+        self.remaining = None
+        self.arrived = threading.Event()
+
+    @property
+    def latency_s(self):
+        self.arrived.set()
+        return 0.3

@@ -1,0 +1,109 @@
+"""An operator that dies, at any moment, and is started again."""
+
+import time
+from contextlib import contextmanager
+
+import pytest
+from tests.cluster.ground import GROUPS, USERS, Hold, wait_for
+
+pytestmark = pytest.mark.cluster
+
+STAGES = {
+    "creating users": (("elasticache", "CreateUser"),),
+    "creating group and role": (("elasticache", "CreateUserGroup"), ("iam", "CreateRole")),
+    "attaching and granting": (("elasticache", "ModifyReplicationGroup"), ("iam", "PutRolePolicy")),
+    "becoming the role": (("sts", "AssumeRoleWithWebIdentity"),),
+}
+
+
+@contextmanager
+def held(ground, *operations):
+    """Hold calls of some operations back until each has come; they are then carried out, and nobody hears of it."""
+    holds = [Hold(*operation) for operation in operations]
+    ground.sandbox.settings.faults.extend(holds)
+
+    def wait_until_all_came():
+        for hold in holds:
+            assert hold.arrived.wait(15), f"no call of {hold.operation}: {ground.operators[-1].text()}"
+
+    try:
+        yield wait_until_all_came
+    finally:
+        ground.sandbox.settings.faults.clear()
+
+
+def kill(ground, operator):
+    operator.kill()
+    time.sleep(0.5)  # calls that were held take effect
+    ground.end_lease()
+
+
+def test_killed_in_the_middle_of_every_stage_it_ends_ready(ground):
+    ground.add_cache()
+    ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
+    for operations in STAGES.values():
+        with held(ground, *operations) as wait_until_all_came:
+            operator = ground.start_operator()
+            wait_until_all_came()
+            kill(ground, operator)
+    operator = ground.start_operator()
+    wait_for(ground.secret, what="the Secret")
+    kill(ground, operator)  # between the Secret and the note of it
+
+    ground.start_operator()
+    ground.wait_until_ready()
+
+    with ground.login(ground.secret()) as client:
+        assert client.set("orders:1", "x")
+    kinds = sorted(line.split()[0] for line in ground.aws_listing())
+    assert kinds == ["group", "role", "user", "user"]  # nothing twice
+
+
+def test_killed_in_the_middle_of_a_deletion_it_leaves_nothing(orders):
+    operator = orders.operator
+    for operation in (("elasticache", "ModifyUserGroup"), ("iam", "DeleteRole"), ("elasticache", "DeleteUser")):
+        with held(orders, operation) as wait_until_it_came:
+            if operator is orders.operator:
+                orders.delete(USERS, "checkout")
+            wait_until_it_came()
+            kill(orders, operator)
+        # Until here nobody knows that the call was carried out.
+        operator = orders.start_operator()
+
+    orders.wait_until_gone(USERS, "checkout")
+
+    assert not [line for line in orders.aws_listing() if "checkout" in line]
+    assert orders.secret() is None
+
+
+@pytest.fixture
+def settled(orders):
+    """Ready, and nothing left to write."""
+    orders.wait_until_ready("orders", plural=GROUPS, namespace="platform")
+    time.sleep(0.5)
+    return orders
+
+
+def test_a_clean_restart_writes_nothing_and_mints_nothing(settled):
+    settled.operator.stop()
+    before, calls = len(settled.writes()), settled.sts_calls()
+    secret = settled.get("secrets", "checkout")
+
+    settled.start_operator()
+    time.sleep(2.0)
+
+    assert settled.writes()[before:] == []
+    assert settled.sts_calls() == calls
+    assert settled.get("secrets", "checkout") == secret
+
+
+def test_after_a_crash_without_a_checkpoint_a_token_is_replaced_early_and_that_is_all(settled):
+    settled.operator.kill()
+    settled.end_lease()
+    before = len(settled.writes())
+
+    settled.start_operator()
+    time.sleep(2.0)
+
+    written = [(event["verb"], event["objectRef"]["resource"]) for event in settled.writes()[before:]]
+    assert written == [("create", "serviceaccounts"), ("update", "secrets")]

@@ -1,0 +1,106 @@
+"""Tokens with a life of seconds: replaced in time, by one write each, and worthless after their end."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+import redis
+from tests.cluster.ground import wait_for
+
+pytestmark = pytest.mark.cluster
+
+LIFE_S = 10
+
+
+class Reader(threading.Thread):
+    """An application: reads its Secret all the time, and notes what it sees."""
+
+    def __init__(self, ground):
+        super().__init__(name="reader")
+        self._ground = ground
+        self._enough = threading.Event()
+        self.versions = []
+        self.least_left_s = float("inf")
+
+    def run(self):
+        while not self._enough.wait(0.05):
+            secret = self._ground.secret()
+            if not self.versions or self.versions[-1] != secret:
+                self.versions.append(secret)
+            left = datetime.fromisoformat(secret["expires-at"]) - datetime.now(UTC)
+            self.least_left_s = min(self.least_left_s, left.total_seconds())
+
+    def stop(self):
+        self._enough.set()
+        self.join()
+
+
+class Rotation:
+    """A user watched for a little longer than a token lives."""
+
+    def __init__(self, ground, reader, events, sts_calls):
+        self.ground = ground
+        self.reader = reader
+        self.events = events
+        self.sts_calls = sts_calls
+
+
+@pytest.fixture(scope="module")
+def rotation(new_ground):
+    with new_ground() as ground:
+        ground.add_cache()
+        ground.start_operator(tokenSeconds=LIFE_S)
+        ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
+        ground.wait_until_ready()
+        time.sleep(0.5)  # the last status write
+        calls_before, events_before = ground.sts_calls(), len(ground.audit())
+        reader = Reader(ground)
+        reader.start()
+        time.sleep(LIFE_S + 1.0)
+        reader.stop()
+        yield Rotation(ground, reader, ground.audit()[events_before:], ground.sts_calls() - calls_before)
+
+
+def test_the_secret_gets_new_tokens(rotation):
+    assert len(rotation.reader.versions) >= 3
+    assert len({version["password"] for version in rotation.reader.versions}) == len(rotation.reader.versions)
+
+
+def test_no_reader_ever_sees_an_expired_token(rotation):
+    # Replaced at half of its life at the latest; a second for the rounding of `expires-at`, one for a busy machine.
+    assert rotation.reader.least_left_s > LIFE_S / 2 - 2.0
+
+
+def test_the_new_token_logs_in(rotation):
+    with rotation.ground.login(rotation.ground.secret()) as client:
+        assert client.ping()
+
+
+def test_the_old_token_is_refused_after_its_end(rotation):
+    old = rotation.reader.versions[0]
+
+    def has_ended():
+        return datetime.now(UTC) > datetime.fromisoformat(old["expires-at"])
+
+    wait_for(has_ended, what="the first token's end")
+    time.sleep(1.0)  # `expires-at` is rounded down
+
+    with rotation.ground.login(old) as client, pytest.raises(redis.exceptions.AuthenticationError):
+        client.ping()
+    assert rotation.ground.sandbox.refusals()[-1].reason == "TokenExpired"
+
+
+def test_a_refresh_is_one_write_and_no_read(rotation):
+    tenants = [rotation.ground.namespaces[name] for name in ("shop", "platform", "web")]
+    seen = [
+        (event["verb"], event["objectRef"]["resource"], event["responseStatus"]["code"])
+        for event in rotation.events
+        if event["objectRef"]["namespace"] in tenants
+    ]
+
+    assert seen == [("update", "secrets", 200)] * (len(rotation.reader.versions) - 1)
+
+
+def test_sts_is_not_asked_again(rotation):
+    assert rotation.sts_calls == 0

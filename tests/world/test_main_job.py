@@ -48,7 +48,7 @@ async def test_two_resources_become_a_secret(world: Ground):
     secret = world.kube.secret("shop", "checkout")
     assert secret is not None
     assert set(secret) == {"type", "provider", "host", "port", "username", "password", "ssl", "uri", "expires-at"}
-    assert world.is_ready(GROUPS, "platform", "orders")
+    await world.until_ready(GROUPS, "platform", "orders")
 
 
 async def test_a_token_in_the_secret_is_for_its_user_and_cache(world: Ground):
@@ -312,3 +312,30 @@ async def test_who_asks_for_a_plan_does_not_get_the_deed(world: Ground):
     body = world.kube.get(GROUPS, "platform", "orders")
     assert body is not None
     assert "finalizers" not in body["metadata"]
+
+
+async def test_a_tag_that_the_configuration_does_not_allow_is_refused(world: Ground):
+    world.add_cache()
+    await world.start({"allowedTagKeys": ["team"]})
+
+    world.apply(group_manifest(tags={"team": "orders", "cost-center": "42"}))
+    await world.until_reason("TagNotAllowed", of=(GROUPS, "platform", "orders"))
+
+    message = world.condition(GROUPS, "platform", "orders", "Ready")["message"]
+    assert "cost-center" in message
+    assert "team" not in message
+    assert world.elasticache.describe_user_groups()["UserGroups"] == []
+
+
+async def test_a_cache_taken_off_the_list_stays_attached_and_is_named(world: Ground):
+    world.add_cache()
+    await world.start()
+    world.apply(group_manifest())
+    await world.until_ready(GROUPS, "platform", "orders")
+
+    world.apply(group_manifest(caches=()))
+    await world.until_reason("StillAttached", of=(GROUPS, "platform", "orders"))
+
+    assert "modify-replication-group" in world.condition(GROUPS, "platform", "orders", "Ready")["message"]
+    attached = world.elasticache.describe_replication_groups()["ReplicationGroups"][0]["UserGroupIds"]
+    assert attached == [world.kube.get(GROUPS, "platform", "orders")["status"]["id"]]  # type: ignore[index]

@@ -46,7 +46,7 @@ class GroupAdoption(StrEnum):
 
 
 class AttachmentPolicy(StrEnum):
-    """What to do with a cache that is open or has an AUTH token, where attaching locks clients out."""
+    """What to do with a cache that is open, where attaching locks clients out."""
 
     REFUSE = "Refuse"
     ATTACH = "Attach"
@@ -105,8 +105,9 @@ class Attachment(ApiModel):
     """How the group may be attached."""
 
     policy: AttachmentPolicy = AttachmentPolicy.REFUSE
-    """What to do with a cache that is open or has an AUTH token. Refuse (default) leaves it alone and says so; Attach
-    attaches the group, which locks out every client that logs in without IAM."""
+    """What to do with a cache that is open. Refuse (default) leaves it alone and says so; Attach attaches the group,
+    which locks out every client that logs in without a user. A cache with an AUTH token is left alone either way: its
+    token has to go first."""
 
 
 class LabelSelectorRequirement(ApiModel):

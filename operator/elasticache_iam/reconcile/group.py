@@ -22,7 +22,7 @@ from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState
 from elasticache_iam.core.plan.group import CreateDefaultUser, CreateGroup, DesiredGroup, ModifyGroup, plan_group
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, unsupported_annotations
+from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
 
 KIND: Final = "UserGroup"
@@ -50,7 +50,7 @@ class GroupReconciler:
             return None
         if is_paused(group.metadata):
             return None
-        if group.metadata.is_deleting and not unsupported_annotations(group.metadata):
+        if group.metadata.is_deleting and not is_plan_only(group.metadata):
             return await self._delete(key, group)
         if invalid:
             stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", invalid)]
@@ -137,9 +137,10 @@ class _GroupPass:
 
     async def run(self) -> float | None:
         plane, group, key = self._plane, self._group, self._key
-        unsupported = unsupported_fields(group.spec) + unsupported_annotations(group.metadata) + self._foreign_place()
-        if unsupported:
-            self._stages.append(Stage.blocked(GROUP_SYNCED, "NotSupportedYet", "; ".join(unsupported)))
+        unsupported = unsupported_fields(group.spec) + self._foreign_place()
+        refusal = plane.refusal(GROUP_SYNCED, group.metadata, unsupported=unsupported, tags=group.spec.tags)
+        if refusal is not None:
+            self._stages.append(refusal)
         else:
             stage = GROUP_SYNCED
             try:
@@ -294,6 +295,16 @@ class _GroupPass:
 
     async def _sync_attachments(self, live: ObservedGroup, inventory: Inventory) -> None:
         spec, plane = self._group.spec, self._plane
+        left = sorted(live.replication_group_ids - {cache_ref(cache).id for cache in spec.caches})
+        if left:
+            message = (
+                f"cache {', '.join(left)} isn't in spec.caches any more but still uses the group; it is never "
+                "detached, as that would leave the cache open: put it back, or have its owner attach another group "
+                f"(aws elasticache modify-replication-group --replication-group-id {left[0]} --user-group-ids-to-remove"
+                f" {live.group_id} --user-group-ids-to-add OTHER --apply-immediately)"
+            )
+            self._stages.append(Stage.waiting(CACHES_ATTACHED, "StillAttached", message, retry_after_s=300.0))
+            return
         if not spec.caches:
             self._stages.append(Stage.ok(CACHES_ATTACHED, "NoCaches", "spec.caches is empty"))
             return

@@ -85,6 +85,25 @@ class Plane:
         patience = 1.0 if count < MANY_POLLS else 6.0
         return min(self.installation.config.poll_interval * patience, FIRST_POLL_S * 2.0 ** min(count, 10))
 
+    # -- what is not worked on ----------------------------------------------------------------------------------------
+
+    def refusal(
+        self, stage: str, meta: Metadata, *, unsupported: tuple[str, ...], tags: Mapping[str, str]
+    ) -> Stage | None:
+        """Return why nothing at all is done for a resource as it stands, None if it can be worked on."""
+        later = unsupported + _unsupported_annotations(meta)
+        if later:
+            return Stage.blocked(stage, "NotSupportedYet", "; ".join(later))
+        refused = sorted(set(tags) - set(self.installation.config.allowed_tag_keys))
+        if refused:
+            return Stage.blocked(
+                stage,
+                "TagNotAllowed",
+                f"spec.tags: the operator's configuration doesn't allow {', '.join(refused)}; "
+                "leave them out, or have them added to allowedTagKeys",
+            )
+        return None
+
     # -- failures -----------------------------------------------------------------------------------------------------
 
     def failed_stage(self, key: Key, stage: str, error: OperatorError) -> Stage:
@@ -277,9 +296,14 @@ async def is_ours(plane: Plane, inventory: Inventory, arn: str, kind: str, meta:
         return False
 
 
-def unsupported_annotations(meta: Metadata) -> tuple[str, ...]:
+def is_plan_only(meta: Metadata) -> bool:
+    """Whether the resource asks for a plan instead of the deed."""
+    return meta.annotations.get(ANNOTATION_PLAN_ONLY) == "true"
+
+
+def _unsupported_annotations(meta: Metadata) -> tuple[str, ...]:
     """Return a line for each annotation whose behaviour comes later: who asks for a plan must not get the deed."""
-    if meta.annotations.get(ANNOTATION_PLAN_ONLY) == "true":
+    if is_plan_only(meta):
         return (f"the annotation {ANNOTATION_PLAN_ONLY}: showing a plan comes later; until then nothing is applied",)
     return ()
 

@@ -43,7 +43,7 @@ from elasticache_iam.core.status import (
     Stage,
 )
 from elasticache_iam.reconcile.group import cache_ref, group_id_of
-from elasticache_iam.reconcile.plane import Plane, TokenReports, is_ours, is_paused, unsupported_annotations
+from elasticache_iam.reconcile.plane import Plane, TokenReports, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
 
@@ -79,7 +79,7 @@ class UserReconciler:
             return None
         if is_paused(user.metadata):
             return None
-        if user.metadata.is_deleting and not unsupported_annotations(user.metadata):
+        if user.metadata.is_deleting and not is_plan_only(user.metadata):
             return await _Deletion(plane, key, user).run()
         if invalid:
             stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", invalid)]
@@ -103,9 +103,11 @@ class _UserPass:
 
     async def run(self) -> float | None:
         plane, user, key = self._plane, self._user, self._key
-        unsupported = unsupported_fields(user.spec) + unsupported_annotations(user.metadata)
-        if unsupported:
-            self._stages.append(Stage.blocked(USER_SYNCED, "NotSupportedYet", "; ".join(unsupported)))
+        refusal = plane.refusal(
+            USER_SYNCED, user.metadata, unsupported=unsupported_fields(user.spec), tags=user.spec.tags
+        )
+        if refusal is not None:
+            self._stages.append(refusal)
         else:
             try:
                 await self._walk()

@@ -253,6 +253,7 @@ class _Operator:
         sources = {
             "main": (main, partial(self._publish_queue, plane.queue)),
             "tokens": (loops.tokens.loop, partial(self._publish_tokens, tokens, leader)),
+            "control": (loops.control.loop, partial(self._publish_leadership, leader)),
         }
         loops.control.start(self._sample(sources))
         candidacy = loops.control.start(leader.run(stop_leading))
@@ -265,6 +266,8 @@ class _Operator:
             issuer=installation.issuer,
             listen=f"{self._host}:{port}",
         )
+        if self._config.permissions_boundary is None:
+            log.warning("no permissionsBoundary: whoever steals this process can make roles with any rights")
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
         watch = asyncio.create_task(self._watch(edge))
         stop = asyncio.create_task(self._stop.wait())
@@ -342,8 +345,8 @@ class _Operator:
                 )
             return again_s
 
-        def found(count: int) -> None:
-            self._metrics.resync_found_total.labels(kind="all").inc(count)
+        def found(plural: str, count: int) -> None:
+            self._metrics.resync_found_total.labels(kind=plural).inc(count)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -366,12 +369,14 @@ class _Operator:
 
     def _publish_tokens(self, tokens: TokenPlane, leader: Leader) -> None:
         metrics = self._metrics
-        metrics.leader.set(1 if leader.is_leader else 0)
         metrics.token_schedule_lateness_seconds.set(tokens.lateness_s() if leader.is_leader else 0.0)
         remaining = tokens.min_remaining_s()
         metrics.token_min_remaining_seconds.set(float("nan") if remaining is None else remaining)
         for state, count in tokens.count_by_state().items():
             metrics.tokens.labels(state=state).set(count)
+
+    def _publish_leadership(self, leader: Leader) -> None:
+        self._metrics.leader.set(1 if leader.is_leader else 0)
 
     def _publish_queue(self, queue: WorkQueue) -> None:
         self._metrics.workqueue_depth.set(queue.depth())

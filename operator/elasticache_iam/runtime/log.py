@@ -21,6 +21,7 @@ QUIET_LOGGERS: Final[Mapping[str, int]] = {
     "kopf.objects": logging.WARNING,
     "kopf.activities": logging.WARNING,
     "kopf": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,  # it warns of every clean stop: we cancel it, to be quick
     "botocore": logging.WARNING,
     "boto3": logging.WARNING,
     "urllib3": logging.INFO,

@@ -35,7 +35,6 @@ class Metrics:
         self.verify_total = self._counter("verify", "Test logins by outcome", "outcome")
         # The control plane.
         self.reconcile_total = self._counter("reconcile", "Passes over a resource by result", "kind", "result")
-        self.reconcile_errors_total = self._counter("reconcile_errors", "Failed passes by reason", "kind", "reason")
         self.reconcile_duration_seconds = self._histogram(
             "reconcile_duration_seconds", "Time of a pass", _RECONCILE_BUCKETS_S, "kind"
         )
@@ -43,7 +42,6 @@ class Metrics:
         self.workqueue_oldest_seconds = self._gauge(
             "workqueue_oldest_seconds", "How long the longest waiting resource has been due"
         )
-        self.workqueue_retries_total = self._counter("workqueue_retries", "Passes put off after a failure")
         self.resync_found_total = self._counter(
             "resync_found", "Changes that only the periodic listing found: a watch has missed them", "kind"
         )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from unittest.mock import patch
 
 from tests.builders import ACCOUNT, OWNER, REGION, Manifest
 from tests.fakes.kube import FakeKube, JwtSigner
@@ -347,7 +348,7 @@ class Ground:
             await asyncio.sleep(0.01)
         raise AssertionError(f"not within {timeout_s} s; conditions: {self.all_conditions()}")
 
-    async def later(self, what: Any, *, step_s: float = 20.0) -> Any:
+    async def later(self, what: Any, *, step_s: float = 60.0) -> Any:
         """Wait until a predicate holds, and let time pass while nothing happens: some retries take minutes."""
         for _ in range(40):
             try:
@@ -463,7 +464,9 @@ def _texts(policies: Mapping[str, Any]) -> dict[str, Any]:
 async def ground(*, verify_signatures: bool = True, **settings: Any) -> AsyncIterator[Ground]:
     options: dict[str, Any] = {"web_identity_calls_per_s": 0.0, **settings}
     made = Ground(WorldSettings(**options), verify_signatures=verify_signatures)
-    try:
-        yield made
-    finally:
-        await made.close()
+    # botocore's retries stay, without their pauses of up to seconds.
+    with patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0):
+        try:
+            yield made
+        finally:
+            await made.close()

@@ -1,0 +1,164 @@
+"""When a group goes onto a cache: one ordered list of checks."""
+
+from dataclasses import replace
+
+import pytest
+
+from elasticache_iam.api.group import AttachmentPolicy
+from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState, has_iam, judge_attachment
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup
+
+GROUP = ObservedGroup("ours", "arn:ours", "redis", "active")
+CACHE = ObservedCache(
+    ref=CacheRef(CacheKind.REPLICATION_GROUP, "orders"),
+    arn="arn:orders",
+    status="available",
+    engine="redis",
+    engine_version="7.1.0",
+    tls=True,
+    auth_token_enabled=False,
+    group_ids=frozenset(),
+    pending_group_ids=frozenset(),
+    host="h",
+    port=6379,
+)
+OURS, THEIRS = frozenset({"ours"}), frozenset({"theirs"})
+
+
+def judge(cache=CACHE, group=GROUP, **changes):
+    options = {
+        "consented": True,
+        "consent": "demo/platform",
+        "claimed_by": None,
+        "policy": AttachmentPolicy.ATTACH,
+        "was_attached": False,
+    }
+    return judge_attachment("orders", cache, group, **{**options, **changes})
+
+
+@pytest.mark.parametrize(
+    ("cache", "options", "state"),
+    [
+        pytest.param(CACHE, {}, AttachmentState.READY_TO_ATTACH, id="an-open-consenting-cache-is-attached"),
+        pytest.param(None, {}, AttachmentState.CACHE_NOT_FOUND, id="a-missing-cache-is-waited-for"),
+        pytest.param(replace(CACHE, group_ids=OURS), {}, AttachmentState.ATTACHED, id="attached-is-attached"),
+        pytest.param(
+            replace(CACHE, pending_group_ids=OURS), {}, AttachmentState.ATTACHING, id="pending-is-not-attached-yet"
+        ),
+        pytest.param(
+            replace(CACHE, group_ids=THEIRS), {}, AttachmentState.FOREIGN_GROUP, id="a-foreign-group-is-never-replaced"
+        ),
+        pytest.param(
+            replace(CACHE, pending_group_ids=THEIRS),
+            {},
+            AttachmentState.FOREIGN_GROUP,
+            id="nor-one-that-is-being-attached",
+        ),
+        pytest.param(CACHE, {"claimed_by": "a/b"}, AttachmentState.CACHE_CLAIMED, id="an-older-claim-wins"),
+        pytest.param(
+            replace(CACHE, group_ids=OURS),
+            {"claimed_by": "a/b"},
+            AttachmentState.CACHE_CLAIMED,
+            id="even-over-an-attached-group",
+        ),
+        pytest.param(replace(CACHE, tls=False), {}, AttachmentState.TLS_REQUIRED, id="tls-is-needed"),
+        pytest.param(
+            replace(CACHE, engine_version="6.2.6"), {}, AttachmentState.ENGINE_TOO_OLD, id="redis-6-knows-no-iam"
+        ),
+        pytest.param(CACHE, {"consented": False}, AttachmentState.CONSENT_MISSING, id="without-consent-never"),
+        pytest.param(
+            replace(CACHE, auth_token_enabled=True),
+            {"consented": False},
+            AttachmentState.CONSENT_MISSING,
+            id="consent-is-asked-before-the-token-matters",
+        ),
+        pytest.param(
+            replace(CACHE, auth_token_enabled=True), {}, AttachmentState.AUTH_TOKEN_ENABLED, id="an-auth-token-stops-it"
+        ),
+        pytest.param(
+            CACHE,
+            {"policy": AttachmentPolicy.REFUSE},
+            AttachmentState.ATTACHMENT_REFUSED,
+            id="an-open-cache-is-not-closed-unasked",
+        ),
+        pytest.param(
+            CACHE,
+            {"policy": AttachmentPolicy.REFUSE, "was_attached": True},
+            AttachmentState.READY_TO_ATTACH,
+            id="but-one-left-open-behind-our-back-is",
+        ),
+        pytest.param(
+            CACHE,
+            {"was_attached": True, "consented": False},
+            AttachmentState.CONSENT_MISSING,
+            id="not-against-a-withdrawn-consent",
+        ),
+        pytest.param(
+            replace(CACHE, status="modifying"), {}, AttachmentState.CACHE_BUSY, id="a-busy-cache-is-waited-for"
+        ),
+        pytest.param(
+            replace(CACHE, status="modifying"),
+            {"policy": AttachmentPolicy.REFUSE},
+            AttachmentState.ATTACHMENT_REFUSED,
+            id="a-refusal-doesn't-wait-for-a-busy-cache",
+        ),
+    ],
+)
+def test_verdict(cache, options, state):
+    verdict = judge(cache, **options)
+
+    assert verdict.state is state
+    assert verdict.message or state in {AttachmentState.ATTACHED, AttachmentState.READY_TO_ATTACH}
+
+
+def test_a_valkey_group_needs_a_valkey_cache():
+    group = replace(GROUP, engine="valkey")
+
+    assert judge(CACHE, group).state is AttachmentState.ENGINE_MISMATCH
+    assert judge(replace(CACHE, engine="valkey", engine_version="8.0"), group).state is AttachmentState.READY_TO_ATTACH
+
+
+def test_a_redis_group_goes_onto_a_valkey_cache():
+    cache = replace(CACHE, engine="valkey", engine_version="8.0")
+
+    assert judge(cache).state is AttachmentState.READY_TO_ATTACH
+
+
+def test_a_missing_consent_is_told_with_the_command():
+    message = judge(consented=False).message
+
+    assert "aws elasticache add-tags-to-resource --resource-name arn:orders" in message
+    assert "Value=demo/platform" in message
+
+
+def test_what_waits_for_something_is_not_stalled():
+    waiting = {
+        AttachmentState.ATTACHED,
+        AttachmentState.ATTACHING,
+        AttachmentState.READY_TO_ATTACH,
+        AttachmentState.CACHE_NOT_FOUND,
+        AttachmentState.CACHE_BUSY,
+        AttachmentState.CONSENT_MISSING,
+    }
+
+    assert set(AttachmentState) - waiting == STALLED_STATES
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "known"),
+    [
+        ("redis", "7.0.7", True),
+        ("redis", "7.1.0", True),
+        ("redis", "6.2.6", False),
+        ("redis", "7", True),
+        ("valkey", "7.2", True),
+        ("valkey", "8.0.1", True),
+        ("valkey", "7.1", False),
+        ("redis", "10.0", True),
+        ("redis", "latest", True),
+        ("redis", "", True),
+        ("memcached", "1.6", False),
+    ],
+)
+def test_engines_that_know_iam(engine, version, known):
+    assert has_iam(engine, version) is known

@@ -339,3 +339,34 @@ async def test_a_cache_taken_off_the_list_stays_attached_and_is_named(world: Gro
     assert "modify-replication-group" in world.condition(GROUPS, "platform", "orders", "Ready")["message"]
     attached = world.elasticache.describe_replication_groups()["ReplicationGroups"][0]["UserGroupIds"]
     assert attached == [world.kube.get(GROUPS, "platform", "orders")["status"]["id"]]  # type: ignore[index]
+
+
+async def test_a_cache_that_the_user_gives_up_loses_its_secret(world: Ground):
+    world.add_cache("orders-prod")
+    world.add_cache("orders-cold")
+    await world.start()
+    both = {"groups": [{"name": "orders", "namespace": "platform"}]}
+    one = {"groups": [{"name": "orders", "namespace": "platform", "caches": ["main"]}]}
+    world.apply(group_manifest(caches=("orders-prod", "orders-cold")), user_manifest(**both))
+    await world.until_ready()
+    assert world.kube.secret_names() == [("shop", "checkout"), ("shop", "checkout.cache2")]
+
+    world.apply(user_manifest(**one))
+    await world.until(lambda: world.kube.secret_names() == [("shop", "checkout")])
+    await world.until_ready()
+
+    caches = world.kube.get(USERS, "shop", "checkout")["status"]["caches"]  # type: ignore[index]
+    assert [cache["name"] for cache in caches] == ["main"]
+
+
+async def test_tokens_go_on_while_the_cache_cannot_be_found(world: Ground):
+    world.add_cache()
+    await world.start({"driftInterval": 0.2})
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+
+    world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
+    await world.until_reason("WaitingForCache")
+
+    caches = world.kube.get(USERS, "shop", "checkout")["status"]["caches"]  # type: ignore[index]
+    assert [cache["name"] for cache in caches] == ["main"]

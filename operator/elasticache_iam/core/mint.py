@@ -168,3 +168,13 @@ class Verified:
 
 
 Report = Delivered | DeliveryFailed | Verified
+
+
+@dataclass(slots=True)
+class TokenReports:
+    """The newest reports about one user, by the cache's alias."""
+
+    uid: str
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    failed: dict[str, DeliveryFailed] = field(default_factory=dict)
+    verified: dict[str, Verified] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metad
 from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, API_VERSION, FINALIZER
 from elasticache_iam.core.errors import NotFoundError, OperatorError, ThrottledError, UnavailableError
 from elasticache_iam.core.installation import Installation
-from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, Verified
+from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, TokenReports, Verified
 from elasticache_iam.core.names import is_owned
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
@@ -26,16 +26,6 @@ PASSING_TROUBLE_S: Final = 120.0
 PASSING_REASONS: Final = frozenset({UnavailableError.reason, ThrottledError.reason})
 MANY_POLLS: Final = 24
 """About two minutes: what isn't done by then takes long, so look less often."""
-
-
-@dataclass(slots=True)
-class TokenReports:
-    """The newest reports of the token plane about one user, by the cache's alias."""
-
-    uid: str
-    delivered: dict[str, Delivered] = field(default_factory=dict)
-    failed: dict[str, DeliveryFailed] = field(default_factory=dict)
-    verified: dict[str, Verified] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

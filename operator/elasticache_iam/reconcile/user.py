@@ -4,16 +4,14 @@ from collections.abc import Awaitable, Mapping
 from typing import Final, TypeVar, assert_never
 
 from elasticache_iam.api.base import ConditionStatus
-from elasticache_iam.api.group import CacheSpec, DeletionPolicy, UserGroup
-from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER, ROLE_POLICY_NAME
+from elasticache_iam.api.group import CacheSpec, UserGroup
+from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import (
     AccessStringStatus,
-    BindingStatus,
     ElastiCacheIAMUser,
     RoleStatus,
-    SecretRef,
     UserCacheStatus,
 )
 from elasticache_iam.core import names
@@ -28,8 +26,9 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
 )
-from elasticache_iam.core.mint import LoginOutcome
+from elasticache_iam.core.mint import TokenReports
 from elasticache_iam.core.plan.role import CreateRole, DesiredRole, PutRolePolicy, RoleAction, SetTrust, plan_role
+from elasticache_iam.core.plan.tokens import binding_of, choose_caches, login_stage, token_stage, with_secret
 from elasticache_iam.core.plan.user import CreateUser, DesiredUser, SetAccessString, plan_user
 from elasticache_iam.core.policy import connect_policy, trust_policy
 from elasticache_iam.core.state import Inventory, ObservedRole, ObservedUser
@@ -42,12 +41,12 @@ from elasticache_iam.core.status import (
     VERIFIED,
     Stage,
 )
+from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens, user_id_of
 from elasticache_iam.reconcile.group import cache_ref, group_id_of
-from elasticache_iam.reconcile.plane import Plane, TokenReports, is_ours, is_paused, is_plan_only
+from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
 
-KIND: Final = "ElastiCacheIAMUser"
 MAX_STEPS: Final = 3
 T = TypeVar("T")
 
@@ -80,7 +79,7 @@ class UserReconciler:
         if is_paused(user.metadata):
             return None
         if user.metadata.is_deleting and not is_plan_only(user.metadata):
-            return await _Deletion(plane, key, user).run()
+            return await UserDeletion(plane, key, user).run()
         if invalid:
             stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", invalid)]
             return await plane.finish(
@@ -144,8 +143,7 @@ class _UserPass:
         live = await self._guard(USER_SYNCED, self._sync_user(group, inventory))
         role = await self._guard(ACCESS_GRANTED, self._sync_role(group))
         caches = None if live is None else await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(group))
-        self._hand_over(caches, role)
-        self._report_tokens()
+        await self._hand_over(group, caches, role)
 
     # -- group and admission ------------------------------------------------------------------------------------------
 
@@ -412,86 +410,41 @@ class _UserPass:
 
     # -- tokens -------------------------------------------------------------------------------------------------------
 
-    def _hand_over(self, caches: tuple[UserCacheStatus, ...] | None, role: RoleStatus | None) -> None:
-        """Put what is to be minted into the status, from where the token plane takes it.
-
-        A cache gets in once a login can be expected to work. After that it stays in through troubles of the control
-        plane: an application that is connected must not lose its tokens because a Describe call fails.
-        """
-        meta = self._user.metadata
-        key = (meta.namespace, meta.name)
-        known = self._user.status.caches
-        if caches is not None and (role is not None or known):
-            chosen = caches if role is not None else tuple(c for c in caches if c.name in {k.name for k in known})
-        else:
-            chosen = known
+    async def _hand_over(
+        self, group: UserGroup, ready: tuple[UserCacheStatus, ...] | None, role: RoleStatus | None
+    ) -> None:
+        """Put what is to be minted into the status, from where the token plane takes it, and tell what it reports."""
+        plane, user = self._plane, self._user
+        selected = frozenset(cache.name for cache in self._selected(group))
+        dropped = [cache for cache in user.status.caches if cache.name not in selected]
+        if any(cache.secret is not None for cache in dropped):
+            await revoke_tokens(plane, user, only=frozenset(cache.name for cache in dropped))
         reports = self._reports()
-        filled = tuple(_with_secret(self._user, cache, reports) for cache in chosen)
-        self._fields["caches"] = filled
-        delivered = next((c for c in filled if c.name == "main"), filled[0] if filled else None)
-        if delivered is not None and delivered.secret is not None:
-            self._fields["binding"] = BindingStatus(name=delivered.secret.name)
-        self._plane.allow_minting(key)
+        chosen = choose_caches(user.status.caches, ready, selected=selected, is_granted=role is not None)
+        caches = tuple(with_secret(user, cache, reports) for cache in chosen)
+        self._fields["caches"] = caches
+        self._fields["binding"] = binding_of(caches)
+        plane.allow_minting((user.metadata.namespace, user.metadata.name))
+        if not caches:
+            return
+        self._stages.append(token_stage(caches, reports))
+        asked = user.metadata.annotations.get(ANNOTATION_REFRESH, "")
+        if asked and asked in {report.refresh for report in reports.delivered.values()}:
+            self._fields["refresh"] = asked
+        login = login_stage(
+            caches,
+            reports,
+            generation=user.metadata.generation,
+            user_id=self._user_id,
+            is_enabled=plane.installation.config.verify_logins,
+        )
+        if login is not None:
+            self._stages.append(login)
 
     def _reports(self) -> TokenReports:
         meta = self._user.metadata
         known = self._plane.reports.get((meta.namespace, meta.name))
         return known if known is not None and known.uid == meta.uid else TokenReports(meta.uid)
-
-    def _report_tokens(self) -> None:
-        caches = self._fields.get("caches")
-        if not isinstance(caches, tuple) or not caches:
-            return
-        reports = self._reports()
-        aliases = {cache.name for cache in caches}
-        failures = [failure for alias, failure in sorted(reports.failed.items()) if alias in aliases]
-        missing = sorted(cache.name for cache in caches if cache.secret is None)
-        if failures:
-            failure = failures[0]
-            make = Stage.blocked if failure.permanent else Stage.waiting
-            self._stages.append(make(TOKEN_DELIVERED, failure.reason, failure.message, retry_after_s=300.0))
-        elif missing:
-            message = f"the first token for cache {', '.join(missing)} is being signed"
-            self._stages.append(Stage.waiting(TOKEN_DELIVERED, "Signing", message, retry_after_s=30.0))
-        else:
-            secrets = ", ".join(cache.secret.name for cache in caches if cache.secret is not None)
-            self._stages.append(Stage.ok(TOKEN_DELIVERED, "Delivered", f"a token is in Secret {secrets}"))
-            handled = {report.refresh for report in reports.delivered.values()}
-            asked = self._user.metadata.annotations.get(ANNOTATION_REFRESH, "")
-            if asked and asked in handled:
-                self._fields["refresh"] = asked
-        self._report_logins(reports, aliases)
-
-    def _report_logins(self, reports: TokenReports, aliases: set[str]) -> None:
-        generation = self._user.metadata.generation
-        results = {
-            alias: report.result
-            for alias, report in reports.verified.items()
-            if alias in aliases and report.generation == generation
-        }
-        if not self._plane.installation.config.verify_logins:
-            self._stages.append(Stage.unknown(VERIFIED, "Disabled", "logins aren't tried: verifyLogins is false"))
-            return
-        if not results:
-            return
-        for outcome, reason in (
-            (LoginOutcome.REFUSED, "LoginRefused"),
-            (LoginOutcome.TLS_FAILED, "TLSFailed"),
-        ):
-            refused = [f"{alias}: {result.detail}" for alias, result in results.items() if result.outcome is outcome]
-            if refused:
-                stage = Stage.waiting(VERIFIED, reason, "; ".join(refused), retry_after_s=60.0)
-                self._stages.append(stage)
-                return
-        away = [
-            f"{alias}: {result.detail}"
-            for alias, result in results.items()
-            if result.outcome is LoginOutcome.UNREACHABLE
-        ]
-        if away:
-            self._stages.append(Stage.unknown(VERIFIED, "Unreachable", "; ".join(away)))
-        elif set(results) >= aliases:
-            self._stages.append(Stage.ok(VERIFIED, "LoggedIn", f"logged in as {self._user_id}"))
 
     async def _revoke(self) -> None:
         """End the tokens: minting first, then the Secrets; the group's own pass takes the user out, which cuts it."""
@@ -516,108 +469,3 @@ class _UserPass:
         if isinstance(error, BusyError | ConflictError):
             self._polling = True
         return self._plane.failed_stage(self._key, stage, error)
-
-
-class _Deletion:
-    """Takes everything away, in the order that leaves no way in: tokens, membership, role, user."""
-
-    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser) -> None:
-        self._plane = plane
-        self._key = key
-        self._user = user
-
-    async def run(self) -> float | None:
-        plane, user, key = self._plane, self._user, self._key
-        if FINALIZER not in user.metadata.finalizers:
-            return None
-        polling = False
-        status = user.status
-        try:
-            await revoke_tokens(plane, user)
-            status = status.model_copy(update={"caches": (), "binding": None})
-            waits_for = None if user.spec.deletion_policy is DeletionPolicy.RETAIN else await self._next_step()
-            if waits_for is None:
-                await plane.remove_finalizer(key, user.metadata)
-                plane.queue.wake(group_key(user))
-                return None
-            stage, polling = waits_for, True
-        except OperatorError as error:
-            polling = isinstance(error, BusyError | ConflictError)
-            stage = Stage.failed(USER_SYNCED, error)
-        return await plane.finish(key, user.metadata, user.status, status, [stage], order=USER_STAGES, polling=polling)
-
-    async def _next_step(self) -> Stage | None:
-        """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
-        plane, user, meta = self._plane, self._user, self._user.metadata
-        owner = plane.installation.owner
-        # The status may lack an id that AWS has: a crash between the creation and the note of it.
-        user_id = user.status.id or user_id_of(user, owner)
-        inventory = await plane.observe(self._key)
-        live = inventory.users.get(user_id)
-        if live is not None and live.status == "deleting":
-            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
-        if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
-            live = None
-        if live is not None and self._is_member(inventory, user_id):
-            plane.queue.wake(group_key(user))
-            message = f"user {user_id} is leaving its group, which cuts its connections"
-            return Stage.waiting(USER_SYNCED, "Leaving", message, retry_after_s=5.0)
-        name = names.role_name(owner, meta.namespace, meta.name)
-        if name in inventory.roles:
-            role = await plane.aws.get_role(name)  # the object's own tags, read right before it goes
-            if role is not None and names.is_owned(
-                role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name
-            ):
-                await plane.aws.delete_role(name)
-        if live is not None:
-            if live.is_active:
-                await plane.aws.delete_user(user_id)
-            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
-        return None
-
-    def _is_member(self, inventory: Inventory, user_id: str) -> bool:
-        """Whether the group that we keep still has the user; without its UserGroup nobody would take it out."""
-        key = group_key(self._user)
-        try:
-            group = self._plane.store.group(key)
-        except InvalidResourceError:
-            return False
-        if group is None or group.metadata.is_deleting:
-            return False
-        live = inventory.groups.get(group_id_of(group, self._plane.installation.owner))
-        return live is not None and (user_id in live.user_ids or user_id in live.future_user_ids)
-
-
-def user_id_of(user: ElastiCacheIAMUser, owner: str) -> str:
-    """Return the id of the user in AWS."""
-    return user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)
-
-
-async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser) -> None:
-    """End minting for a user and delete its Secrets; what is done already is success."""
-    meta = user.metadata
-    key = (meta.namespace, meta.name)
-    await plane.stop_minting(key)
-    reports = plane.reports.get(key)
-    base = user.spec.delivery.secret.name or meta.name
-    # By name, too: a status that was copied with its resource speaks of another one's Secrets.
-    secrets = {
-        cache.secret.name: cache.secret.uid
-        for cache in user.status.caches
-        if cache.secret is not None and cache.secret.name == names.secret_name(base, cache.name)
-    }
-    if reports is not None and reports.uid == meta.uid:
-        for alias, delivered in reports.delivered.items():
-            secrets[names.secret_name(base, alias)] = delivered.secret_uid
-    for name, uid in secrets.items():
-        if uid:
-            await plane.kube.delete_secret(meta.namespace, name, uid=uid)
-
-
-def _with_secret(user: ElastiCacheIAMUser, cache: UserCacheStatus, reports: TokenReports) -> UserCacheStatus:
-    delivered = reports.delivered.get(cache.name)
-    if delivered is None:
-        return cache
-    base = user.spec.delivery.secret.name or user.metadata.name
-    secret = SecretRef(name=names.secret_name(base, cache.name), uid=delivered.secret_uid)
-    return cache.model_copy(update={"secret": secret})

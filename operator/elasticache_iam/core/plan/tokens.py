@@ -1,0 +1,91 @@
+"""Which caches a user gets tokens for, and what the token plane's reports say about that."""
+
+from collections.abc import Iterable, Mapping
+
+from elasticache_iam.api.user import BindingStatus, ElastiCacheIAMUser, SecretRef, UserCacheStatus
+from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports
+from elasticache_iam.core.names import secret_name
+from elasticache_iam.core.status import TOKEN_DELIVERED, VERIFIED, Stage
+
+Caches = tuple[UserCacheStatus, ...]
+
+
+def choose_caches(known: Caches, ready: Caches | None, *, selected: frozenset[str], is_granted: bool) -> Caches:
+    """Return the caches to mint for.
+
+    A cache gets in once a login can be expected to work. After that it stays in through troubles of the control plane
+    (a failed Describe, a group detached for a while): an application that is connected must not lose its tokens.
+
+    Args:
+        known: Those in the status.
+        ready: Those that a token opens now, None if that isn't known or the user isn't in its group.
+        selected: Aliases that the resource asks for.
+        is_granted: Whether the role stands.
+    """
+    fresh = {cache.name: cache for cache in ready or ()}
+    held = {cache.name: cache for cache in known if cache.name in selected}
+    names = (*fresh, *(name for name in held if name not in fresh)) if is_granted else tuple(held)
+    return tuple(fresh.get(name) or held[name] for name in names)
+
+
+def with_secret(user: ElastiCacheIAMUser, cache: UserCacheStatus, reports: TokenReports) -> UserCacheStatus:
+    """Return the cache with the Secret that the token plane has delivered to, if it has."""
+    delivered = reports.delivered.get(cache.name)
+    if delivered is None:
+        return cache
+    base = user.spec.delivery.secret.name or user.metadata.name
+    secret = SecretRef(name=secret_name(base, cache.name), uid=delivered.secret_uid)
+    return cache.model_copy(update={"secret": secret})
+
+
+def binding_of(caches: Caches) -> BindingStatus | None:
+    """Return the Service Binding: the Secret of `main`, else of the first cache that has one."""
+    delivered = [cache for cache in caches if cache.secret is not None]
+    chosen = next((cache for cache in delivered if cache.name == "main"), delivered[0] if delivered else None)
+    return BindingStatus(name=chosen.secret.name) if chosen is not None and chosen.secret is not None else None
+
+
+def token_stage(caches: Caches, reports: TokenReports) -> Stage:
+    """Say whether each cache's Secret has a token."""
+    failures = [reports.failed[cache.name] for cache in caches if cache.name in reports.failed]
+    if failures:
+        make = Stage.blocked if failures[0].permanent else Stage.waiting
+        return make(TOKEN_DELIVERED, failures[0].reason, failures[0].message, retry_after_s=300.0)
+    missing = [cache.name for cache in caches if cache.secret is None]
+    if missing:
+        message = f"the first token for cache {', '.join(missing)} is being signed"
+        return Stage.waiting(TOKEN_DELIVERED, "Signing", message, retry_after_s=30.0)
+    secrets = ", ".join(cache.secret.name for cache in caches if cache.secret is not None)
+    return Stage.ok(TOKEN_DELIVERED, "Delivered", f"a token is in Secret {secrets}")
+
+
+def login_stage(
+    caches: Caches, reports: TokenReports, *, generation: int, user_id: str, is_enabled: bool
+) -> Stage | None:
+    """Say what logging in has shown; None: nothing new, what was known holds.
+
+    Only logins for this generation count: an edit may have changed what a login depends on.
+    """
+    if not is_enabled:
+        return Stage.unknown(VERIFIED, "Disabled", "logins aren't tried: verifyLogins is false")
+    results = {
+        cache.name: reports.verified[cache.name].result
+        for cache in caches
+        if cache.name in reports.verified and reports.verified[cache.name].generation == generation
+    }
+    for outcome, reason in ((LoginOutcome.REFUSED, "LoginRefused"), (LoginOutcome.TLS_FAILED, "TLSFailed")):
+        if details := _details(results, outcome):
+            return Stage.waiting(VERIFIED, reason, details, retry_after_s=60.0)
+    if details := _details(results, LoginOutcome.UNREACHABLE):
+        return Stage.unknown(VERIFIED, "Unreachable", details)
+    if _all_in(results, caches):
+        return Stage.ok(VERIFIED, "LoggedIn", f"logged in as {user_id}")
+    return None
+
+
+def _details(results: Mapping[str, LoginResult], outcome: LoginOutcome) -> str:
+    return "; ".join(f"{alias}: {result.detail}" for alias, result in results.items() if result.outcome is outcome)
+
+
+def _all_in(results: Mapping[str, LoginResult], caches: Iterable[UserCacheStatus]) -> bool:
+    return all(cache.name in results for cache in caches)

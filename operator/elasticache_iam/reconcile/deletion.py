@@ -1,0 +1,120 @@
+"""How a user's access ends: tokens, membership, role, user, in the order that leaves no way in."""
+
+from typing import Final
+
+from elasticache_iam.api.group import DeletionPolicy
+from elasticache_iam.api.keys import FINALIZER
+from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.core import names
+from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
+from elasticache_iam.core.state import Inventory
+from elasticache_iam.core.status import USER_STAGES, USER_SYNCED, Stage
+from elasticache_iam.reconcile.group import group_id_of
+from elasticache_iam.reconcile.plane import Plane, is_ours
+from elasticache_iam.reconcile.queue import Key
+from elasticache_iam.reconcile.store import group_key
+
+KIND: Final = "ElastiCacheIAMUser"
+
+
+class UserDeletion:
+    """Takes everything away, in the order that leaves no way in: tokens, membership, role, user."""
+
+    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser) -> None:
+        self._plane = plane
+        self._key = key
+        self._user = user
+
+    async def run(self) -> float | None:
+        """Do one pass; return after how many seconds to look again."""
+        plane, user, key = self._plane, self._user, self._key
+        if FINALIZER not in user.metadata.finalizers:
+            return None
+        polling = False
+        status = user.status
+        try:
+            await revoke_tokens(plane, user)
+            status = status.model_copy(update={"caches": (), "binding": None})
+            waits_for = None if user.spec.deletion_policy is DeletionPolicy.RETAIN else await self._next_step()
+            if waits_for is None:
+                await plane.remove_finalizer(key, user.metadata)
+                plane.queue.wake(group_key(user))
+                return None
+            stage, polling = waits_for, True
+        except OperatorError as error:
+            polling = isinstance(error, BusyError | ConflictError)
+            stage = Stage.failed(USER_SYNCED, error)
+        return await plane.finish(key, user.metadata, user.status, status, [stage], order=USER_STAGES, polling=polling)
+
+    async def _next_step(self) -> Stage | None:
+        """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
+        plane, user, meta = self._plane, self._user, self._user.metadata
+        owner = plane.installation.owner
+        # The status may lack an id that AWS has: a crash between the creation and the note of it.
+        user_id = user.status.id or user_id_of(user, owner)
+        inventory = await plane.observe(self._key)
+        live = inventory.users.get(user_id)
+        if live is not None and live.status == "deleting":
+            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
+        if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+            live = None
+        if live is not None and self._is_member(inventory, user_id):
+            plane.queue.wake(group_key(user))
+            message = f"user {user_id} is leaving its group, which cuts its connections"
+            return Stage.waiting(USER_SYNCED, "Leaving", message, retry_after_s=5.0)
+        name = names.role_name(owner, meta.namespace, meta.name)
+        if name in inventory.roles:
+            role = await plane.aws.get_role(name)  # the object's own tags, read right before it goes
+            if role is not None and names.is_owned(
+                role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name
+            ):
+                await plane.aws.delete_role(name)
+        if live is not None:
+            if live.is_active:
+                await plane.aws.delete_user(user_id)
+            return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
+        return None
+
+    def _is_member(self, inventory: Inventory, user_id: str) -> bool:
+        """Whether the group that we keep still has the user; without its UserGroup nobody would take it out."""
+        key = group_key(self._user)
+        try:
+            group = self._plane.store.group(key)
+        except InvalidResourceError:
+            return False
+        if group is None or group.metadata.is_deleting:
+            return False
+        live = inventory.groups.get(group_id_of(group, self._plane.installation.owner))
+        return live is not None and (user_id in live.user_ids or user_id in live.future_user_ids)
+
+
+def user_id_of(user: ElastiCacheIAMUser, owner: str) -> str:
+    """Return the id of the user in AWS."""
+    return user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)
+
+
+async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:
+    """End minting for a user and delete its Secrets, or those of some caches; what is done already is success.
+
+    Args:
+        plane: The control plane's hands.
+        user: Whose tokens.
+        only: The caches' aliases; None: all. Minting ends for all either way, until `allow_minting`.
+    """
+    meta = user.metadata
+    key = (meta.namespace, meta.name)
+    await plane.stop_minting(key)
+    reports = plane.reports.get(key)
+    base = user.spec.delivery.secret.name or meta.name
+    # By name, too: a status that was copied with its resource speaks of another one's Secrets.
+    secrets = {
+        cache.name: cache.secret.uid
+        for cache in user.status.caches
+        if cache.secret is not None and cache.secret.name == names.secret_name(base, cache.name)
+    }
+    if reports is not None and reports.uid == meta.uid:
+        secrets |= {alias: delivered.secret_uid for alias, delivered in reports.delivered.items()}
+    for alias, uid in secrets.items():
+        if uid and (only is None or alias in only):
+            await plane.kube.delete_secret(meta.namespace, names.secret_name(base, alias), uid=uid)

@@ -50,6 +50,14 @@ def orders(ground):
 
 @pytest.fixture(scope="session")
 def shared_orders(new_ground):
-    """The same, for tests that change nothing."""
+    """The same, for tests that change nothing of it; they may bring users and groups of their own."""
     with new_ground() as ground:
         yield _take_to_ready(ground)
+
+
+@pytest.fixture(scope="session")
+def attentive(new_ground):
+    """An operator that looks at AWS each second, for tests that bring groups of their own."""
+    with new_ground() as ground:
+        ground.start_operator(driftInterval=1.0, slowDriftInterval=1.0)
+        yield ground

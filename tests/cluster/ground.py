@@ -19,6 +19,7 @@ import redis
 import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.builders import group_manifest, user_manifest
 
 from elasticache_iam.api.keys import API_VERSION, TAG_ALLOW
 from elasticache_iam.core.policy.operator import operator_policy
@@ -245,6 +246,20 @@ class Ground:
             found.append(document)
         self.control_plane.kubectl("apply", "--validate=strict", "-f", "-", input=yaml.safe_dump_all(found))
 
+    def add_user(self, name=None, *, namespace="shop", **spec):
+        """Apply a user, wait until it is Ready and return its name: by default one that nobody has."""
+        name = name or f"user-{secrets.token_hex(3)}"
+        self.apply(user_manifest(name, namespace, **spec))
+        self.wait_until_ready(name, namespace=namespace)
+        return name
+
+    def add_group(self, name=None, **spec):
+        """Apply a group on a cache of its own and return both names: by default ones that nobody has."""
+        name = name or f"group-{secrets.token_hex(3)}"
+        self.add_cache(f"{name}-cache")
+        self.apply(group_manifest(name, caches=(f"{name}-cache",), **spec))
+        return name
+
     def apply_example(self, *paths):
         """Apply files of examples/."""
         for path in paths:
@@ -301,7 +316,8 @@ class Ground:
     def wait_until_ready(self, name="checkout", *, plural=USERS, namespace="shop", timeout_s=15.0):
         def look():
             body = self.get(plural, name, namespace)
-            assert body["status"]["observedGeneration"] == body["metadata"]["generation"], "not looked at"
+            seen = body["status"]["observedGeneration"]
+            assert seen == body["metadata"]["generation"], f"only generation {seen} was; {self.complaints()}"
             return True
 
         wait_for(look, timeout_s=timeout_s, what=f"{name} to be looked at")
@@ -385,6 +401,10 @@ class Ground:
         if lead:
             operator.wait_until_leading()
         return operator
+
+    def complaints(self):
+        """Return the operators' errors, for a test's message."""
+        return [entry for operator in self.operators for entry in operator.entries() if entry["level"] == "error"]
 
     def lease(self):
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespaces['operators']}/leases/{LEASE}"

@@ -4,152 +4,125 @@ import time
 
 import pytest
 import redis
-from tests.builders import group_manifest, user_manifest
+from tests.builders import group_manifest
 from tests.cluster.ground import GROUPS, USERS, wait_for
 
 pytestmark = pytest.mark.cluster
 
-
-def password(ground):
-    secret = ground.secret()
-    return secret["password"] if secret else None
+Redis = redis.exceptions
 
 
-def test_the_refresh_annotation_mints_anew_and_is_answered(orders):
-    before = password(orders)
-    time.sleep(1.0)  # within one second the signature is the same
-
-    orders.annotate("checkout", refresh="2026-11-21T09:00Z")
-
-    wait_for(lambda: password(orders) != before, what="a new token")
-    wait_for(lambda: orders.get(USERS, "checkout")["status"].get("refresh") == "2026-11-21T09:00Z", what="the answer")
-    with orders.login(orders.secret()) as client:
-        assert client.ping()
+@pytest.fixture
+def user(shared_orders):
+    """The name of a user that is Ready."""
+    return shared_orders.add_user()
 
 
-def test_suspend_cuts_the_live_connection_and_takes_the_secret_away(orders):
-    client = orders.login(orders.secret())
-    client.ping()
+def is_cut(client):
+    try:
+        client.ping()
+    except Redis.RedisError:
+        return True
+    return False
 
-    orders.patch(USERS, "checkout", {"spec": {"suspend": True}})
-    orders.wait_for_condition(USERS, "checkout", "Ready", status="False", reason="Suspended")
 
-    assert orders.secret() is None
-
-    def is_cut():
+def is_refused(ground, secret):
+    with ground.login(secret) as client:
         try:
             client.ping()
-        except redis.exceptions.RedisError:
+        except Redis.AuthenticationError:
             return True
-        return False
-
-    with client:
-        wait_for(is_cut, what="the connection to be cut")
+    return False
 
 
-def test_suspended_and_resumed_is_ready_again(orders):
-    orders.patch(USERS, "checkout", {"spec": {"suspend": True}})
-    orders.wait_for_condition(USERS, "checkout", "Ready", status="False", reason="Suspended")
+def live_access_string(ground, name):
+    user_id = ground.get(USERS, name)["status"]["id"]
+    return ground.elasticache.describe_users(UserId=user_id)["Users"][0]["AccessString"]
 
-    orders.patch(USERS, "checkout", {"spec": {"suspend": False}})
-    orders.wait_until_ready()
 
-    with orders.login(orders.secret()) as client:
+def test_the_refresh_annotation_mints_anew_and_is_answered(shared_orders, user):
+    before = shared_orders.secret(user)
+    time.sleep(1.0)  # within one second the signature is the same
+
+    shared_orders.annotate(user, refresh="2026-11-21T09:00Z")
+
+    wait_for(lambda: shared_orders.secret(user)["password"] != before["password"], what="a new token")
+    answered = "2026-11-21T09:00Z"
+    wait_for(lambda: shared_orders.get(USERS, user)["status"].get("refresh") == answered, what="the answer")
+    with shared_orders.login(shared_orders.secret(user)) as client:
         assert client.ping()
 
 
-def test_a_paused_user_is_left_alone_until_it_goes_on(orders):
-    orders.annotate("checkout", paused="true")
-    time.sleep(0.5)
-    before = orders.elasticache.describe_users(UserId=orders.get(USERS, "checkout")["status"]["id"])["Users"][0]
+def test_suspend_cuts_the_live_connection_and_resume_makes_it_ready_again(shared_orders, user):
+    client = shared_orders.login(shared_orders.secret(user))
+    client.ping()
 
-    orders.patch(USERS, "checkout", {"spec": {"access": {"keys": ["orders:1:*"]}}})
+    shared_orders.patch(USERS, user, {"spec": {"suspend": True}})
+    shared_orders.wait_for_condition(USERS, user, "Ready", status="False", reason="Suspended")
+
+    assert shared_orders.secret(user) is None
+    with client:
+        wait_for(lambda: is_cut(client), what="the connection to be cut")
+
+    shared_orders.patch(USERS, user, {"spec": {"suspend": False}})
+    shared_orders.wait_until_ready(user)
+
+    with shared_orders.login(shared_orders.secret(user)) as client:
+        assert client.ping()
+
+
+def test_a_paused_user_is_left_alone_until_it_goes_on(shared_orders, user):
+    shared_orders.annotate(user, paused="true")
+    time.sleep(0.3)
+    before = live_access_string(shared_orders, user)
+
+    shared_orders.patch(USERS, user, {"spec": {"access": {"keys": ["orders:1:*"]}}})
     time.sleep(1.0)
-    assert orders.elasticache.describe_users(UserId=before["UserId"])["Users"][0] == before
+    assert live_access_string(shared_orders, user) == before
 
-    orders.annotate("checkout", paused=None)
-    wait_for(
-        lambda: "orders:1:*" in orders.elasticache.describe_users(UserId=before["UserId"])["Users"][0]["AccessString"],
-        what="the change to reach AWS",
-    )
+    shared_orders.annotate(user, paused=None)
+    wait_for(lambda: "~orders:1:*" in live_access_string(shared_orders, user), what="the change to reach AWS")
 
 
-def test_a_paused_users_token_is_refreshed_all_the_same(ground):
-    ground.add_cache()
-    ground.start_operator(tokenSeconds=10)
-    ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
-    ground.wait_until_ready()
-
-    ground.annotate("checkout", paused="true")
-    before = password(ground)
-
-    wait_for(lambda: password(ground) != before, timeout_s=8.0, what="a new token")
-
-
-def test_a_narrower_access_string_holds_a_client_that_is_connected(orders):
-    with orders.login(orders.secret()) as client:
+def test_narrower_keys_hold_a_client_that_is_connected(shared_orders, user):
+    with shared_orders.login(shared_orders.secret(user)) as client:
         client.set("orders:2", "x")
 
-        orders.patch(USERS, "checkout", {"spec": {"access": {"keys": ["orders:1:*"]}}})
+        shared_orders.patch(USERS, user, {"spec": {"access": {"keys": ["orders:1:*"]}}})
 
-        def is_refused():
+        def is_held():
             try:
                 client.get("orders:2")
-            except (redis.exceptions.NoPermissionError, redis.exceptions.ConnectionError):
+            except (Redis.NoPermissionError, Redis.ConnectionError):
                 return True
             return False
 
-        wait_for(is_refused, what="the narrower keys to hold")
+        wait_for(is_held, what="the narrower keys to hold")
 
 
-def test_taking_the_admission_back_cuts_the_user_off(orders):
-    secret = orders.secret()
+def test_taking_the_admission_back_cuts_the_user_off(shared_orders):
+    group = shared_orders.add_group()
+    user = shared_orders.add_user(group=group)
+    secret = shared_orders.secret(user)
 
-    orders.patch(GROUPS, "orders", {"spec": {"admission": None}}, "platform")
-    orders.wait_for_condition(USERS, "checkout", "Ready", reason="NotAdmitted")
+    shared_orders.patch(GROUPS, group, {"spec": {"admission": None}}, "platform")
+    shared_orders.wait_for_condition(USERS, user, "Ready", reason="NotAdmitted")
 
-    wait_for(lambda: orders.secret() is None, what="the Secret to go")
-
-    def is_refused():
-        with orders.login(secret) as client:
-            try:
-                client.ping()
-            except redis.exceptions.AuthenticationError:
-                return True
-        return False
-
-    wait_for(is_refused, what="the token to be refused")
+    wait_for(lambda: shared_orders.secret(user) is None, what="the Secret to go")
+    wait_for(lambda: is_refused(shared_orders, secret), what="the token to be refused")
 
 
-def test_a_deleted_secret_is_back_at_the_next_refresh(ground):
-    ground.add_cache()
-    ground.start_operator(tokenSeconds=10)
-    ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
-    ground.wait_until_ready()
+def test_one_user_has_a_secret_for_each_cache(shared_orders):
+    for name in ("both-now", "both-archive"):
+        shared_orders.add_cache(name)
+    shared_orders.apply(group_manifest("both", caches=("both-now", "both-archive")))
 
-    ground.delete("secrets", "checkout")
+    user = shared_orders.add_user(group="both")
 
-    secret = wait_for(ground.secret, timeout_s=8.0, what="the Secret")
-    with ground.login(secret) as client:
-        assert client.ping()
-    wait_for(
-        lambda: (
-            ground.get(USERS, "checkout")["status"]["caches"][0]["secret"]["uid"]
-            == ground.get("secrets", "checkout")["metadata"]["uid"]
-        ),
-        what="the new Secret's uid in the status",
-    )
-
-
-def test_one_user_has_a_secret_for_each_cache(ground):
-    for name in ("orders-prod", "orders-archive"):
-        ground.add_cache(name)
-    ground.start_operator()
-
-    ground.apply(group_manifest(caches=("orders-prod", "orders-archive")), user_manifest())
-    ground.wait_until_ready()
-
-    for name in ("checkout", "checkout.cache2"):
-        with ground.login(ground.secret(name)) as client:
+    ports = set()
+    for name in (user, f"{user}.cache2"):
+        secret = shared_orders.secret(name)
+        ports.add(secret["port"])
+        with shared_orders.login(secret) as client:
             assert client.ping()
-    assert ground.secret("checkout")["port"] != ground.secret("checkout.cache2")["port"]
+    assert len(ports) == 2

@@ -90,7 +90,7 @@ def test_a_clean_restart_writes_nothing_and_mints_nothing(settled):
     secret = settled.get("secrets", "checkout")
 
     settled.start_operator()
-    time.sleep(2.0)
+    time.sleep(1.0)
 
     assert settled.writes()[before:] == []
     assert settled.sts_calls() == calls
@@ -103,7 +103,7 @@ def test_after_a_crash_without_a_checkpoint_a_token_is_replaced_early_and_that_i
     before = len(settled.writes())
 
     settled.start_operator()
-    time.sleep(2.0)
+    time.sleep(1.0)
 
     written = [(event["verb"], event["objectRef"]["resource"]) for event in settled.writes()[before:]]
     assert written == [("create", "serviceaccounts"), ("update", "secrets")]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 import redis
-from tests.cluster.ground import wait_for
+from tests.cluster.ground import USERS, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -104,3 +104,25 @@ def test_a_refresh_is_one_write_and_no_read(rotation):
 
 def test_sts_is_not_asked_again(rotation):
     assert rotation.sts_calls == 0
+
+
+def test_a_paused_users_token_is_refreshed_all_the_same(rotation):
+    ground = rotation.ground
+    ground.annotate("checkout", paused="true")
+    before = ground.secret()["password"]
+
+    wait_for(lambda: ground.secret()["password"] != before, timeout_s=LIFE_S, what="a new token")
+
+    ground.annotate("checkout", paused=None)
+
+
+def test_a_deleted_secret_is_back_at_the_next_refresh(rotation):
+    ground = rotation.ground
+
+    ground.delete("secrets", "checkout")
+    secret = wait_for(ground.secret, timeout_s=LIFE_S, what="the Secret")
+
+    with ground.login(secret) as client:
+        assert client.ping()
+    uid = ground.get("secrets", "checkout")["metadata"]["uid"]
+    wait_for(lambda: ground.get(USERS, "checkout")["status"]["caches"][0]["secret"]["uid"] == uid, what="its uid")

@@ -1,11 +1,26 @@
 """Two replicas, one leader."""
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 from tests.cluster.ground import wait_for
 
 pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def orphan(new_ground):
+    """A standby whose leader was killed before the first test here: it waits while the others run."""
+    with new_ground() as ground:
+        ground.add_cache()
+        leader = ground.start_operator()
+        ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
+        ground.wait_until_ready()
+        ground.start_operator(lead=False)
+        ground.killed_at = datetime.now(UTC)
+        leader.kill()
+        yield ground
 
 
 @pytest.fixture
@@ -21,18 +36,6 @@ def mints_anew(ground):
     ground.annotate("checkout", refresh=str(begin))
     wait_for(lambda: ground.secret()["password"] != before, timeout_s=20.0, what="a new token")
     return time.monotonic() - begin
-
-
-def test_when_the_leader_is_killed_the_standby_takes_over_within_twenty_seconds(pair):
-    begin = time.monotonic()
-
-    pair.operator.kill()
-    pair.standby.wait_until_leading(timeout_s=20.0)
-    took_s = time.monotonic() - begin
-
-    assert took_s < 20.0
-    mints_anew(pair)
-    pair.wait_until_ready()
 
 
 def test_a_standby_writes_nothing_and_takes_over_within_three_seconds_of_a_clean_stop(pair):
@@ -61,3 +64,14 @@ def test_a_leader_whose_lease_was_taken_ends_at_once(orders):
 
     assert lease["holderIdentity"] != "somebody"
     assert orders.operator.process.wait(5) == 3
+
+
+def test_when_the_leader_was_killed_the_standby_takes_over_within_twenty_seconds(orphan):
+    (standby,) = orphan.operators[1:]
+
+    standby.wait_until_leading(timeout_s=20.0)
+
+    (elected,) = standby.said("elected")
+    assert (datetime.fromisoformat(elected["ts"]) - orphan.killed_at).total_seconds() < 20.0
+    mints_anew(orphan)
+    orphan.wait_until_ready()

@@ -76,16 +76,21 @@ def test_killed_in_the_middle_of_a_deletion_it_leaves_nothing(orders):
     assert orders.secret() is None
 
 
-@pytest.fixture
-def settled(orders):
-    """Ready, and nothing left to write."""
-    orders.wait_until_ready("orders", plural=GROUPS, namespace="platform")
-    time.sleep(0.5)
-    return orders
+@pytest.fixture(scope="module")
+def settled(new_ground):
+    """Ready, and nothing left to write; each test leaves an operator that leads."""
+    with new_ground() as ground:
+        ground.add_cache()
+        ground.start_operator()
+        ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
+        ground.wait_until_ready()
+        ground.wait_until_ready("orders", plural=GROUPS, namespace="platform")
+        time.sleep(0.5)
+        yield ground
 
 
 def test_a_clean_restart_writes_nothing_and_mints_nothing(settled):
-    settled.operator.stop()
+    settled.operators[-1].stop()
     before, calls = len(settled.writes()), settled.sts_calls()
     secret = settled.get("secrets", "checkout")
 
@@ -97,13 +102,25 @@ def test_a_clean_restart_writes_nothing_and_mints_nothing(settled):
     assert settled.get("secrets", "checkout") == secret
 
 
-def test_after_a_crash_without_a_checkpoint_a_token_is_replaced_early_and_that_is_all(settled):
-    settled.operator.kill()
-    settled.end_lease()
+def test_a_crash_costs_one_early_refresh_at_most(settled):
+    """The checkpoint is written once a minute and at a clean end: what it doesn't know is replaced early."""
+    kill(settled, settled.operators[-1])
     before = len(settled.writes())
 
     settled.start_operator()
     time.sleep(1.0)
 
     written = [(event["verb"], event["objectRef"]["resource"]) for event in settled.writes()[before:]]
-    assert written == [("create", "serviceaccounts"), ("update", "secrets")]
+    assert written in ([], [("create", "serviceaccounts"), ("update", "secrets")])
+
+
+def test_after_a_crash_without_a_checkpoint_the_token_is_replaced_at_once(settled):
+    kill(settled, settled.operators[-1])
+    path = f"/api/v1/namespaces/{settled.namespaces['operators']}/configmaps/elasticache-iam-operator-checkpoint"
+    settled.control_plane.request("DELETE", path)
+    before = settled.secret()
+
+    settled.start_operator()
+
+    wait_for(lambda: settled.secret() != before, what="a new token")
+    settled.wait_until_ready()

@@ -1,0 +1,98 @@
+"""The store: newest bodies, parsed once, and who names which group."""
+
+import pytest
+from tests.builders import group_manifest, user_manifest
+
+from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+from elasticache_iam.reconcile.store import Store, group_key, user_key
+
+USER = Key(USERS, "shop", "checkout")
+GROUP = Key(GROUPS, "platform", "orders")
+OTHER = Key(GROUPS, "platform", "sessions")
+
+
+@pytest.fixture
+def store():
+    made = Store()
+    made.observe(USER, user_manifest())
+    made.observe(GROUP, group_manifest())
+    return made
+
+
+def test_a_resource_is_parsed_once_per_version(store):
+    first = store.user(USER)
+
+    assert store.user(USER) is first
+    store.observe(USER, user_manifest(suspend=True))
+    assert store.user(USER) is not first
+    assert store.user(USER).spec.suspend
+
+
+def test_users_are_found_by_their_group(store):
+    assert store.user_keys_of(GROUP) == (USER,)
+    assert [user.metadata.name for user in store.users_of(GROUP)] == ["checkout"]
+
+
+def test_a_user_that_moves_leaves_its_old_group(store):
+    store.observe(USER, user_manifest(group="sessions"))
+
+    assert store.user_keys_of(GROUP) == ()
+    assert store.user_keys_of(OTHER) == (USER,)
+
+
+def test_a_forgotten_user_leaves_its_group(store):
+    store.forget(USER)
+
+    assert store.user(USER) is None
+    assert store.user_keys_of(GROUP) == ()
+
+
+def test_a_groups_namespace_defaults_to_the_users():
+    store = Store()
+    store.observe(USER, user_manifest(groups=[{"name": "orders"}]))
+
+    assert store.user_keys_of(Key(GROUPS, "shop", "orders")) == (USER,)
+
+
+def test_a_user_that_breaks_its_rules_is_known_by_key_and_left_out(store):
+    store.observe(USER, user_manifest(access={"preset": "Everything"}))
+
+    assert store.user_keys_of(GROUP) == (USER,)
+    assert list(store.users_of(GROUP)) == []
+    with pytest.raises(InvalidResourceError):
+        store.user(USER)
+    with pytest.raises(InvalidResourceError):
+        store.user(USER)
+
+
+def test_a_group_that_breaks_its_rules_is_left_out(store):
+    store.observe(OTHER, group_manifest("sessions", engine="memcached"))
+
+    assert [group.metadata.name for group in store.groups()] == ["orders"]
+
+
+@pytest.mark.parametrize("groups", [None, [], [None], [{"name": 7}], [{}]])
+def test_a_nonsensical_group_is_survived(groups):
+    store = Store()
+
+    store.observe(USER, user_manifest(groups=groups))
+
+    assert store.all_keys() == (USER,)
+
+
+def test_a_status_that_we_wrote_is_built_on(store):
+    body = user_manifest()
+    store.observe(USER, {**body, "metadata": {**body["metadata"], "uid": "u-1"}})
+
+    store.note_status(USER, "u-1", {"id": "demo-x"})
+    assert store.user(USER).status.id == "demo-x"
+    store.note_status(USER, "another", {"id": "demo-y"})
+    assert store.user(USER).status.id == "demo-x"
+
+
+def test_keys_of_resources(store):
+    user = store.user(USER)
+
+    assert user_key(user) == USER
+    assert group_key(user) == GROUP

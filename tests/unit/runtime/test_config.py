@@ -1,0 +1,100 @@
+"""The configuration file: every failure is one line that names the setting."""
+
+import base64
+import json
+
+import pytest
+
+from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.runtime.config import load_config, token_claims
+
+PEM = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_owner_is_enough(tmp_path):
+    config = load_config(write(tmp_path, "owner: demo"))
+
+    assert config.owner == "demo"
+    assert (config.token_seconds, config.drift_interval, config.verify_logins) == (900, 300.0, True)
+
+
+def test_keys_are_camel_case(tmp_path):
+    config = load_config(write(tmp_path, "owner: demo\ntokenSeconds: 60\ndriftInterval: 30\nallowedTagKeys: [team]"))
+
+    assert (config.token_seconds, config.drift_interval, config.allowed_tag_keys) == (60, 30.0, ("team",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("", "needs at least `owner`", id="empty"),
+        pytest.param("[]", "must be a mapping", id="a-list"),
+        pytest.param("owner: [", "not YAML", id="no-yaml"),
+        pytest.param("region: eu-central-1", "owner", id="without-an-owner"),
+        pytest.param("owner: Demo-1", "owner", id="an-owner-that-is-no-prefix"),
+        pytest.param("owner: demo\ndriftIntervall: 3", "unknown setting driftIntervall", id="a-misspelt-key"),
+        pytest.param("owner: demo\ntokenSeconds: 901", "tokenSeconds", id="a-token-that-lives-too-long"),
+        pytest.param("owner: demo\naccount: '12'", "account", id="an-account-that-is-none"),
+        pytest.param("owner: demo\nmaxSessionSeconds: 60", "maxSessionSeconds", id="too-short-sessions"),
+        pytest.param("owner: demo\nsigning: AssumeRole", "AssumeRole isn't supported yet", id="what-comes-later"),
+        pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(tmp_path, text, words):
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(write(tmp_path, text))
+
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_the_ca_may_be_text_or_a_file(tmp_path):
+    (tmp_path / "ca.pem").write_text(PEM, encoding="ascii")
+    indented = PEM.replace("\n", "\n  ")
+
+    inline = load_config(write(tmp_path, f"owner: demo\ncacheCA: |\n  {indented}"))
+    named = load_config(write(tmp_path, f"owner: demo\ncacheCA: {tmp_path / 'ca.pem'}"))
+
+    assert (inline.cache_ca or "").strip() == (named.cache_ca or "").strip() == PEM.strip()
+
+
+def test_a_file_that_is_no_certificate_is_refused(tmp_path):
+    (tmp_path / "ca.pem").write_text("a private note", encoding="ascii")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(write(tmp_path, f"owner: demo\ncacheCA: {tmp_path / 'ca.pem'}"))
+
+    assert "holds no PEM certificate" in str(caught.value)
+    assert "private note" not in str(caught.value)
+
+
+def test_wrong_values_are_not_repeated(tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(write(tmp_path, "owner: hunter2-hunter2"))
+
+    assert "hunter2" not in str(caught.value)
+
+
+def jwt(payload: bytes) -> str:
+    return f"e30.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.c2ln"
+
+
+def test_claims_are_read():
+    assert token_claims(jwt(json.dumps({"iss": "https://issuer"}).encode())) == {"iss": "https://issuer"}
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "a.b.c.d", jwt(b"[]"), jwt(b"{"), jwt(b"\xff"), "a b.c.d"])
+def test_what_is_no_token_is_refused(text):
+    with pytest.raises(ValueError, match=r"not a JWT|Expecting|codec"):
+        token_claims(text)

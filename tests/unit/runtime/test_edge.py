@@ -1,0 +1,210 @@
+"""The edge: what watches bring, where it goes, and what wakes whom."""
+
+import asyncio
+import copy
+from typing import Any
+
+import kopf
+import pytest
+from tests.builders import group_manifest, user_manifest
+from tests.fakes.kube import FakeKube
+
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.store import Store
+from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
+
+USER = Key(USERS, "shop", "checkout")
+GROUP = Key(GROUPS, "platform", "orders")
+STATUS = {
+    "id": "demo-checkout",
+    "arn": "arn:u",
+    "role": {"arn": "arn:r"},
+    "caches": [{"name": "main", "id": "c", "arn": "arn:c", "region": "eu-central-1", "host": "h", "port": 1}],
+}
+
+
+class StillClock:
+    def monotonic(self):
+        return 0.0
+
+
+class FakePlane:
+    """The parts of the plane that the edge touches."""
+
+    def __init__(self, kube: FakeKube) -> None:
+        self.kube = kube
+        self.store = Store()
+        self.queue = WorkQueue(StillClock())  # type: ignore[arg-type]  # no wall clock needed
+        self.forgotten: list[Key] = []
+
+    def forget(self, key: Key) -> None:
+        self.forgotten.append(key)
+
+    def woken(self) -> set[Key]:
+        """Return what was woken since the last time it was asked."""
+        return set(self.queue._schedule.pop_due(0.0))
+
+
+@pytest.fixture
+async def plane():
+    return FakePlane(FakeKube())
+
+
+@pytest.fixture
+def minted():
+    return []
+
+
+@pytest.fixture
+def edge(plane, minted):
+    return Edge(plane, lambda key, order: minted.append((key, order)))
+
+
+def body(manifest: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    made = copy.deepcopy(manifest)
+    made["metadata"] = {**made["metadata"], "uid": "u", "generation": 1, **metadata}
+    return made
+
+
+def test_a_new_user_is_looked_at(edge, plane):
+    edge.see(USERS, "ADDED", body(user_manifest()))
+
+    assert plane.woken() == {USER}
+    assert plane.store.user(USER) is not None
+
+
+def test_a_changed_group_has_its_users_looked_at_too(edge, plane):
+    edge.see(USERS, None, body(user_manifest()))
+    plane.woken()
+
+    edge.see(GROUPS, "ADDED", body(group_manifest()))
+
+    assert plane.woken() == {GROUP, USER}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation": 2},
+        {"annotations": {"elasticache-iam.dev/refresh": "now"}},
+        {"deletionTimestamp": "2026-11-21T09:00:00Z"},
+        {"finalizers": ["a/b"]},
+        {"uid": "another"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_a_resource_asks_wakes_it(edge, plane, change):
+    edge.see(USERS, "ADDED", body(user_manifest()))
+    plane.woken()
+
+    edge.see(USERS, "MODIFIED", body(user_manifest(), **change))
+
+    assert plane.woken() == {USER}
+
+
+def test_a_status_wakes_nobody_but_is_known(edge, plane):
+    edge.see(USERS, "ADDED", body(user_manifest()))
+    plane.woken()
+
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(), resourceVersion="2"), "status": STATUS})
+
+    assert plane.woken() == set()
+    assert plane.store.user(USER).status.id == "demo-checkout"
+
+
+def test_the_status_of_a_group_wakes_its_users(edge, plane):
+    edge.see(USERS, None, body(user_manifest()))
+    edge.see(GROUPS, None, body(group_manifest()))
+    plane.woken()
+
+    edge.see(GROUPS, "MODIFIED", {**body(group_manifest()), "status": {"members": 1}})
+
+    assert plane.woken() == {USER}
+
+
+def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):
+    edge.see(USERS, "ADDED", body(user_manifest()))
+    edge.see(USERS, "MODIFIED", {**body(user_manifest()), "status": STATUS})
+
+    (_, nothing), (key, order) = minted
+    assert nothing is None
+    assert key == ("shop", "checkout")
+    assert order.user_id == "demo-checkout"
+
+
+def test_a_user_that_breaks_its_rules_mints_nothing(edge, minted):
+    edge.see(USERS, "ADDED", {**body(user_manifest(access={"preset": "X"})), "status": STATUS})
+
+    assert minted == [(("shop", "checkout"), None)]
+
+
+def test_a_deleted_user_is_forgotten_everywhere(edge, plane, minted):
+    edge.see(USERS, "ADDED", {**body(user_manifest()), "status": STATUS})
+
+    edge.see(USERS, "DELETED", body(user_manifest()))
+
+    assert plane.woken() == {GROUP}
+    assert plane.store.body(USER) is None
+    assert plane.forgotten == [USER]
+    assert minted[-1] == (("shop", "checkout"), None)
+
+
+def test_a_deleted_group_has_its_users_looked_at(edge, plane):
+    edge.see(USERS, None, body(user_manifest()))
+    edge.see(GROUPS, None, body(group_manifest()))
+    plane.woken()
+
+    edge.see(GROUPS, "DELETED", body(group_manifest()))
+
+    assert plane.woken() == {USER}
+
+
+async def test_a_resync_finds_what_a_silent_watch_missed(edge, plane):
+    plane.kube.put(group_manifest())
+    plane.kube.put(user_manifest())
+
+    assert await edge.resync() == {GROUPS: 1, USERS: 1}
+    assert plane.woken() == {GROUP, USER}
+    assert await edge.resync() == {GROUPS: 0, USERS: 0}
+    assert plane.woken() == set()
+
+
+async def test_a_resync_finds_changes_and_deletions(edge, plane, minted):
+    plane.kube.put(group_manifest())
+    plane.kube.put(user_manifest())
+    await edge.resync()
+    plane.woken()
+    plane.kube.put(group_manifest(engine="valkey"))
+    plane.kube.delete(USERS, "shop", "checkout")
+
+    assert await edge.resync() == {GROUPS: 1, USERS: 1}
+
+    assert plane.store.group(GROUP).spec.engine == "valkey"
+    assert plane.store.body(USER) is None
+    assert minted[-1] == (("shop", "checkout"), None)
+
+
+@pytest.mark.looptime
+async def test_resyncs_come_at_their_interval(edge, plane):
+    found: list[tuple[str, int]] = []
+    plane.kube.put(group_manifest())
+    forever = resync_forever(edge, interval_s=100.0, report=lambda kind, count: found.append((kind, count)))
+    task = asyncio.create_task(forever)
+
+    await asyncio.sleep(350)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert [count for kind, count in found if kind == GROUPS] == [1, 0, 0]
+
+
+def test_kopf_watches_our_two_kinds_and_writes_nothing(edge):
+    registry, settings = make_registry(edge), make_settings()
+
+    handlers = list(registry._watching.get_all_handlers())
+    assert sorted(str(handler.selector.plural or handler.selector.any_name) for handler in handlers) == [USERS, GROUPS]
+    assert registry._changing.get_all_handlers() == []
+    assert registry._spawning.get_all_handlers() == []
+    assert settings.posting.enabled is False
+    assert settings.peering.standalone is True
+    assert isinstance(registry, kopf.OperatorRegistry)

@@ -1,0 +1,649 @@
+"""The token plane in virtual time: when it refreshes, what it writes, and what outages do to it."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+from tests.fakes.kube import FakeKube
+
+from elasticache_iam.core.errors import AccessDeniedError, NotLeaderError, OperatorError, UnavailableError
+from elasticache_iam.core.mint import (
+    CacheTarget,
+    Delivered,
+    DeliveryFailed,
+    LoginOutcome,
+    LoginResult,
+    MintOrder,
+    Verified,
+)
+from elasticache_iam.core.token import Credentials
+from elasticache_iam.tokens.checkpoint import Life, decode, encode
+from elasticache_iam.tokens.plane import TokenPlane, TokenSettings
+
+START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+KEY = ("shop", "checkout")
+pytestmark = pytest.mark.looptime
+
+
+class LoopClock:
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class FakeFence:
+    error: OperatorError | None = None
+
+    def check(self):
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
+class FakeSts:
+    clock: LoopClock
+    error: OperatorError | None = None
+    latency_s: float = 0.0
+    life_s: float | None = None
+    calls: list[float] = field(default_factory=list)
+
+    async def assume_role_with_web_identity(self, *, role_arn, session_name, web_identity_token, duration_s, policy):
+        self.calls.append(self.clock.monotonic())
+        await asyncio.sleep(self.latency_s)
+        if self.error is not None:
+            raise self.error
+        end = self.clock.now() + timedelta(seconds=self.life_s or duration_s)
+        return Credentials("ASIAEXAMPLE", "secret-key", f"session-{len(self.calls)}", end)
+
+
+@dataclass
+class FakeProbe:
+    results: list[LoginResult] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+
+    async def login(self, *, host, port, username, password):
+        self.tried.append(password)
+        return self.results.pop(0) if self.results else LoginResult(LoginOutcome.LOGGED_IN)
+
+
+class Ground:
+    def __init__(self, token_s=900, **settings):
+        self.clock = LoopClock()
+        self.kube = FakeKube(now=self.clock.now)
+        self.sts = FakeSts(self.clock)
+        self.probe = FakeProbe()
+        self.fence = FakeFence()
+        self.reports = []
+        self.writes: list[tuple[float, str]] = []
+        options = {"owner": "demo", "audience": "a", "ca_pem": None, "verify_logins": False, "token_s": token_s}
+        self.settings = TokenSettings(**{**options, **settings})
+        self.plane = self.make_plane()
+        self.kube.on_change.append(self._note)
+        self.kube.put_service_account("shop", "checkout")
+        self.task: asyncio.Task[None] | None = None
+
+    def make_plane(self):
+        return TokenPlane(
+            self.settings,
+            kube=self.kube,
+            sts=self.sts,
+            probe=self.probe,
+            clock=self.clock,
+            fence=self.fence,
+            report=self.reports.append,
+        )
+
+    def _note(self, kind, change, body):
+        if kind == "Secret" and change != "DELETED":
+            self.writes.append((self.clock.monotonic(), body["metadata"]["name"]))
+
+    def start(self):
+        self.task = asyncio.create_task(self.plane.run())
+
+    async def stop(self):
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    def expires_at(self, name="checkout"):
+        secret = self.kube.secret("shop", name)
+        assert secret is not None
+        return datetime.fromisoformat(secret["expires-at"])
+
+    def of(self, kind):
+        return [report for report in self.reports if isinstance(report, kind)]
+
+
+def order(name="checkout", *, aliases=("main",), uid=None, secret_uid="", **changes):
+    made = MintOrder(
+        namespace="shop",
+        name=name,
+        uid=uid or f"uid-{name}",
+        user_id=f"demo-{name}",
+        user_arn=f"arn:aws:elasticache:eu-central-1:111122223333:user:demo-{name}",
+        role_arn="arn:aws:iam::111122223333:role/r",
+        max_session_s=43200,
+        service_account="checkout",
+        caches=tuple(
+            CacheTarget(
+                alias=alias,
+                cache_id="orders-prod",
+                arn="arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders-prod",
+                service="elasticache",
+                serverless=False,
+                region="eu-central-1",
+                host="h",
+                port=6379,
+                reader_host="",
+                secret_name=name if alias == "main" else f"{name}.{alias}",
+                secret_uid=secret_uid,
+            )
+            for alias in aliases
+        ),
+        refresh="",
+        generation=1,
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+async def ground():
+    made = Ground()
+    yield made
+    await made.stop()
+
+
+async def test_tokens_are_replaced_between_40_and_50_percent_of_their_life(ground):
+    ground.start()
+    for number in range(20):
+        ground.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+
+    await asyncio.sleep(4 * 3600)
+
+    for number in range(20):
+        times = [at for at, name in ground.writes if name == f"user{number}"]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert len(times) > 30
+        assert all(0.4 * 900 - 1 <= pause <= 0.5 * 900 + 1 for pause in pauses)
+
+
+async def test_a_refresh_is_exactly_one_write_and_no_read(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+    ground.kube.calls.clear()
+
+    await asyncio.sleep(3600)
+
+    refreshes = len(ground.writes) - 1
+    assert refreshes >= 8
+    assert [call.resource for call in ground.kube.calls if call.resource != "configmaps"] == ["secrets"] * refreshes
+
+
+async def test_one_session_serves_most_of_its_life_and_all_caches(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(aliases=("main", "second")))
+
+    await asyncio.sleep(43200)
+
+    assert len(ground.sts.calls) == 2
+    assert 0.67 * 43200 <= ground.sts.calls[1] <= 0.9 * 43200 + 450
+
+
+async def test_a_token_ends_with_its_session(ground):
+    ground.sts.life_s = 600.0
+    ground.start()
+
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+
+    assert START + timedelta(seconds=599) <= ground.expires_at() <= START + timedelta(seconds=601)
+
+
+async def test_a_failed_refresh_keeps_the_old_token_and_comes_back_soon(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+    before = ground.kube.secret("shop", "checkout")
+    ground.kube.down = UnavailableError("no route")
+
+    await asyncio.sleep(600)
+    assert ground.kube.secret("shop", "checkout") == before
+    ground.kube.down = None
+    await asyncio.sleep(31)
+
+    assert ground.kube.secret("shop", "checkout") != before
+
+
+async def test_an_outage_of_five_minutes_expires_nobody(ground):
+    ground.start()
+    for number in range(100):
+        ground.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+    await asyncio.sleep(1000)
+    ground.kube.down = UnavailableError("no route")
+    await asyncio.sleep(300)
+    ground.kube.down = None
+    remaining = ground.plane.min_remaining_s()
+
+    await asyncio.sleep(31)
+
+    assert remaining > 100
+    assert ground.plane.min_remaining_s() > 450 - 31
+
+
+async def test_an_outage_of_sts_is_outlived_by_the_session(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+    ground.sts.error = UnavailableError("away")
+
+    await asyncio.sleep(3600)
+
+    assert ground.plane.min_remaining_s() > 400
+    assert ground.of(DeliveryFailed) == []
+
+
+async def test_a_renewal_that_fails_leaves_the_old_session_in_use(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(max_session_s=3600))
+    await asyncio.sleep(1)
+    ground.sts.error = UnavailableError("away")
+
+    await asyncio.sleep(2400)
+
+    assert ground.plane.min_remaining_s() > 300
+    assert ground.of(DeliveryFailed) == []
+
+
+async def test_the_same_failure_is_told_once(ground):
+    ground.kube.down = UnavailableError("no route")
+    ground.start()
+
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(600)
+
+    (failure,) = ground.of(DeliveryFailed)
+    assert (failure.reason, failure.permanent) == ("Unavailable", False)
+
+
+async def test_a_role_that_is_not_known_everywhere_yet_is_no_news(ground):
+    ground.sts.error = AccessDeniedError("not authorized")
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(5)
+    ground.sts.error = None
+
+    await asyncio.sleep(30)
+
+    assert ground.of(DeliveryFailed) == []
+    assert len(ground.of(Delivered)) == 1
+
+
+async def test_a_lasting_refusal_of_sts_is_told(ground):
+    ground.sts.error = AccessDeniedError("not authorized")
+    ground.start()
+
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(120)
+
+    (failure,) = ground.of(DeliveryFailed)
+    assert (failure.stage, failure.reason) == ("AccessGranted", "AccessDenied")
+
+
+async def test_first_deliveries_go_ahead_of_a_backlog(ground):
+    ground.kube.latency_s = 1.0
+    for number in range(500):
+        ground.plane.observe(("shop", f"old{number}"), order(f"old{number}", secret_uid=f"gone-{number}"))
+    ground.start()
+    await asyncio.sleep(2.5)
+    asked_at = ground.clock.monotonic()
+
+    ground.plane.observe(("shop", "new"), order("new"))
+    await asyncio.sleep(10)
+
+    delivered_at = next(at for at, name in ground.writes if name == "new")
+    assert delivered_at - asked_at <= 6.0
+    assert ground.plane.lateness_s() > 0
+
+
+async def test_a_backlog_is_served_in_the_order_of_its_urgency(ground):
+    ground.start()
+    for number in range(100):
+        ground.plane.observe(("shop", f"u{number}"), order(f"u{number}"))
+    await asyncio.sleep(5)
+    await ground.stop()
+    uids = {report.key[1]: report.secret_uid for report in ground.of(Delivered)}
+    now = ground.clock.now()
+    ages = {name: 500 + (int(name[1:]) * 37) % 100 * 3 for name in uids}
+    lives = {
+        (f"uid-{name}", "main"): Life(now - timedelta(seconds=age), now + timedelta(seconds=900 - age))
+        for name, age in ages.items()
+    }
+    ground.kube._checkpoint = encode(lives, now=now)
+    ground.kube.latency_s = 0.5
+    ground.writes.clear()
+
+    ground.plane = ground.make_plane()
+    await ground.plane.load_checkpoint()
+    for name, uid in uids.items():
+        ground.plane.observe(("shop", name), order(name, secret_uid=uid))
+    ground.start()
+    await asyncio.sleep(30)
+
+    served = [ages[name] for _, name in ground.writes]
+    # As many as run at once share a batch; its place in the window moves a user by up to a tenth of a life.
+    first, last = served[:32], served[68:]
+    assert len(served) == 100
+    assert min(first) > max(last) - 90
+    assert sum(first) / len(first) > 700
+    assert sum(last) / len(last) < 600
+
+
+async def test_stopping_waits_for_the_write_in_flight_and_nothing_follows(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+    ground.kube.latency_s = 2.0
+    ground.plane.observe(KEY, order(secret_uid="x", refresh="now"))
+    await asyncio.sleep(0.5)
+    began = ground.clock.monotonic()
+
+    await ground.plane.stop(KEY)
+    stopped_at = ground.clock.monotonic()
+    count = len(ground.writes)
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(2000)
+
+    assert stopped_at - began == pytest.approx(1.5, abs=0.1)
+    assert count == 2
+    assert len(ground.writes) == count
+    assert len(ground.plane) == 0
+
+
+async def test_stopping_while_credentials_are_fetched_writes_nothing(ground):
+    ground.sts.latency_s = 5.0
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+
+    await ground.plane.stop(KEY)
+    await asyncio.sleep(100)
+
+    assert ground.writes == []
+
+
+async def test_minting_goes_on_after_it_is_allowed_again(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+    await ground.plane.stop(KEY)
+    ground.kube.delete("secrets", "shop", "checkout")
+
+    ground.plane.allow(KEY)
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+
+    assert ground.kube.secret("shop", "checkout") is not None
+
+
+async def test_the_refresh_annotation_mints_at_once(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+
+    ground.plane.observe(KEY, order(refresh="now"))
+    await asyncio.sleep(1)
+
+    assert len(ground.writes) == 2
+    assert ground.of(Delivered)[-1].refresh == "now"
+
+
+async def test_what_is_observed_again_unchanged_mints_nothing(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+
+    for _ in range(10):
+        ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+
+    assert len(ground.writes) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret_labels": {"a": "b"}},
+        {"secret_annotations": {"a": "b"}},
+        {"template": {"URL": "{{ host }}"}},
+        {"role_arn": "arn:aws:iam::111122223333:role/other"},
+    ],
+    ids=["labels", "annotations", "template", "role"],
+)
+async def test_a_change_of_what_is_asked_is_written_at_once(ground, change):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+
+    ground.plane.observe(KEY, order(generation=2, **change))
+    await asyncio.sleep(1)
+
+    assert len(ground.writes) == 2
+
+
+async def test_a_resource_of_the_same_name_begins_anew(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(uid="one"))
+    await asyncio.sleep(10)
+    ground.kube.delete("secrets", "shop", "checkout")
+
+    ground.plane.observe(KEY, order(uid="two"))
+    await asyncio.sleep(1)
+
+    assert len(ground.sts.calls) == 2
+    assert [report.uid for report in ground.of(Delivered)] == ["one", "two"]
+
+
+async def test_a_deleted_secret_comes_back_at_its_next_refresh(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    ground.kube.delete("secrets", "shop", "checkout")
+
+    await asyncio.sleep(451)
+
+    first, second = ground.of(Delivered)
+    assert ground.kube.secret("shop", "checkout") is not None
+    assert first.secret_uid != second.secret_uid
+
+
+async def test_a_secret_of_somebody_else_is_told_and_looked_at_again(ground):
+    ground.kube.put({"kind": "Secret", "metadata": {"namespace": "shop", "name": "checkout"}})
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    (failure,) = ground.of(DeliveryFailed)
+    assert (failure.reason, failure.permanent) == ("SecretConflict", True)
+
+    ground.kube.delete("secrets", "shop", "checkout")
+    await asyncio.sleep(61)
+
+    assert len(ground.of(Delivered)) == 1
+
+
+async def test_without_leadership_nothing_is_written(ground):
+    ground.fence.error = NotLeaderError("not the leader")
+    ground.start()
+    ground.plane.observe(KEY, order())
+
+    await asyncio.sleep(60)
+    assert ground.kube.calls == []
+    assert ground.sts.calls == []
+    ground.fence.error = None
+    await asyncio.sleep(3)
+
+    assert len(ground.writes) == 1
+    assert ground.of(DeliveryFailed) == []
+
+
+async def test_a_restart_mints_only_what_is_due(ground):
+    ground.start()
+    for number in range(10):
+        ground.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+    await asyncio.sleep(100)
+    await ground.plane.save_checkpoint()
+    await ground.stop()
+    uids = {report.key[1]: report.secret_uid for report in ground.of(Delivered)}
+    ground.writes.clear()
+
+    ground.plane = ground.make_plane()
+    await ground.plane.load_checkpoint()
+    for name, uid in uids.items():
+        ground.plane.observe(("shop", name), order(name, secret_uid=uid))
+    ground.start()
+    await asyncio.sleep(200)
+    assert ground.writes == []
+    await asyncio.sleep(200)
+
+    assert len(ground.writes) == 10
+
+
+async def test_a_standby_that_takes_over_learns_the_lives_late(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    uid = ground.of(Delivered)[0].secret_uid
+    standby = ground.make_plane()
+    standby.observe(KEY, order(secret_uid=uid))
+    await ground.plane.save_checkpoint()
+    await ground.stop()
+    ground.writes.clear()
+
+    await standby.load_checkpoint()
+    ground.plane = standby
+    ground.start()
+    await asyncio.sleep(100)
+
+    assert ground.writes == []
+
+
+async def test_the_checkpoint_is_written_once_a_minute(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+
+    await asyncio.sleep(601)
+
+    writes = [call for call in ground.kube.calls if call.resource == "configmaps"]
+    assert 9 <= len(writes) <= 10
+    assert len(decode(ground.kube._checkpoint, token_s=900)) == 1
+
+
+async def test_a_cache_that_is_gone_is_refreshed_no_more(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(aliases=("main", "second")))
+    await asyncio.sleep(10)
+    uids = {report.alias: report.secret_uid for report in ground.of(Delivered)}
+    ground.writes.clear()
+
+    ground.plane.observe(KEY, order(secret_uid=uids["main"]))
+    await asyncio.sleep(900)
+
+    assert {name for _, name in ground.writes} == {"checkout"}
+
+
+async def test_a_bug_in_one_refresh_does_not_stop_the_others(ground):
+    ground.start()
+    broken = replace(order("broken"), caches=(replace(order("broken").caches[0], port=None),))  # type: ignore[arg-type]
+    ground.plane.observe(("shop", "broken"), replace(broken, template={"X": 7}))  # type: ignore[dict-item]
+    ground.plane.observe(KEY, order())
+
+    with capture_logs():
+        await asyncio.sleep(1000)
+
+    assert len([name for _, name in ground.writes if name == "checkout"]) >= 3
+
+
+class TestLogins:
+    """What follows a delivery where logins are tried."""
+
+    @pytest.fixture
+    async def ground(self):
+        made = Ground(verify_logins=True)
+        yield made
+        await made.stop()
+
+    async def test_a_first_token_is_tried_and_later_ones_are_not(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+
+        await asyncio.sleep(3600)
+
+        assert len(ground.probe.tried) == 1
+        (report,) = ground.of(Verified)
+        assert report.result.outcome is LoginOutcome.LOGGED_IN
+
+    async def test_a_refusal_that_passes_is_no_news(self, ground):
+        ground.probe.results = [LoginResult(LoginOutcome.REFUSED, "WRONGPASS")] * 3
+        ground.start()
+        ground.plane.observe(KEY, order())
+
+        await asyncio.sleep(120)
+
+        assert [report.result.outcome for report in ground.of(Verified)] == [LoginOutcome.LOGGED_IN]
+        assert len(ground.probe.tried) == 4
+
+    async def test_a_refusal_that_lasts_is_told_and_tried_again_with_the_next_token(self, ground):
+        ground.probe.results = [LoginResult(LoginOutcome.REFUSED, "WRONGPASS")] * 8
+        ground.start()
+        ground.plane.observe(KEY, order())
+
+        await asyncio.sleep(120)
+        assert {report.result.outcome for report in ground.of(Verified)} == {LoginOutcome.REFUSED}
+        await asyncio.sleep(400)
+
+        assert ground.of(Verified)[-1].result.outcome is LoginOutcome.LOGGED_IN
+
+    async def test_an_unreachable_cache_is_told_at_once(self, ground):
+        ground.probe.results = [LoginResult(LoginOutcome.UNREACHABLE, "no route")] * 100
+        ground.start()
+        ground.plane.observe(KEY, order())
+
+        await asyncio.sleep(1)
+
+        assert ground.of(Verified)[0].result.outcome is LoginOutcome.UNREACHABLE
+
+    async def test_a_login_that_worked_is_tried_again_after_an_edit(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+
+        ground.plane.observe(KEY, order(generation=2, needs_verify=True))
+        await asyncio.sleep(10)
+
+        assert [report.generation for report in ground.of(Verified)] == [1, 2]
+
+    async def test_a_restart_does_not_try_again_what_was_seen_to_work(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order(needs_verify=False))
+
+        await asyncio.sleep(1000)
+
+        assert ground.probe.tried == []
+
+    async def test_logins_never_hold_up_refreshes(self, ground):
+        async def hang(**_):
+            await asyncio.sleep(100_000)
+
+        ground.probe.login = hang
+        ground.start()
+        for number in range(20):
+            ground.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+
+        await asyncio.sleep(1000)
+
+        assert ground.plane.min_remaining_s() > 440

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import os
 import secrets
 import signal
@@ -36,6 +37,11 @@ USERS = "elasticacheiamusers"
 GROUPS = "usergroups"
 PLURALS = {"ElastiCacheIAMUser": USERS, "UserGroup": GROUPS}
 POLL_S = 0.03
+
+
+def note_measured(seconds):
+    """Note what a test measured; `pytest -o log_cli=true --log-cli-level=info` shows it."""
+    logging.getLogger("measured").info("%.2f s", seconds)
 
 
 def wait_for(look, *, timeout_s=15.0, what="it"):

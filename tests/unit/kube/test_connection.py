@@ -172,9 +172,14 @@ async def test_without_a_cluster_the_reader_is_told_what_to_set(monkeypatch, tmp
         await load_configuration(environment={})
 
 
-async def test_a_kubeconfig_that_is_no_kubeconfig_is_a_configuration_error(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "{", "just text", "[]", '{"contexts": 1, "current-context": "c"}', "\x00"],
+    ids=["empty", "no-yaml", "text", "a-list", "of-wrong-types", "binary"],
+)
+async def test_a_kubeconfig_that_is_no_kubeconfig_is_a_configuration_error(tmp_path, content):
     file = tmp_path / "kubeconfig"
-    file.write_text("{}")
+    file.write_text(content)
 
     with pytest.raises(ConfigurationError, match="can't read the Kubernetes configuration"):
         await load_configuration(environment={"KUBECONFIG": str(file)})

@@ -370,3 +370,20 @@ async def test_tokens_go_on_while_the_cache_cannot_be_found(world: Ground):
 
     caches = world.kube.get(USERS, "shop", "checkout")["status"]["caches"]  # type: ignore[index]
     assert [cache["name"] for cache in caches] == ["main"]
+
+
+async def test_a_user_that_becomes_unreadable_keeps_its_membership_and_its_tokens(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    user_id = world.kube.get(USERS, "shop", "checkout")["status"]["id"]  # type: ignore[index]
+
+    world.apply(user_manifest(access={"preset": "Nonsense"}))
+    await world.until_reason("InvalidSpec")
+    await world.until_quiet(operator)
+    world.apply(group_manifest(tags={}))
+
+    group = world.elasticache.describe_user_groups()["UserGroups"][0]
+    assert user_id in group["UserIds"]
+    assert len(operator.tokens) == 1

@@ -10,7 +10,6 @@ from elasticache_iam.core import names
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import USER_STAGES, USER_SYNCED, Stage
-from elasticache_iam.reconcile.group import group_id_of
 from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
@@ -52,7 +51,7 @@ class UserDeletion:
         plane, user, meta = self._plane, self._user, self._user.metadata
         owner = plane.installation.owner
         # The status may lack an id that AWS has: a crash between the creation and the note of it.
-        user_id = user.status.id or user_id_of(user, owner)
+        user_id = user.status.id or plane.installation.user_id(user)
         inventory = await plane.observe(self._key)
         live = inventory.users.get(user_id)
         if live is not None and live.status == "deleting":
@@ -85,13 +84,8 @@ class UserDeletion:
             return False
         if group is None or group.metadata.is_deleting:
             return False
-        live = inventory.groups.get(group_id_of(group, self._plane.installation.owner))
+        live = inventory.groups.get(self._plane.installation.group_id(group))
         return live is not None and (user_id in live.user_ids or user_id in live.future_user_ids)
-
-
-def user_id_of(user: ElastiCacheIAMUser, owner: str) -> str:
-    """Return the id of the user in AWS."""
-    return user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)
 
 
 async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:

@@ -78,7 +78,7 @@ class GroupReconciler:
     async def _next_step(self, key: Key, group: UserGroup) -> Stage | None:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
         plane, meta, owner = self._plane, group.metadata, self._plane.installation.owner
-        group_id = group.status.id or group_id_of(group, owner)
+        group_id = group.status.id or plane.installation.group_id(group)
         inventory = await plane.observe(key)
         live = inventory.groups.get(group_id)
         if live is not None and (members := _members_left(plane, key, live)):
@@ -116,11 +116,10 @@ class GroupReconciler:
 
 def _members_left(plane: Plane, key: Key, live: ObservedGroup) -> list[str]:
     """Return our users that are still in the group. Who only names it, without being admitted, holds up nothing."""
-    owner = plane.installation.owner
     return [
         f"{user.metadata.namespace}/{user.metadata.name}"
         for user in plane.store.users_of(key)
-        if (user.spec.id or names.default_id(owner, user.metadata.namespace, user.metadata.name)) in live.user_ids
+        if plane.installation.user_id(user) in live.user_ids
     ]
 
 
@@ -178,7 +177,7 @@ class _GroupPass:
     async def _sync_group(self) -> tuple[ObservedGroup | None, Inventory]:
         plane, spec = self._plane, self._group.spec
         meta, owner = self._group.metadata, plane.installation.owner
-        group_id = group_id_of(self._group, owner)
+        group_id = plane.installation.group_id(self._group)
         self._fields["id"] = group_id
         needs_default = spec.engine is Engine.REDIS and spec.default_user is DefaultUserPolicy.DISABLED
         default_id = names.default_user_id(owner, group_id) if needs_default else None
@@ -255,12 +254,20 @@ class _GroupPass:
             self._stages.append(Stage.waiting(DEFAULT_USER_HARDENED, "Replacing", message, retry_after_s=10.0))
 
     def _our_users(self, inventory: Inventory) -> frozenset[str]:
-        """Return the ids of members that we added: ours by tag. Others are never removed."""
+        """Return the ids of members that we may remove: those we added, by their tag.
+
+        A user whose resource can't be read any more (by a stricter version of ours, say) stays as it is.
+        """
         owner = self._plane.installation.owner
+        broken = {
+            user.status.id or self._plane.installation.user_id(user)
+            for user in self._plane.store.broken_users_of(self._key)
+            if not user.metadata.is_deleting
+        }
         return frozenset(
             user_id
             for user_id, user in inventory.users.items()
-            if inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
+            if user_id not in broken and inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
         )
 
     async def _admitted(self, inventory: Inventory) -> list[str]:
@@ -276,7 +283,7 @@ class _GroupPass:
                 labels_of[meta.namespace] = await self._labels(meta.namespace) if needed else {}
             if not admit(self._group, user, labels_of[meta.namespace]).ok:
                 continue
-            user_id = user.spec.id or names.default_id(owner, meta.namespace, meta.name)
+            user_id = plane.installation.user_id(user)
             live = inventory.users.get(user_id)
             if live is None or live.auth_mode != "iam":
                 continue
@@ -390,11 +397,6 @@ class _GroupPass:
             ):
                 return f"{meta.namespace}/{meta.name}"
         return None
-
-
-def group_id_of(group: UserGroup, owner: str) -> str:
-    """Return the id of the user group in AWS."""
-    return group.spec.id or names.default_id(owner, group.metadata.namespace, group.metadata.name)
 
 
 def cache_ref(cache: CacheSpec) -> CacheRef:

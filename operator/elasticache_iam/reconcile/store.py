@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from elasticache_iam.api.group import UserGroup
-from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
+from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user, salvage_user
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 
@@ -65,6 +65,14 @@ class Store:
                 continue
             if user is not None:
                 yield user
+
+    def broken_users_of(self, group: Key) -> Iterator[ElastiCacheIAMUser]:
+        """Yield what can be told of the users that name a group and can't be parsed."""
+        for key in sorted(self._users_of.get(group, ())):
+            try:
+                self.user(key)
+            except InvalidResourceError:
+                yield salvage_user(self._bodies[key])
 
     def group_keys_of(self, user: Key) -> tuple[Key, ...]:
         """Return the keys of the groups that a user names."""

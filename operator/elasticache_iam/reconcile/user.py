@@ -41,8 +41,8 @@ from elasticache_iam.core.status import (
     VERIFIED,
     Stage,
 )
-from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens, user_id_of
-from elasticache_iam.reconcile.group import cache_ref, group_id_of
+from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens
+from elasticache_iam.reconcile.group import cache_ref
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
@@ -98,7 +98,7 @@ class _UserPass:
         self._stages: list[Stage] = []
         self._polling = False
         self._fields: dict[str, object] = {}
-        self._user_id = user_id_of(user, plane.installation.owner)
+        self._user_id = plane.installation.user_id(user)
 
     async def run(self) -> float | None:
         plane, user, key = self._plane, self._user, self._key
@@ -360,9 +360,9 @@ class _UserPass:
 
     async def _sync_membership(self, group: UserGroup) -> tuple[UserCacheStatus, ...] | None:
         """Return the caches that a token opens now; None while the user isn't in its group."""
-        plane, owner = self._plane, self._plane.installation.owner
+        plane = self._plane
         meta = group.metadata
-        group_id = group_id_of(group, owner)
+        group_id = plane.installation.group_id(group)
         inventory = await plane.observe_again()
         live = inventory.groups.get(group_id)
         if live is None or self._user_id not in live.user_ids or self._user_id in live.pending_remove:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import kopf
 
 from elasticache_iam.api.keys import GROUP, VERSION
-from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.core.mint import MintOrder, mint_order
 from elasticache_iam.kube.connection import load_configuration
 from elasticache_iam.reconcile.plane import Plane
@@ -86,7 +86,8 @@ class Edge:
         try:
             user = self._plane.store.user(key)
         except InvalidResourceError:
-            return None
+            # Not new, only unreadable (a stricter version of ours, say): what was delivered is kept fresh.
+            user = salvage_user(self._plane.store.body(key) or {})
         return mint_order(user) if user is not None else None
 
 

@@ -206,7 +206,8 @@ class Leader:
                 self._lose(reason)
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._pause_s())
+                async with asyncio.timeout(self._pause_s()):
+                    await stop.wait()
         await self._release()
 
     async def _look(self) -> str | None:

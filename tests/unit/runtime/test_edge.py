@@ -132,8 +132,14 @@ def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):
     assert order.user_id == "demo-checkout"
 
 
-def test_a_user_that_breaks_its_rules_mints_nothing(edge, minted):
+def test_a_user_that_breaks_its_rules_keeps_what_was_delivered_to_it(edge, minted):
     edge.see(USERS, "ADDED", {**body(user_manifest(access={"preset": "X"})), "status": STATUS})
+
+    assert [target.alias for target in minted[0][1].caches] == ["main"]
+
+
+def test_a_new_user_that_breaks_its_rules_mints_nothing(edge, minted):
+    edge.see(USERS, "ADDED", body(user_manifest(access={"preset": "X"})))
 
     assert minted == [(("shop", "checkout"), None)]
 

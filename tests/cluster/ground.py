@@ -1,6 +1,7 @@
 """One test's own ground on the shared control plane and sandbox: namespaces, an AWS account, an owner, operators."""
 
 import base64
+import itertools
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ NAME = "elasticache-iam-operator"
 LEASE = NAME
 USERS = "elasticacheiamusers"
 GROUPS = "usergroups"
-PLURALS = {"ElastiCacheIAMUser": USERS, "UserGroup": GROUPS}
+PLURALS = (USERS, GROUPS)
 POLL_S = 0.03
 
 
@@ -97,7 +98,8 @@ class Installation:
         foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"}}
         _, answer = self.as_operator("POST", f"/api/v1/namespaces/{self.namespace}/secrets?dryRun=All", foreign)
         with suppress(ApiError):
-            self.control_plane.request("GET", f"/apis/{API_VERSION}/{USERS}")
+            for plural in PLURALS:
+                self.control_plane.request("GET", f"/apis/{API_VERSION}/{plural}")
             return "ValidatingAdmissionPolicy" in answer
         return False
 
@@ -143,7 +145,8 @@ class Operator:
         for entry in self.entries():
             if entry.get("msg") == "started":
                 return entry["listen"]
-        assert self.process.is_running, f"the operator ended with {self.process.exit_code}: {self.text()}"
+        if not self.process.is_running:
+            raise RuntimeError(f"the operator ended with {self.process.exit_code}: {self.text()}")
         return None
 
     def wait_until_ready(self):
@@ -278,7 +281,7 @@ class Ground:
 
     def path(self, plural, name, namespace):
         namespace = self.namespaces.get(namespace, namespace)
-        api = f"/apis/{API_VERSION}" if plural in {USERS, GROUPS} else "/api/v1"
+        api = f"/apis/{API_VERSION}" if plural in PLURALS else "/api/v1"
         return f"{api}/namespaces/{namespace}/{plural}/{name}"
 
     def get(self, plural, name, namespace="shop"):
@@ -455,7 +458,7 @@ class Ground:
         for operator in self.operators:
             operator.kill()
             operator.process.stop()
-        for plural, namespace in ((plural, name) for plural in (USERS, GROUPS) for name in self.namespaces):
+        for plural, namespace in itertools.product(PLURALS, self.namespaces):
             base = self.path(plural, "", namespace).rstrip("/")
             for item in self.control_plane.request("GET", base)["items"]:
                 with suppress(ApiError):

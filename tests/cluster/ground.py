@@ -353,7 +353,7 @@ class Ground:
         return [
             event
             for event in self.control_plane.audit_events()
-            if event["user"]["username"] == self.installation.username
+            if event["user"].get("username") == self.installation.username
             and event.get("objectRef", {}).get("namespace") in ours
             and event["stage"] == "ResponseComplete"
             and all(event["objectRef"].get(key) == value for key, value in wanted.items())

@@ -692,7 +692,7 @@ def _calls(release, since):
     return {
         (event["verb"], event["objectRef"].get("resource"), event["responseStatus"]["code"])
         for event in release.admin.audit_events()
-        if event["user"]["username"] == user
+        if event["user"].get("username") == user
         and "objectRef" in event
         and datetime.fromisoformat(event["requestReceivedTimestamp"]) >= since
     }

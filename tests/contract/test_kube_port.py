@@ -164,7 +164,7 @@ class RealGround:
         found = []
         for event in self._admin.audit_events():
             reference = event.get("objectRef", {})
-            if event["user"]["username"] in {OPERATOR, UNFENCED} and reference.get("namespace") == self.namespace:
+            if event["user"].get("username") in {OPERATOR, UNFENCED} and reference.get("namespace") == self.namespace:
                 kind = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
                 found.append((event["verb"], kind))
         return found

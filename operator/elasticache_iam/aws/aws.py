@@ -18,10 +18,10 @@ from elasticache_iam.aws.observe import observe_group, observe_role, observe_use
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.core.errors import BusyError, InvalidSpecError, NotFoundError, OperatorError
 from elasticache_iam.core.names import oidc_provider_arn
+from elasticache_iam.core.plan.group import DEFAULT_USER_ACCESS
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedRole, ObservedUser
 from elasticache_iam.ports import Clock, Document, Fence
 
-DEFAULT_USER_ACCESS: Final = "off ~* -@all"
 OIDC_MAX_AGE_S: Final = 120.0
 """How long an answer about the OIDC provider is kept: all users of a pass ask for the same one."""
 

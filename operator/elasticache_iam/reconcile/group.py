@@ -5,27 +5,42 @@ from typing import Final, assert_never
 
 from elasticache_iam.api.base import Metadata
 from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
-from elasticache_iam.api.keys import FINALIZER, TAG_OWNER
+from elasticache_iam.api.keys import FINALIZER, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER
 from elasticache_iam.api.parse import InvalidResourceError, salvage_group
 from elasticache_iam.api.unsupported import unsupported_fields
+from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import admit, needs_namespace_labels
 from elasticache_iam.core.errors import (
     AlreadyExistsError,
     BusyError,
     ConflictError,
+    InvalidSpecError,
     NotFoundError,
     NotOwnedError,
     OperatorError,
+    QuotaExceededError,
 )
 from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState, Verdict, judge_attachment
-from elasticache_iam.core.plan.group import CreateDefaultUser, CreateGroup, DesiredGroup, ModifyGroup, plan_group
+from elasticache_iam.core.plan.group import (
+    BUILT_IN_DEFAULT,
+    DEFAULT_USER_ACCESS,
+    CreateDefaultUser,
+    CreateGroup,
+    DesiredGroup,
+    DisableDefaultUser,
+    GroupAction,
+    ModifyGroup,
+    is_named_default,
+    plan_group,
+)
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
-from elasticache_iam.reconcile.queue import Key
+from elasticache_iam.reconcile.queue import USERS, Key
 
 KIND: Final = "UserGroup"
+USER_KIND: Final = "ElastiCacheIAMUser"
 LOOK_AGAIN_S: Final = 30.0
 MAX_STEPS: Final = 4
 """Writes of one pass: default user, group, members, and one re-read."""
@@ -81,7 +96,7 @@ class GroupReconciler:
         group_id = group.status.id or plane.installation.group_id(group)
         inventory = await plane.observe(key)
         live = inventory.groups.get(group_id)
-        if live is not None and (members := _members_left(plane, key, live)):
+        if live is not None and (members := _members_left(plane, key, live, inventory)):
             message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {', '.join(members[:5])}"
             return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
         if group.spec.deletion_policy is DeletionPolicy.RETAIN:
@@ -114,13 +129,22 @@ class GroupReconciler:
         return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
 
 
-def _members_left(plane: Plane, key: Key, live: ObservedGroup) -> list[str]:
-    """Return our users that are still in the group. Who only names it, without being admitted, holds up nothing."""
+def _members_left(plane: Plane, key: Key, live: ObservedGroup, inventory: Inventory) -> list[str]:
+    """Return our users that are still in the group. Who only names it, or another's id, holds up nothing."""
     return [
         f"{user.metadata.namespace}/{user.metadata.name}"
         for user in plane.store.users_of(key)
-        if plane.installation.user_id(user) in live.user_ids
+        if plane.installation.user_id(user) in live.user_ids and _is_its_own(plane, user, inventory)
     ]
+
+
+def _is_its_own(plane: Plane, user: ElastiCacheIAMUser, inventory: Inventory) -> bool:
+    """Whether the AWS user that a resource names is that resource's: an id of its author's choice may be another's."""
+    live = inventory.users.get(plane.installation.user_id(user))
+    meta, owner = user.metadata, plane.installation.owner
+    return live is not None and names.is_owned(
+        inventory.tags.get(live.arn, {}), owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name
+    )
 
 
 class _GroupPass:
@@ -189,6 +213,7 @@ class _GroupPass:
                 raise NotOwnedError(
                     f"the user group {group_id} exists in AWS and isn't ours; choose another spec.id or delete it"
                 )
+            await self._check_default_user(default_id, inventory)
             ours = self._our_users(inventory)
             desired = DesiredGroup(
                 group_id=group_id,
@@ -196,35 +221,59 @@ class _GroupPass:
                 tags=tags,
                 default_user_id=default_id,
                 default_user_tags=tags,
-                member_ids=frozenset(await self._admitted(inventory)) | set(spec.members),
+                member_ids=frozenset(await self._admitted(inventory)) | self._members_of_others(inventory),
             )
             actions = plan_group(desired, live, users=inventory.users, ours=ours)
             if not actions:
                 break
             for action in actions:
-                await self._apply(action)
+                await self._apply(action, inventory)
             inventory = await plane.observe_again()
         live = inventory.groups.get(group_id)
         self._report_group(live, desired)
         return (live if live is not None and live.status not in {"creating", "deleting"} else None), inventory
 
-    async def _apply(self, action: CreateDefaultUser | CreateGroup | ModifyGroup) -> None:
+    async def _check_default_user(self, user_id: str | None, inventory: Inventory) -> None:
+        """Raise NotOwnedError where somebody else's user has the id of our disabled default user."""
+        live = inventory.users.get(user_id or "")
+        if live is None:
+            return
+        meta = self._group.metadata
+        if live.user_name != BUILT_IN_DEFAULT or not await is_ours(self._plane, inventory, live.arn, KIND, meta):
+            raise NotOwnedError(
+                f"the user {live.user_id} exists in AWS and isn't this group's disabled default user; delete it"
+            )
+
+    async def _apply(self, action: GroupAction, inventory: Inventory) -> None:
         aws = self._plane.aws
         try:
             match action:
                 case CreateDefaultUser():
                     await aws.create_default_user(action.user_id, engine=action.engine, tags=action.tags)
+                case DisableDefaultUser():
+                    await aws.set_access_string(action.user_id, DEFAULT_USER_ACCESS)
                 case CreateGroup():
                     await aws.create_group(
                         action.group_id, engine=action.engine, user_ids=action.user_ids, tags=action.tags
                     )
                 case ModifyGroup():
-                    await aws.modify_group(action.group_id, add=action.add, remove=action.remove)
+                    await self._modify_group(action, inventory)
                 case _:
                     assert_never(action)
         except AlreadyExistsError:
             # Our own lost answer, or somebody else's: read back; the loop looks whose it is by its tags.
             await self._plane.observe_fresh()
+
+    async def _modify_group(self, action: ModifyGroup, inventory: Inventory) -> None:
+        """Change the members in one call; who has to go goes even if AWS takes none of those who come."""
+        aws = self._plane.aws
+        try:
+            await aws.modify_group(action.group_id, add=action.add, remove=action.remove)
+        except (InvalidSpecError, QuotaExceededError, NotFoundError):
+            leaving = frozenset(user_id for user_id in action.remove if not is_named_default(user_id, inventory.users))
+            if action.add and leaving:
+                await aws.modify_group(action.group_id, add=frozenset(), remove=leaving)
+            raise
 
     def _report_group(self, live: ObservedGroup | None, desired: DesiredGroup) -> None:
         if live is None:
@@ -270,8 +319,20 @@ class _GroupPass:
             if user_id not in broken and inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
         )
 
+    def _members_of_others(self, inventory: Inventory) -> frozenset[str]:
+        """Return `spec.members` without users that are resources here: those come in by admission alone."""
+        owner, store = self._plane.installation.owner, self._plane.store
+
+        def is_resource(user_id: str) -> bool:
+            live = inventory.users.get(user_id)
+            tags = inventory.tags.get(live.arn, {}) if live is not None else {}
+            key = Key(USERS, tags.get(TAG_NAMESPACE, ""), tags.get(TAG_NAME, ""))
+            return (tags.get(TAG_OWNER), tags.get(TAG_KIND)) == (owner, USER_KIND) and store.body(key) is not None
+
+        return frozenset(user_id for user_id in self._group.spec.members if not is_resource(user_id))
+
     async def _admitted(self, inventory: Inventory) -> list[str]:
-        plane, owner = self._plane, self._plane.installation.owner
+        plane = self._plane
         members: list[str] = []
         labels_of: dict[str, Mapping[str, str]] = {}
         for user in plane.store.users_of(self._key):
@@ -285,10 +346,7 @@ class _GroupPass:
                 continue
             user_id = plane.installation.user_id(user)
             live = inventory.users.get(user_id)
-            if live is None or live.auth_mode != "iam":
-                continue
-            tags = inventory.tags.get(live.arn, {})
-            if names.is_owned(tags, owner=owner, kind="ElastiCacheIAMUser", namespace=meta.namespace, name=meta.name):
+            if live is not None and live.auth_mode == "iam" and _is_its_own(plane, user, inventory):
                 members.append(user_id)
         return members
 
@@ -303,20 +361,9 @@ class _GroupPass:
     async def _sync_attachments(self, live: ObservedGroup, inventory: Inventory) -> None:
         spec, plane = self._group.spec, self._plane
         left = sorted(live.replication_group_ids - {cache_ref(cache).id for cache in spec.caches})
-        if left:
-            message = (
-                f"cache {', '.join(left)} isn't in spec.caches any more but still uses the group; it is never "
-                "detached, as that would leave the cache open: put it back, or have its owner attach another group "
-                f"(aws elasticache modify-replication-group --replication-group-id {left[0]} --user-group-ids-to-remove"
-                f" {live.group_id} --user-group-ids-to-add OTHER --apply-immediately)"
-            )
-            self._stages.append(Stage.waiting(CACHES_ATTACHED, "StillAttached", message, retry_after_s=300.0))
-            return
-        if not spec.caches:
-            self._stages.append(Stage.ok(CACHES_ATTACHED, "NoCaches", "spec.caches is empty"))
-            return
         verdicts: list[Verdict] = []
         caches: list[GroupCacheStatus] = []
+        failure: OperatorError | None = None
         for wanted in spec.caches:
             ref = cache_ref(wanted)
             cache = inventory.caches.get(ref)
@@ -325,14 +372,19 @@ class _GroupPass:
                 if self._was_attached(wanted):
                     note = f"cache {ref.id} was left open: its group was detached behind our back; attaching it again"
                     await plane.post_event(self._key, self._group.metadata, reason="CacheOpen", note=note, warning=True)
-                await plane.aws.attach_group(ref, live.group_id)
-                verdict = Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {ref.id}")
+                try:
+                    await plane.aws.attach_group(ref, live.group_id)
+                    verdict = Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {ref.id}")
+                except OperatorError as error:  # told at the end: the other caches don't wait for this one
+                    failure = failure or error
             verdicts.append(verdict)
             caches.append(_cache_status(wanted, ref, cache, verdict.state))
         self._fields["caches"] = tuple(caches)
+        if failure is not None:
+            raise failure
         pending = [verdict for verdict in verdicts if verdict.state is not AttachmentState.ATTACHED]
         if not pending:
-            self._stages.append(Stage.ok(CACHES_ATTACHED, "Attached", f"on {', '.join(cache.id for cache in caches)}"))
+            self._stages.append(_attached_stage(live.group_id, caches, left))
             return
         worst = next((verdict for verdict in pending if verdict.state in STALLED_STATES), pending[0])
         message = "; ".join(verdict.message for verdict in pending)
@@ -375,7 +427,11 @@ class _GroupPass:
 
     def _was_attached(self, wanted: CacheSpec) -> bool:
         held = {AttachmentState.ATTACHED.value, AttachmentState.ATTACHING.value}
-        return any(cache.name == wanted.name and cache.state in held for cache in self._group.status.caches)
+        # By id, too: under the same alias another cache may stand now, which was never ours to attach to.
+        return any(
+            (cache.name, cache.id) == (wanted.name, cache_ref(wanted).id) and cache.state in held
+            for cache in self._group.status.caches
+        )
 
     async def _consents(self, cache: ObservedCache) -> bool:
         """Whether the cache's owner let us in; its tags are read now, as it is about to be changed."""
@@ -397,6 +453,27 @@ class _GroupPass:
             ):
                 return f"{meta.namespace}/{meta.name}"
         return None
+
+
+def _attached_stage(group_id: str, caches: list[GroupCacheStatus], left: list[str]) -> Stage:
+    """Say that the group is on all of its caches, or on more than those.
+
+    Args:
+        group_id: The group in AWS.
+        caches: Those that the resource names.
+        left: Those that it names no longer.
+    """
+    if left:
+        message = (
+            f"cache {', '.join(left)} isn't in spec.caches any more but still uses the group; it is never "
+            "detached, as that would leave the cache open: put it back, or have its owner attach another group "
+            f"(aws elasticache modify-replication-group --replication-group-id {left[0]} --user-group-ids-to-remove"
+            f" {group_id} --user-group-ids-to-add OTHER --apply-immediately)"
+        )
+        return Stage.waiting(CACHES_ATTACHED, "StillAttached", message, retry_after_s=300.0)
+    if not caches:
+        return Stage.ok(CACHES_ATTACHED, "NoCaches", "spec.caches is empty")
+    return Stage.ok(CACHES_ATTACHED, "Attached", f"on {', '.join(cache.id for cache in caches)}")
 
 
 def cache_ref(cache: CacheSpec) -> CacheRef:

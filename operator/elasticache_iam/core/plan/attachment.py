@@ -80,12 +80,12 @@ def judge_attachment(  # noqa: C901  # one ordered list of checks reads better t
     """
     if cache is None:
         return Verdict(AttachmentState.CACHE_NOT_FOUND, f"there is no cache {cache_id}; it is attached once it appears")
-    if claimed_by is not None:
-        return Verdict(AttachmentState.CACHE_CLAIMED, f"cache {cache_id} is held by the older UserGroup {claimed_by}")
     if group.group_id in cache.future_group_ids:
         if group.group_id in cache.group_ids:
             return Verdict(AttachmentState.ATTACHED)
         return Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {cache_id}")
+    if claimed_by is not None:
+        return Verdict(AttachmentState.CACHE_CLAIMED, f"cache {cache_id} is held by the older UserGroup {claimed_by}")
     if cache.future_group_ids:
         other = ", ".join(sorted(cache.future_group_ids))
         return Verdict(

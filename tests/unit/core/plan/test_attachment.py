@@ -58,8 +58,8 @@ def judge(cache=CACHE, group=GROUP, **changes):
         pytest.param(
             replace(CACHE, group_ids=OURS),
             {"claimed_by": "a/b"},
-            AttachmentState.CACHE_CLAIMED,
-            id="even-over-an-attached-group",
+            AttachmentState.ATTACHED,
+            id="but-not-over-a-group-that-is-on-it",
         ),
         pytest.param(replace(CACHE, tls=False), {}, AttachmentState.TLS_REQUIRED, id="tls-is-needed"),
         pytest.param(

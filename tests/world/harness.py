@@ -234,7 +234,7 @@ class Operator:
             queue=WorkQueue(self.clock),
             clock=self.clock,
             stop_minting=self.tokens.stop,
-            allow_minting=self.tokens.allow,
+            allow_minting=lambda key: self.tokens.allow(key, self.edge.order(key)),
         )
         self.edge = Edge(self.plane, self.tokens.observe)
         self._reconcilers = {USERS: UserReconciler(self.plane), GROUPS: GroupReconciler(self.plane)}

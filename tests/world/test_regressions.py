@@ -1,13 +1,18 @@
 """What once went wrong, each by the test that showed it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from tests.builders import OWNER, group_manifest, user_manifest
 from tests.world.harness import Ground
 
 from elasticache_iam.core import names
-from elasticache_iam.reconcile.queue import GROUPS, USERS
+from elasticache_iam.core.errors import UnavailableError
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+from elasticache_iam.runtime.edge import resync_forever
 
 GROUP = (GROUPS, "platform", "orders")
 USER = (USERS, "shop", "checkout")
@@ -73,7 +78,7 @@ async def test_a_default_user_that_took_our_ones_place_is_swapped_out(world: Gro
 
     world.pass_time(400)
 
-    await world.until(lambda: DEFAULT_ID in members(world) and "open" not in members(world))
+    await world.later(lambda: DEFAULT_ID in members(world) and "open" not in members(world))
 
 
 # -- who has to go ----------------------------------------------------------------------------------------------------
@@ -204,3 +209,132 @@ async def test_an_older_group_does_not_take_a_cache_by_naming_it(world: Ground):
     await world.until_quiet(operator)
 
     assert world.is_ready(*GROUP)
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_resource_with_another_ones_id_gets_no_role_that_could_connect_as_it(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest(namespace="platform", id="demo-victim"))
+    await world.until_ready(USERS, "platform", "checkout")
+
+    world.apply(user_manifest("thief", namespace="platform", id="demo-victim"))
+    await world.until_reason("NotOwned", of=(USERS, "platform", "thief"))
+    await world.until_quiet(operator)
+
+    assert names.role_name(OWNER, "platform", "thief") not in world.in_aws()["roles"]
+
+
+async def test_a_user_without_a_group_can_be_suspended(world: Ground):
+    await settle(world, user_manifest())
+    world.kube._remove(GROUP)
+
+    world.apply(user_manifest(suspend=True))
+
+    await world.until(lambda: world.kube.secret_names() == [])
+    await world.until_reason("Suspended")
+
+
+async def test_a_user_that_changes_groups_leaves_the_first_at_once(world: Ground):
+    world.add_cache("second")
+    await settle(world, user_manifest())
+    world.apply(group_manifest("other", caches=("second",)))
+
+    world.apply(user_manifest(group="other"))
+
+    await world.until(lambda: USER_ID not in members(world))
+
+
+@pytest.mark.parametrize("change", [{"tags": {"team": "unknown"}}, {"membership": "Authoritative"}], ids=str)
+async def test_a_group_that_is_not_worked_on_does_not_hold_up_a_users_deletion(world: Ground, change: dict[str, Any]):
+    operator = await settle(world, user_manifest())
+    world.apply(group_manifest(**change))
+    await world.until(lambda: not world.is_ready(*GROUP))
+    await world.until_quiet(operator)
+
+    world.kube.delete(*USER)
+
+    await world.until(lambda: world.kube.get(*USER) is None)
+    assert USER_ID not in world.in_aws()["users"]
+
+
+async def test_a_user_that_was_given_away_is_not_deleted(world: Ground):
+    await settle(world, user_manifest())
+    arn = world.elasticache.describe_users(UserId=USER_ID)["Users"][0]["ARN"]
+    rival = [{"Key": "elasticache-iam.dev/name", "Value": "another"}]
+    world.elasticache.add_tags_to_resource(ResourceName=arn, Tags=rival)
+
+    world.kube.delete(*USER)
+    await world.until(lambda: world.kube.get(*USER) is None)
+
+    assert USER_ID in world.in_aws()["users"]
+
+
+async def test_a_first_token_on_its_way_is_taken_back_with_the_others(world: Ground):
+    operator = await settle(world)
+    create = world.kube.create_secret
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def create_slowly(namespace: str, body: Any) -> str:
+        asked.set()
+        await go.wait()
+        return await create(namespace, body)
+
+    with patch.object(world.kube, "create_secret", create_slowly):
+        world.apply(user_manifest())
+        await asyncio.wait_for(asked.wait(), 8)
+        world.apply(user_manifest(suspend=True))
+        await world.until(lambda: operator.tokens._stopped)
+        go.set()
+        await world.until_reason("Suspended")
+
+    assert world.kube.secret_names() == []
+
+
+async def test_tokens_come_back_though_their_end_could_not_be_written_down(world: Ground):
+    await settle(world, user_manifest())
+    world.kube.fail_next("patch_status", UnavailableError("the API server is away"), times=2)
+    world.apply(group_manifest(admits=()))
+    await world.until(lambda: world.kube.secret_names() == [])
+
+    world.apply(group_manifest())
+
+    await world.later(lambda: world.kube.secret_names() == [("shop", "checkout")], step_s=15)
+
+
+# -- the watch --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_listing_does_not_undo_what_the_watch_has_brought(world: Ground):
+    operator = await settle(world, user_manifest())
+    listing = world.kube.list_resources
+
+    async def list_slowly(plural: str) -> AsyncIterator[Any]:
+        bodies = [body async for body in listing(plural)]
+        if plural == USERS:
+            world.apply(user_manifest(suspend=True), user_manifest("new"))
+            await world.until(lambda: operator.plane.store.body(Key(USERS, "shop", "new")))
+        for body in bodies:
+            yield body
+
+    with patch.object(world.kube, "list_resources", list_slowly):
+        await operator.edge.resync()
+
+    user = operator.plane.store.user(Key(*USER))
+    assert user is not None
+    assert user.spec.suspend
+    assert operator.plane.store.body(Key(USERS, "shop", "new")) is not None
+
+
+async def test_a_listing_that_fails_does_not_end_the_operator(world: Ground):
+    operator = await settle(world)
+    heard = asyncio.Event()
+    world.kube.fail_next("list_resources", UnavailableError("the API server is away"))
+
+    resync = asyncio.create_task(resync_forever(operator.edge, interval_s=0.01, report=lambda *_: heard.set()))
+    await asyncio.wait({resync, asyncio.create_task(heard.wait())}, return_when=asyncio.FIRST_COMPLETED)
+
+    assert not resync.done()
+    resync.cancel()

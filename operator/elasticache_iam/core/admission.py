@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from elasticache_iam.api.access import Access
 from elasticache_iam.api.group import AdmissionRule, LabelSelector, LabelSelectorRequirement, UserGroup
 from elasticache_iam.api.user import ElastiCacheIAMUser
-from elasticache_iam.core.access import is_within
+from elasticache_iam.core.access import is_within, render_access_string
+from elasticache_iam.core.plan.user import is_access_in_sync
+from elasticache_iam.core.state import ObservedUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,14 @@ def needs_namespace_labels(group: UserGroup) -> bool:
     return any(rule.namespaces.selector is not None for rule in group.spec.admission)
 
 
-def admit(group: UserGroup, user: ElastiCacheIAMUser, namespace_labels: Mapping[str, str]) -> Admission:
-    """Decide whether a user may join a group.
+def admit(
+    group: UserGroup,
+    user: ElastiCacheIAMUser,
+    namespace_labels: Mapping[str, str],
+    *,
+    access: Access | None = None,
+) -> Admission:
+    """Decide whether a user may join a group, with the access that it asks for or, if given, another.
 
     A rule that names the namespace is more specific than a selector, and among equals the first one holds: a names rule
     that refuses doesn't fall through. The group's own namespace is admitted without limit unless a rule names it.
@@ -44,10 +53,28 @@ def admit(group: UserGroup, user: ElastiCacheIAMUser, namespace_labels: Mapping[
             message=f"spec.id {user.spec.id} matches none of the ids that {where} allows to this namespace; "
             "leave spec.id out or ask the group's owner",
         )
-    within = is_within(user.spec.access, rule.limit)
+    within = is_within(access or user.spec.access, rule.limit)
     if not within.ok:
         return Admission(ok=False, message=f"spec.access is beyond what {where} allows here: {within.why}")
     return Admission(ok=True)
+
+
+def admit_live(
+    group: UserGroup, user: ElastiCacheIAMUser, namespace_labels: Mapping[str, str], live: ObservedUser
+) -> bool:
+    """Whether a user may be a member with the access that AWS gives it now.
+
+    What it asks for may be within the limit while AWS still holds, or has refused to give up, something wider: from an
+    earlier edit, from another group, from before a crash. Only what is there counts.
+    """
+    desired = render_access_string(user.spec.access)
+    recorded = user.status.access_string if user.status.id == live.user_id else None
+    if not live.is_active:
+        return recorded is not None and recorded.sent == desired
+    if is_access_in_sync(desired, live.access_string, recorded):
+        return True
+    held = Access.model_construct(preset=None, access_string=live.access_string, keys=(), channels=())
+    return admit(group, user, namespace_labels, access=held).ok
 
 
 def _find_rule(

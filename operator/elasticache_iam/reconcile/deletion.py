@@ -2,15 +2,16 @@
 
 from typing import Final
 
-from elasticache_iam.api.group import DeletionPolicy
+from elasticache_iam.api.group import DeletionPolicy, UserGroup
 from elasticache_iam.api.keys import FINALIZER
 from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.state import Inventory
-from elasticache_iam.core.status import USER_STAGES, USER_SYNCED, Stage
-from elasticache_iam.reconcile.plane import Plane, is_ours
+from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, Stage
+from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
 
@@ -70,7 +71,7 @@ class UserDeletion:
             ):
                 await plane.aws.delete_role(name)
         if live is not None:
-            if live.is_active:
+            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
                 await plane.aws.delete_user(user_id)
             return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
         return None
@@ -82,10 +83,17 @@ class UserDeletion:
             group = self._plane.store.group(key)
         except InvalidResourceError:
             return False
-        if group is None or group.metadata.is_deleting:
-            return False
+        if group is None or group.metadata.is_deleting or not _is_worked_on(self._plane, group):
+            return False  # AWS takes a deleted user out of its groups itself
         live = inventory.groups.get(self._plane.installation.group_id(group))
         return live is not None and (user_id in live.user_ids or user_id in live.future_user_ids)
+
+
+def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
+    """Whether passes of a group change its members; else nobody would take the user out."""
+    meta, spec, installation = group.metadata, group.spec, plane.installation
+    unsupported = unsupported_fields(spec, region=installation.region, account=installation.account)
+    return not is_paused(meta) and plane.refusal(GROUP_SYNCED, meta, unsupported=unsupported, tags=spec.tags) is None
 
 
 async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:
@@ -109,6 +117,9 @@ async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozens
     }
     if reports is not None and reports.uid == meta.uid:
         secrets |= {alias: delivered.secret_uid for alias, delivered in reports.delivered.items()}
+        reports.failed.clear()  # what goes on tells its failures anew
     for alias, uid in secrets.items():
         if uid and (only is None or alias in only):
             await plane.kube.delete_secret(meta.namespace, names.secret_name(base, alias), uid=uid)
+            if reports is not None:
+                reports.delivered.pop(alias, None)

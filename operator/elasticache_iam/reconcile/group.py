@@ -10,7 +10,7 @@ from elasticache_iam.api.parse import InvalidResourceError, salvage_group
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
-from elasticache_iam.core.admission import admit, needs_namespace_labels
+from elasticache_iam.core.admission import admit, admit_live, needs_namespace_labels
 from elasticache_iam.core.errors import (
     AlreadyExistsError,
     BusyError,
@@ -111,7 +111,7 @@ class GroupReconciler:
                     "open: attach another group or delete the cache, or set spec.deletionPolicy: Retain"
                 )
                 return Stage.waiting(GROUP_SYNCED, "StillAttached", message, retry_after_s=30.0)
-            if live.is_active:
+            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
                 await plane.aws.delete_group(group_id)
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
         return await self._delete_default_user(inventory, meta, names.default_user_id(owner, group_id))
@@ -123,7 +123,7 @@ class GroupReconciler:
         if default.status != "deleting":
             if not await is_ours(plane, inventory, default.arn, KIND, meta):
                 return None
-            if default.is_active:
+            if default.is_active and await is_ours(plane, inventory, default.arn, KIND, meta, is_to_change=True):
                 await plane.aws.delete_user(default.user_id)
         message = f"AWS is deleting the user {default.user_id}"
         return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
@@ -210,9 +210,7 @@ class _GroupPass:
         for _ in range(MAX_STEPS):
             live = inventory.groups.get(group_id)
             if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
-                raise NotOwnedError(
-                    f"the user group {group_id} exists in AWS and isn't ours; choose another spec.id or delete it"
-                )
+                raise _not_owned(group_id)
             await self._check_default_user(default_id, inventory)
             ours = self._our_users(inventory)
             desired = DesiredGroup(
@@ -226,6 +224,8 @@ class _GroupPass:
             actions = plan_group(desired, live, users=inventory.users, ours=ours)
             if not actions:
                 break
+            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+                raise _not_owned(group_id)
             for action in actions:
                 await self._apply(action, inventory)
             inventory = await plane.observe_again()
@@ -342,11 +342,14 @@ class _GroupPass:
             if meta.namespace not in labels_of:
                 needed = needs_namespace_labels(self._group)
                 labels_of[meta.namespace] = await self._labels(meta.namespace) if needed else {}
-            if not admit(self._group, user, labels_of[meta.namespace]).ok:
+            labels = labels_of[meta.namespace]
+            if not admit(self._group, user, labels).ok:
                 continue
             user_id = plane.installation.user_id(user)
             live = inventory.users.get(user_id)
-            if live is not None and live.auth_mode == "iam" and _is_its_own(plane, user, inventory):
+            if live is None or live.auth_mode != "iam" or not _is_its_own(plane, user, inventory):
+                continue
+            if admit_live(self._group, user, labels, live):
                 members.append(user_id)
         return members
 
@@ -453,6 +456,10 @@ class _GroupPass:
             ):
                 return f"{meta.namespace}/{meta.name}"
         return None
+
+
+def _not_owned(group_id: str) -> NotOwnedError:
+    return NotOwnedError(f"the user group {group_id} exists in AWS and isn't ours; choose another spec.id or delete it")
 
 
 def _attached_stage(group_id: str, caches: list[GroupCacheStatus], left: list[str]) -> Stage:

@@ -34,7 +34,7 @@ class Plane:
 
     Attributes:
         stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
-        allow_minting: Takes that back.
+        allow_minting: Takes that back, with what the store says is to be minted.
     """
 
     installation: Installation
@@ -234,7 +234,10 @@ class Plane:
     # -- reports of the token plane ---------------------------------------------------------------------------------
 
     def receive(self, report: Report) -> None:
-        """Keep a report and look at its user."""
+        """Keep a report and look at its user. One about an earlier object of that name says nothing of this one."""
+        body = self.store.body(Key(USERS, *report.key))
+        if body is not None and body["metadata"].get("uid") != report.uid:
+            return
         known = self.reports.get(report.key)
         if known is None or known.uid != report.uid:
             known = self.reports[report.key] = TokenReports(report.uid)
@@ -268,17 +271,20 @@ def _news(transitions: tuple[Condition, ...]) -> tuple[Condition, ...]:
     )
 
 
-async def is_ours(plane: Plane, inventory: Inventory, arn: str, kind: str, meta: Metadata) -> bool:
+async def is_ours(
+    plane: Plane, inventory: Inventory, arn: str, kind: str, meta: Metadata, *, is_to_change: bool = False
+) -> bool:
     """Whether an ElastiCache object carries our tags for this resource.
 
-    The paged tags say so where they can; where they don't, the object's own are read: they may be newer.
+    The paged tags say so where they can; where they don't, the object's own are read: they may be newer. Right before
+    a change or a deletion only the object's own count.
     """
 
     def matches(tags: Mapping[str, str]) -> bool:
         owner = plane.installation.owner
         return is_owned(tags, owner=owner, kind=kind, namespace=meta.namespace, name=meta.name)
 
-    if matches(inventory.tags.get(arn, {})):
+    if not is_to_change and matches(inventory.tags.get(arn, {})):
         return True
     try:
         return matches(await plane.aws.list_tags(arn))

@@ -1,11 +1,12 @@
 """One pass of an ElastiCacheIAMUser: user, role, membership, and what the token plane reports."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import CacheSpec, UserGroup
-from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME
+from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME, TAG_OWNER
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import (
@@ -31,7 +32,7 @@ from elasticache_iam.core.plan.role import CreateRole, DesiredRole, PutRolePolic
 from elasticache_iam.core.plan.tokens import binding_of, choose_caches, login_stage, token_stage, with_secret
 from elasticache_iam.core.plan.user import CreateUser, DesiredUser, SetAccessString, plan_user
 from elasticache_iam.core.policy import connect_policy, trust_policy
-from elasticache_iam.core.state import Inventory, ObservedRole, ObservedUser
+from elasticache_iam.core.state import Inventory, ObservedGroup, ObservedRole, ObservedUser
 from elasticache_iam.core.status import (
     ACCESS_GRANTED,
     MEMBERSHIP_SYNCED,
@@ -44,7 +45,7 @@ from elasticache_iam.core.status import (
 from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens
 from elasticache_iam.reconcile.group import cache_ref
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
-from elasticache_iam.reconcile.queue import Key
+from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.reconcile.store import group_key
 
 MAX_STEPS: Final = 3
@@ -97,6 +98,7 @@ class _UserPass:
         self._user = user
         self._stages: list[Stage] = []
         self._polling = False
+        self._may_mint = False
         self._fields: dict[str, object] = {}
         self._user_id = plane.installation.user_id(user)
 
@@ -111,7 +113,7 @@ class _UserPass:
             try:
                 await self._walk()
             except _Refused as refused:
-                why = refused.stage
+                why = await self._still_leaving(refused.stage)
                 self._stages += [
                     why,
                     Stage(TOKEN_DELIVERED, ConditionStatus.FALSE, why.reason, f"no tokens: {why.message}"),
@@ -121,7 +123,7 @@ class _UserPass:
             except OperatorError as error:
                 self._stages.append(self._failed(MEMBERSHIP_SYNCED, error))
         status = user.status.model_copy(update=self._fields)
-        return await plane.finish(
+        again_s = await plane.finish(
             key,
             user.metadata,
             user.status,
@@ -131,18 +133,27 @@ class _UserPass:
             polling=self._polling,
             ready_message=f"{self._user_id} can log in",
         )
+        if self._may_mint:  # not before the status says what
+            plane.allow_minting((key.namespace, key.name))
+        return again_s
 
     async def _walk(self) -> None:
         """Go through the stages; each one tells its own failure, and what can go on beside it does."""
+        if self._user.spec.suspend:
+            message = "spec.suspend is true: no tokens, no membership"
+            raise _Refused(Stage.waiting(MEMBERSHIP_SYNCED, "Suspended", message, retry_after_s=3600.0))
         group = await self._find_group()
         if group is None:
             return
         await self._admit(group)
         await self._plane.add_finalizer(self._key, self._user.metadata)
         inventory = await self._plane.observe(self._key)
+        self._leave_others(group, inventory)
         live = await self._guard(USER_SYNCED, self._sync_user(group, inventory))
-        role = await self._guard(ACCESS_GRANTED, self._sync_role(group))
-        caches = None if live is None else await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(group))
+        role, caches = None, None
+        if live is not None:  # no right to connect as a user that may be somebody else's
+            role = await self._guard(ACCESS_GRANTED, self._sync_role(group))
+            caches = await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(group))
         await self._hand_over(group, caches, role)
 
     # -- group and admission ------------------------------------------------------------------------------------------
@@ -164,15 +175,35 @@ class _UserPass:
 
     async def _admit(self, group: UserGroup) -> None:
         user = self._user
-        if user.spec.suspend:
-            message = "spec.suspend is true: no tokens, no membership"
-            raise _Refused(Stage.waiting(MEMBERSHIP_SYNCED, "Suspended", message, retry_after_s=3600.0))
         labels: Mapping[str, str] = {}
         if needs_namespace_labels(group):
             labels = await self._plane.kube.get_namespace_labels(user.metadata.namespace)
         decision = admit(group, user, labels)
         if not decision.ok:
             raise _Refused(Stage.blocked(MEMBERSHIP_SYNCED, "NotAdmitted", decision.message))
+
+    def _leave_others(self, group: UserGroup, inventory: Inventory) -> None:
+        """See that the user has left the groups it was in before; until then it gets no other rights.
+
+        They would be rights on those groups' caches too, beyond what their owners admit.
+
+        Raises:
+            BusyError: It is leaving, or nobody takes it out.
+        """
+        joins = self._plane.installation.group_id(group)
+        left = [other for other in _memberships(self._plane, self._user, inventory) if other.group_id != joins]
+        if left:
+            self._wake(left)
+            groups = ", ".join(other.group_id for other in left)
+            raise BusyError(f"user {self._user_id} is leaving the group {groups}; it joins {joins} after that")
+
+    def _wake(self, groups: Iterable[ObservedGroup]) -> None:
+        """Have the UserGroups of these groups looked at."""
+        installation, store = self._plane.installation, self._plane.store
+        ids = {group.group_id for group in groups}
+        for group in store.groups():
+            if installation.group_id(group) in ids:
+                self._plane.queue.wake(Key(GROUPS, group.metadata.namespace, group.metadata.name))
 
     # -- the AWS user -------------------------------------------------------------------------------------------------
 
@@ -193,12 +224,12 @@ class _UserPass:
         for _ in range(MAX_STEPS):
             live = inventory.users.get(self._user_id)
             if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
-                raise NotOwnedError(
-                    f"the user {self._user_id} exists in AWS and isn't ours; choose another spec.id or delete it"
-                )
+                raise self._not_owned()
             actions = plan_user(desired, live, record)
             if not actions:
                 break
+            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+                raise self._not_owned()
             for action in actions:
                 match action:
                     case CreateUser():
@@ -225,6 +256,11 @@ class _UserPass:
         reason = "Creating" if live.status == "creating" else "Updating"
         self._stages.append(Stage.waiting(USER_SYNCED, reason, message, retry_after_s=5.0))
         return live
+
+    def _not_owned(self) -> NotOwnedError:
+        return NotOwnedError(
+            f"the user {self._user_id} exists in AWS and isn't ours; choose another spec.id or delete it"
+        )
 
     async def _create_user(self, desired: DesiredUser) -> None:
         aws = self._plane.aws
@@ -417,14 +453,14 @@ class _UserPass:
         plane, user = self._plane, self._user
         selected = frozenset(cache.name for cache in self._selected(group))
         dropped = [cache for cache in user.status.caches if cache.name not in selected]
-        if any(cache.secret is not None for cache in dropped):
+        if dropped:  # its first Secret may be on its way
             await revoke_tokens(plane, user, only=frozenset(cache.name for cache in dropped))
         reports = self._reports()
         chosen = choose_caches(user.status.caches, ready, selected=selected, is_granted=role is not None)
         caches = tuple(with_secret(user, cache, reports) for cache in chosen)
         self._fields["caches"] = caches
         self._fields["binding"] = binding_of(caches)
-        plane.allow_minting((user.metadata.namespace, user.metadata.name))
+        self._may_mint = True
         if not caches:
             return
         self._stages.append(token_stage(caches, reports))
@@ -445,6 +481,20 @@ class _UserPass:
         meta = self._user.metadata
         known = self._plane.reports.get((meta.namespace, meta.name))
         return known if known is not None and known.uid == meta.uid else TokenReports(meta.uid)
+
+    async def _still_leaving(self, why: Stage) -> Stage:
+        """Return the refusal, saying so while AWS has the user in a group: until then it isn't cut off."""
+        plane = self._plane
+        try:
+            left = _memberships(plane, self._user, await plane.observe(self._key))
+        except OperatorError:
+            return why
+        if not left:
+            return why
+        self._polling = True
+        self._wake(left)
+        groups = ", ".join(group.group_id for group in left)
+        return replace(why, message=f"{why.message}; it is still leaving the group {groups}")
 
     async def _revoke(self) -> None:
         """End the tokens: minting first, then the Secrets; the group's own pass takes the user out, which cuts it."""
@@ -469,3 +519,19 @@ class _UserPass:
         if isinstance(error, BusyError | ConflictError):
             self._polling = True
         return self._plane.failed_stage(self._key, stage, error)
+
+
+def _memberships(plane: Plane, user: ElastiCacheIAMUser, inventory: Inventory) -> tuple[ObservedGroup, ...]:
+    """Return our groups that have this resource's user in AWS, or are about to."""
+    meta, owner = user.metadata, plane.installation.owner
+    user_id = plane.installation.user_id(user)
+    live = inventory.users.get(user_id)
+    tags = inventory.tags.get(live.arn, {}) if live is not None else {}
+    if not names.is_owned(tags, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name):
+        return ()
+    return tuple(
+        group
+        for group in inventory.groups.values()
+        if user_id in group.user_ids | group.future_user_ids
+        and inventory.tags.get(group.arn, {}).get(TAG_OWNER) == owner
+    )

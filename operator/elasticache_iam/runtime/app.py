@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import boto3
 import kopf
@@ -216,7 +216,7 @@ class _Operator:
             queue=WorkQueue(clock),
             clock=clock,
             stop_minting=stop_minting,
-            allow_minting=lambda key: loops.tokens.call(tokens.allow, key),
+            allow_minting=lambda key: loops.tokens.call(tokens.allow, key, edge.order(key)),
         )
 
         def mint(key: tuple[str, str], order: MintOrder | None) -> None:
@@ -271,8 +271,10 @@ class _Operator:
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
         watch = asyncio.create_task(self._watch(edge))
         stop = asyncio.create_task(self._stop.wait())
+        lead = asyncio.wrap_future(candidacy)  # ends by a failure only: without it nobody would lead for ever
+        parts: set[asyncio.Future[Any]] = {work, watch, stop, lead}
         try:
-            ended, _ = await asyncio.wait({work, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 failure = task.exception()
                 if failure is not None:
@@ -284,7 +286,7 @@ class _Operator:
             work.cancel()
             await asyncio.wait([work], timeout=2.0)
             loops.control.call(stop_leading.set)
-            await asyncio.wait([asyncio.wrap_future(candidacy)], timeout=2.0)
+            await asyncio.wait([lead], timeout=2.0)
             watch.cancel()
             await loops.control.run(health.stop())
             log.info("stopped")

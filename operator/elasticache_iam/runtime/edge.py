@@ -10,15 +10,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import kopf
+import structlog
 
 from elasticache_iam.api.keys import GROUP, VERSION
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
+from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.mint import MintOrder, mint_order
 from elasticache_iam.kube.connection import load_configuration
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.reconcile.store import Body
 from elasticache_iam.runtime.config import token_claims
+
+log = structlog.get_logger("watch")
 
 TOKEN_MARGIN: Final = timedelta(seconds=60)
 DELETED: Final = "DELETED"
@@ -38,13 +42,15 @@ class Edge:
         if kind == DELETED:
             self.forget(key)
             return
-        before = plane.store.body(key)
+        before, groups = plane.store.body(key), plane.store.group_keys_of(key)
         plane.store.observe(key, body)
+        for group in set(groups) - set(plane.store.group_keys_of(key)):
+            plane.queue.wake(group)  # the user has left it
         # Not for a new status: it is our own, and a message that differs each time would have us run in circles.
         if before is None or _asked(before) != _asked(body):
             plane.queue.wake(key)
         if plural == USERS:
-            self._mint((key.namespace, key.name), self._order(key))
+            self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
         else:
             for user in plane.store.user_keys_of(key):
                 plane.queue.wake(user)
@@ -58,6 +64,7 @@ class Edge:
         plane.forget(key)
         if key.plural == USERS:
             self._mint((key.namespace, key.name), None)
+            plane.allow_minting((key.namespace, key.name))  # the next one of its name isn't held responsible
             for group in groups:
                 plane.queue.wake(group)
         else:
@@ -65,24 +72,33 @@ class Edge:
                 plane.queue.wake(user)
 
     async def resync(self) -> dict[str, int]:
-        """Compare the store with a fresh list, in case a watch died silently; return the differences found by kind."""
+        """Compare the store with a fresh list, in case a watch died silently; return the differences found by kind.
+
+        What a watch touched since the listing began is newer than the listing.
+        """
+        store = self._plane.store
         found = dict.fromkeys((GROUPS, USERS), 0)
         for plural in (GROUPS, USERS):
+            before = {key: _version(store.body(key)) for key in store.all_keys() if key.plural == plural}
             alive: set[Key] = set()
             async for body in self._plane.kube.list_resources(plural):
                 key = Key(plural, body["metadata"]["namespace"], body["metadata"]["name"])
                 alive.add(key)
-                known = self._plane.store.body(key)
-                if known is None or known["metadata"].get("generation") != body["metadata"].get("generation"):
+                known = store.body(key)
+                if _version(known) != before.get(key):
+                    continue
+                if known is None or _asked(known) != _asked(body):
                     found[plural] += 1
                     self.see(plural, "MODIFIED", body)
-            gone = [key for key in self._plane.store.all_keys() if key.plural == plural and key not in alive]
+            gone = [key for key, version in before.items() if key not in alive and _version(store.body(key)) == version]
             for key in gone:
                 self.forget(key)
             found[plural] += len(gone)
         return found
 
-    def _order(self, key: Key) -> MintOrder | None:
+    def order(self, user_key: tuple[str, str]) -> MintOrder | None:
+        """Return what the newest body of a user (namespace, name) asks to mint."""
+        key = Key(USERS, *user_key)
         try:
             user = self._plane.store.user(key)
         except InvalidResourceError:
@@ -95,6 +111,13 @@ def _asked(body: Body) -> tuple[object, ...]:
     """Return what a body asks of us: anything but its status."""
     fields = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
     return tuple(body["metadata"].get(field) for field in fields)
+
+
+def _version(body: Body | None) -> tuple[str, str] | None:
+    """Return which version of which object a body is."""
+    if body is None:
+        return None
+    return str(body["metadata"].get("uid")), str(body["metadata"].get("resourceVersion"))
 
 
 def make_registry(edge: Edge) -> kopf.OperatorRegistry:
@@ -158,5 +181,10 @@ async def resync_forever(edge: Edge, *, interval_s: float, report: Callable[[str
     """Resync every `interval_s` seconds; `report` hears the kind and how many differences were found."""
     while True:
         await asyncio.sleep(interval_s)
-        for plural, found in (await edge.resync()).items():
+        try:
+            differences = await edge.resync()
+        except OperatorError as error:  # the next one makes up for it
+            log.warning("resources not listed anew", reason=error.reason, message=error.message)
+            continue
+        for plural, found in differences.items():
             report(plural, found)

@@ -56,6 +56,19 @@ PATIENT_ATTEMPTS: Final = 5
 """About 15 s of "access denied" that aren't told: a role that was just made or changed isn't known everywhere yet."""
 LOGIN_RETRIES: Final = 8
 """After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
+UNREACHABLE_TRIES: Final = 3
+UNREACHABLE_PAUSE_S: Final = 3600.0
+"""Where the operator has no route it is tried again so seldom that thousands such caches hold up no other login."""
+
+
+@dataclass(slots=True)
+class _Login:
+    """What is being tried, always with the newest token: an old one may have ended meanwhile."""
+
+    order: MintOrder
+    target: CacheTarget
+    token: Token
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +83,9 @@ class _State:
     refresh: str = ""
     needs_login: bool = True
     logins: int = 0
+    login: _Login | None = None
+    login_not_before: float = 0.0
+    """Monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +188,8 @@ class TokenPlane:
         if asks_login:
             state.needs_login, state.logins = True, 0
         if asks_login or (order.refresh and order.refresh != state.refresh):
+            state.login_not_before = 0.0
+        if asks_login or (order.refresh and order.refresh != state.refresh):
             self._put(entry, self._now())
 
     async def stop(self, key: UserKey) -> None:
@@ -182,9 +200,11 @@ class TokenPlane:
         if tasks:
             await asyncio.wait(tasks)
 
-    def allow(self, key: UserKey) -> None:
-        """Take `stop` back; the next order for the user is followed again."""
-        self._stopped.discard(key)
+    def allow(self, key: UserKey, order: MintOrder | None = None) -> None:
+        """Take `stop` back and follow the order, and those to come; without a stop nothing changes."""
+        if key in self._stopped:
+            self._stopped.discard(key)
+            self.observe(key, order)
 
     # -- what is going on ---------------------------------------------------------------------------------------------
 
@@ -337,7 +357,13 @@ class TokenPlane:
         if not self._is_current(entry, state):
             return  # stopped or replaced while we waited for credentials
         uid = await self._write(entry, order, target, state, body)
-        if uid is None or self._states.get(entry) is not state:
+        if uid is None:
+            return
+        if self._states.get(entry) is not state:
+            # Ended or replaced while we wrote: whoever did that must know the Secret, to delete it.
+            self._report(
+                Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
+            )
             return
         changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
@@ -350,9 +376,7 @@ class TokenPlane:
                 Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
             )
         if state.needs_login and self._settings.verify_logins:
-            login = asyncio.create_task(self._verify(order, target, state, token))
-            self._logins.add(login)
-            login.add_done_callback(self._logins.discard)
+            self._log_in(order, target, state, token)
 
     async def _write(
         self, entry: Entry, order: MintOrder, target: CacheTarget, state: _State, body: Document
@@ -406,20 +430,43 @@ class TokenPlane:
 
     # -- logging in ---------------------------------------------------------------------------------------------------
 
-    async def _verify(self, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
+    def _log_in(self, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
+        """Begin to log in, one at a time for each Secret: where it fails for ever nothing may pile up."""
+        running = state.login
+        if running is not None and running.order.generation == order.generation:
+            running.order, running.target, running.token = order, target, token
+            return
+        if running is not None and running.task is not None:
+            running.task.cancel()
+        elif self._clock.monotonic() < state.login_not_before:
+            return
+        login = state.login = _Login(order, target, token)
+        login.task = asyncio.create_task(self._verify(login, state))
+        self._logins.add(login.task)
+        login.task.add_done_callback(self._logins.discard)
+
+    async def _verify(self, login: _Login, state: _State) -> None:
+        try:
+            await self._try_to_log_in(login, state)
+        finally:
+            if state.login is login:
+                state.login = None
+
+    async def _try_to_log_in(self, login: _Login, state: _State) -> None:
         """Log in with the token until it works; never in the way of a refresh."""
-        entry = (order.namespace, order.name, target.alias)
+        entry = (login.order.namespace, login.order.name, login.target.alias)
         for attempt in range(LOGIN_RETRIES):
             async with self._login_slots:
                 if not self._is_current(entry, state) or not state.needs_login:
                     return
+                order, target = login.order, login.target
                 result = await self._probe.login(
-                    host=target.host, port=target.port, username=order.user_id, password=token.text
+                    host=target.host, port=target.port, username=order.user_id, password=login.token.text
                 )
             self._counting.login(result.outcome.value)
             if not self._is_current(entry, state):
                 return
-            if result.outcome is LoginOutcome.LOGGED_IN:
+            if result.outcome is LoginOutcome.LOGGED_IN and self._is_newest(order, target.alias):
                 state.needs_login = False
             # A young grant may be refused for a while: only a refusal that lasts is told.
             final = result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or state.logins > 0
@@ -427,6 +474,9 @@ class TokenPlane:
                 self._report(Verified(order.key, order.uid, target.alias, order.generation, result))
             if result.outcome is LoginOutcome.LOGGED_IN:
                 return
+            if result.outcome is LoginOutcome.UNREACHABLE and (state.logins or attempt + 1 >= UNREACHABLE_TRIES):
+                state.login_not_before = self._clock.monotonic() + UNREACHABLE_PAUSE_S
+                break
             await asyncio.sleep(min(30.0, 2.0**attempt))
         state.logins += 1
 
@@ -446,6 +496,13 @@ class TokenPlane:
 
     def _is_current(self, entry: Entry, state: _State) -> bool:
         return self._states.get(entry) is state and entry[:2] not in self._stopped
+
+    def _is_newest(self, order: MintOrder, alias: str) -> bool:
+        """Whether a login with an order's token says something about what is asked now."""
+        now = self._orders.get(order.key)
+        if now is None or now.generation != order.generation:
+            return False
+        return _content(now, alias) == _content(order, alias)
 
     def _drop(self, key: UserKey) -> None:
         order = self._orders.pop(key, None)

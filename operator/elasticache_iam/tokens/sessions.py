@@ -46,7 +46,8 @@ class Sessions:
         A renewal that fails is no failure while the old session lasts. Raises OperatorError.
         """
         basis = _basis(order)
-        async with self._renewals.setdefault(order.uid, asyncio.Lock()):
+        lock = self._renewals.setdefault(order.uid, asyncio.Lock())
+        async with lock:
             now = self._clock.now()
             held = self._sessions.get(order.uid)
             if held is not None and held.basis == basis and now < held.renew_at:
@@ -69,7 +70,8 @@ class Sessions:
                     reason=error.reason,
                 )
                 return held.credentials
-            self._sessions[order.uid] = held
+            if self._renewals.get(order.uid) is lock:  # else forgotten meanwhile
+                self._sessions[order.uid] = held
             return held.credentials
 
     def forget(self, uid: str) -> None:

@@ -40,6 +40,9 @@ class FakePlane:
     def forget(self, key: Key) -> None:
         self.forgotten.append(key)
 
+    def allow_minting(self, key: tuple[str, str]) -> None:
+        """Nothing was stopped."""
+
     def woken(self) -> set[Key]:
         """Return what was woken since the last time it was asked."""
         return set(self.queue._schedule.pop_due(0.0))

@@ -617,6 +617,51 @@ class TestLogins:
 
         assert ground.of(Verified)[0].result.outcome is LoginOutcome.UNREACHABLE
 
+    async def test_unreachable_caches_pile_up_no_logins(self, ground):
+        ground.probe.results = [LoginResult(LoginOutcome.UNREACHABLE, "no route")] * 10_000
+        ground.start()
+        for number in range(20):
+            ground.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+        for number in range(20):
+            ground.kube.put_service_account("shop", f"user{number}")
+
+        await asyncio.sleep(4 * 3600)
+
+        assert len(ground.plane._logins) <= 20
+        assert len(ground.probe.tried) <= 20 * (3 + 4)
+
+    async def test_a_hanging_login_is_the_only_one_of_its_secret(self, ground):
+        async def hang(**_):
+            await asyncio.sleep(100_000)
+
+        ground.probe.login = hang
+        ground.start()
+        ground.plane.observe(KEY, order())
+
+        await asyncio.sleep(4 * 3600)
+
+        assert len(ground.plane._logins) == 1
+
+    async def test_a_login_from_before_an_edit_says_nothing_of_what_comes_after(self, ground):
+        go = asyncio.Event()
+        answered = []
+
+        async def slow(**_):
+            await go.wait()
+            answered.append(True)
+            return LoginResult(LoginOutcome.LOGGED_IN)
+
+        ground.probe.login = slow
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+
+        ground.plane.observe(KEY, order(generation=2, needs_verify=True))
+        go.set()
+        await asyncio.sleep(10)
+
+        assert ground.of(Verified)[-1].generation == 2
+
     async def test_a_login_that_worked_is_tried_again_after_an_edit(self, ground):
         ground.start()
         ground.plane.observe(KEY, order())

@@ -1,0 +1,121 @@
+"""A tenant that may write ElastiCacheIAMUsers in `shop`, and wants more than the platform team admits."""
+
+import asyncio
+
+import pytest
+from tests.builders import group_manifest, user_manifest
+from tests.world.harness import Ground, ground
+
+from elasticache_iam.reconcile.queue import GROUPS
+
+ORDERS_LIMIT = [
+    {"namespaces": {"names": ["shop"]}, "limit": {"preset": "ReadWrite", "keys": ["orders:*"]}},
+]
+WITHIN = {"accessString": "on ~orders:* -@all +@read -@dangerous -function"}
+
+
+@pytest.fixture
+async def world():
+    """Two groups: in `dev` the tenant may do all, in `orders` it may read and write `orders:*`."""
+    async with ground() as made:
+        made.add_cache("orders-prod")
+        made.add_cache("dev-cache")
+        await made.start()
+        made.apply(group_manifest("orders", caches=("orders-prod",), admission=ORDERS_LIMIT))
+        made.apply(group_manifest("dev", caches=("dev-cache",)))
+        yield made
+
+
+def user_id_of(world: Ground, name: str = "checkout") -> str:
+    return str(world.kube.get("elasticacheiamusers", "shop", name)["status"]["id"])  # type: ignore[index]
+
+
+def access_in_aws(world: Ground, name: str = "checkout") -> str:
+    return str(world.elasticache.describe_users(UserId=user_id_of(world, name))["Users"][0]["AccessString"])
+
+
+def groups_in_aws(world: Ground, name: str = "checkout") -> list[str]:
+    return list(world.elasticache.describe_users(UserId=user_id_of(world, name))["Users"][0]["UserGroupIds"])
+
+
+def group_id(world: Ground, name: str) -> str:
+    return str(world.kube.get(GROUPS, "platform", name)["status"]["id"])  # type: ignore[index]
+
+
+async def watch_that_never(world: Ground, wrong, *, seconds: float) -> None:
+    """Look all the while whether something is in AWS that must never be."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        assert not wrong()
+        await asyncio.sleep(0.01)
+
+
+async def test_wide_rights_do_not_come_along_into_a_group_that_limits_them(world: Ground):
+    world.apply(user_manifest(group="dev", access={"preset": "Admin"}))
+    await world.until_ready()
+    orders = group_id(world, "orders")
+    world.fault("elasticache", "ModifyUser", "InvalidParameterValue")
+
+    world.apply(user_manifest(group="orders", access=WITHIN))
+    await watch_that_never(world, lambda: orders in groups_in_aws(world) and "~*" in access_in_aws(world), seconds=1.5)
+
+    assert orders not in groups_in_aws(world)
+    policies = world.iam.get_role_policy(RoleName=user_id_of(world), PolicyName="elasticache-iam-connect")
+    assert "orders-prod" not in str(policies["PolicyDocument"])
+
+
+async def test_a_user_that_changes_groups_leaves_before_it_gets_the_new_rights(world: Ground):
+    world.apply(user_manifest(group="orders"))
+    await world.until_ready()
+    orders, dev = group_id(world, "orders"), group_id(world, "dev")
+    world.settings.transition_s = 0.2
+
+    world.apply(user_manifest(group="dev", access={"preset": "Admin"}))
+    await watch_that_never(world, lambda: orders in groups_in_aws(world) and "~*" in access_in_aws(world), seconds=0.5)
+    await world.until(lambda: dev in groups_in_aws(world))
+
+    assert groups_in_aws(world) == [dev]
+    await world.until(lambda: "~*" in access_in_aws(world))
+
+
+async def test_pausing_does_not_save_rights_from_a_limit_that_was_tightened(world: Ground):
+    world.apply(user_manifest(group="dev", access={"preset": "Admin"}))
+    await world.until_ready()
+    dev = group_id(world, "dev")
+    paused = user_manifest(group="dev", access={"preset": "ReadOnly", "keys": ["dev:*"]})
+    paused["metadata"]["annotations"] = {"elasticache-iam.dev/paused": "true"}
+    world.apply(paused)
+
+    limit = [{"namespaces": {"names": ["shop"]}, "limit": {"preset": "ReadOnly", "keys": ["dev:*"]}}]
+    world.apply(group_manifest("dev", caches=("dev-cache",), admission=limit))
+    await world.until(lambda: dev not in groups_in_aws(world))
+
+    assert "~*" in access_in_aws(world)
+
+
+async def test_a_narrower_access_that_aws_is_slow_to_take_cuts_nobody_off(world: Ground):
+    world.apply(user_manifest(group="orders"))
+    await world.until_ready()
+    orders = group_id(world, "orders")
+    world.fault("elasticache", "ModifyUser", "Throttling", times=6)
+
+    world.apply(user_manifest(group="orders", access={"preset": "ReadOnly", "keys": ["orders:*"]}))
+    await watch_that_never(world, lambda: orders not in groups_in_aws(world), seconds=0.7)
+
+
+async def test_a_refused_user_is_told_to_be_in_as_long_as_it_is(world: Ground):
+    world.apply(user_manifest(group="orders"))
+    await world.until_ready()
+    world.fault("elasticache", "ModifyUserGroup", "InvalidParameterValue")
+
+    world.apply(user_manifest(group="orders", suspend=True))
+    await world.until_reason("Suspended")
+    await world.until(
+        lambda: "still leaving" in world.condition("elasticacheiamusers", "shop", "checkout", "Ready")["message"]
+    )
+    world.settings.faults.clear()
+
+    await world.later(lambda: groups_in_aws(world) == [])
+    await world.later(
+        lambda: "still leaving" not in world.condition("elasticacheiamusers", "shop", "checkout", "Ready")["message"]
+    )

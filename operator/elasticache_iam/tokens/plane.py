@@ -52,6 +52,10 @@ CHECKPOINT_S: Final = 60.0
 FOREIGN_SECRET_S: Final = 60.0
 """How often to look whether somebody else's Secret has made room."""
 NOT_LEADER_S: Final = 2.0
+CLOCK_STEP_S: Final = 30.0
+"""A wall clock that was set back by more made tokens dated in the future, which AWS refuses: all are made anew."""
+LONGEST_SLEEP_S: Final = 60.0
+"""How often to look at the clock at least."""
 PATIENT_ATTEMPTS: Final = 5
 """About 15 s of "access denied" that aren't told: a role that was just made or changed isn't known everywhere yet."""
 LOGIN_RETRIES: Final = 8
@@ -144,6 +148,7 @@ class TokenPlane:
         self._checkpoint: dict[tuple[str, str], Life] = {}
         self._saved: bytes = b""
         self._counting = counting
+        self._ahead = self._now() - clock.monotonic()
         self.taken_at: float = clock.monotonic()
 
     # -- what to mint -------------------------------------------------------------------------------------------------
@@ -299,12 +304,26 @@ class TokenPlane:
             if ready:
                 return ready[0]
             self._changed.clear()
+            if self._was_set_back():
+                continue
             due = self._schedule.next_due()
-            pause = None if due is None else max(0.0, due - self._now())
+            pause = None if due is None else min(LONGEST_SLEEP_S, max(0.0, due - self._now()))
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
+
+    def _was_set_back(self) -> bool:
+        """Whether the wall clock was set back since the last look; then all is due now."""
+        ahead = self._now() - self._clock.monotonic()
+        before, self._ahead = self._ahead, ahead
+        if ahead > before - CLOCK_STEP_S:
+            return False
+        log.warning("the clock was set back; all tokens are made anew", seconds=round(before - ahead))
+        for entry in self._states:
+            if entry not in self._first:
+                self._schedule.put(entry, due=self._now())
+        return bool(self._states)
 
     def _finished(self, entry: Entry, slots: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
         self._running.pop(entry, None)

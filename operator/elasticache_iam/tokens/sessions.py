@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from elasticache_iam.core import names
-from elasticache_iam.core.errors import OperatorError
+from elasticache_iam.core.errors import InvalidSpecError, OperatorError
 from elasticache_iam.core.mint import MintOrder
 from elasticache_iam.core.policy import session_policy
 from elasticache_iam.core.refresh import session_renew_at, spread_of
@@ -18,6 +18,9 @@ log = structlog.get_logger("tokens")
 
 SERVICE_ACCOUNT_TOKEN_S = 600
 """Life of the ServiceAccount's token: the least that the API server gives; it is used once, at once."""
+
+SHORTEST_MAX_SESSION_S = 3600
+"""Every role allows at least so long. Source: IAM API reference, MaxSessionDuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +87,27 @@ class Sessions:
             order.namespace, order.service_account, audience=self._audience, expires_s=SERVICE_ACCOUNT_TOKEN_S
         )
         started_at = self._clock.now()
-        credentials = await self._sts.assume_role_with_web_identity(
-            role_arn=order.role_arn,
-            session_name=names.session_name(order.namespace, order.name),
-            web_identity_token=identity.text,
-            duration_s=order.max_session_s,
-            policy=basis[3],
-        )
-        end = credentials.expires_at or started_at + timedelta(seconds=order.max_session_s)
+        duration_s = order.max_session_s
+        try:
+            credentials = await self._assume(order, identity.text, duration_s=duration_s, policy=basis[3])
+        except InvalidSpecError as error:
+            if error.code != "ValidationError" or duration_s <= SHORTEST_MAX_SESSION_S:
+                raise
+            # Somebody has lowered the role's MaxSessionDuration; the control plane sees that minutes later.
+            duration_s = SHORTEST_MAX_SESSION_S
+            credentials = await self._assume(order, identity.text, duration_s=duration_s, policy=basis[3])
+        end = credentials.expires_at or started_at + timedelta(seconds=duration_s)
         renew_at = session_renew_at(started_at, end, spread=spread_of((order.uid,)), token_s=self._token_s)
         return _Session(credentials, basis, started_at, renew_at)
+
+    async def _assume(self, order: MintOrder, identity: str, *, duration_s: int, policy: str) -> Credentials:
+        return await self._sts.assume_role_with_web_identity(
+            role_arn=order.role_arn,
+            session_name=names.session_name(order.namespace, order.name),
+            web_identity_token=identity,
+            duration_s=duration_s,
+            policy=policy,
+        )
 
 
 def _basis(order: MintOrder) -> tuple[str, str, str, str]:

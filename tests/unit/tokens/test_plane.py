@@ -9,7 +9,13 @@ import pytest
 from structlog.testing import capture_logs
 from tests.fakes.kube import FakeKube
 
-from elasticache_iam.core.errors import AccessDeniedError, NotLeaderError, OperatorError, UnavailableError
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    InvalidSpecError,
+    NotLeaderError,
+    OperatorError,
+    UnavailableError,
+)
 from elasticache_iam.core.mint import (
     CacheTarget,
     Delivered,
@@ -29,8 +35,10 @@ pytestmark = pytest.mark.looptime
 
 
 class LoopClock:
+    offset = timedelta()
+
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.monotonic())
+        return START + timedelta(seconds=self.monotonic()) + self.offset
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -50,6 +58,7 @@ class FakeSts:
     error: OperatorError | None = None
     latency_s: float = 0.0
     life_s: float | None = None
+    longest_s: float = 43200
     calls: list[float] = field(default_factory=list)
 
     async def assume_role_with_web_identity(self, *, role_arn, session_name, web_identity_token, duration_s, policy):
@@ -57,6 +66,8 @@ class FakeSts:
         await asyncio.sleep(self.latency_s)
         if self.error is not None:
             raise self.error
+        if duration_s > self.longest_s:
+            raise InvalidSpecError("DurationSeconds exceeds the MaxSessionDuration", code="ValidationError")
         end = self.clock.now() + timedelta(seconds=self.life_s or duration_s)
         return Credentials("ASIAEXAMPLE", "secret-key", f"session-{len(self.calls)}", end)
 
@@ -342,6 +353,29 @@ async def test_a_backlog_is_served_in_the_order_of_its_urgency(ground):
     assert min(first) > max(last) - 90
     assert sum(first) / len(first) > 700
     assert sum(last) / len(last) < 600
+
+
+async def test_a_clock_that_is_set_back_makes_all_tokens_anew(ground):
+    ground.clock.offset = timedelta(hours=3)
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+
+    ground.clock.offset = timedelta()
+    await asyncio.sleep(70)
+
+    assert ground.expires_at() <= ground.clock.now() + timedelta(seconds=900)
+
+
+async def test_a_role_whose_sessions_have_become_shorter_goes_on_with_those(ground):
+    ground.sts.longest_s = 3600
+    ground.start()
+
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(1)
+
+    assert ground.expires_at() == START + timedelta(seconds=900)
+    assert ground.of(DeliveryFailed) == []
 
 
 async def test_stopping_waits_for_the_write_in_flight_and_nothing_follows(ground):

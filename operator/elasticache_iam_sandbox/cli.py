@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import click
 
 from elasticache_iam_sandbox.processes import start_time
+from elasticache_iam_sandbox.redis_server import MISSING_SERVER, find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE, read_run
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ _START_TIMEOUT_S = 1200.0
 """A first run may build the control plane from source."""
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
+
+
+class CallerError(click.ClickException):
+    """What the caller must put right, as opposed to what failed."""
+
+    exit_code = 2
 
 
 @click.group()
@@ -66,9 +73,11 @@ def up(
     """Start it. Ctrl-C stops it and all that it started."""
     if (run := read_run(state)) is not None:
         if not detach:
-            raise click.ClickException(f"a sandbox runs already in {state} (process {run['pid']})")
+            raise CallerError(f"a sandbox runs already in {state} (process {run['pid']})")
         _say(f"the sandbox runs already: {run['aws_url']}")
         return
+    if redis_server is None and find_redis_server() is None:
+        raise CallerError(MISSING_SERVER)
     if detach:
         options = [
             "--cluster" if cluster else "--no-cluster",
@@ -144,7 +153,7 @@ def status(state: Path, *, output: str) -> None:
 def _require_run(state: Path) -> dict[str, Any]:
     run = read_run(state)
     if run is None:
-        raise click.ClickException(f"no sandbox runs in {state}; start one: elasticache-iam sandbox up --detach")
+        raise CallerError(f"no sandbox runs in {state}; start one: elasticache-iam sandbox up --detach")
     return run
 
 
@@ -153,7 +162,8 @@ def _run(state: Path, *, cluster: bool, caches: Sequence[str], redis_server: Pat
     from elasticache_iam_sandbox.cluster.binaries import find_binaries  # noqa: PLC0415
     from elasticache_iam_sandbox.cluster.control_plane import ControlPlane  # noqa: PLC0415
     from elasticache_iam_sandbox.cluster.errors import ClusterError  # noqa: PLC0415
-    from elasticache_iam_sandbox.supervisor import Sandbox, SandboxError  # noqa: PLC0415
+    from elasticache_iam_sandbox.cluster.errors import FolderInUseError as ClusterFolderInUseError  # noqa: PLC0415
+    from elasticache_iam_sandbox.supervisor import FolderInUseError, Sandbox, SandboxError  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _stop_on_signal)
     control_plane = None
@@ -166,7 +176,9 @@ def _run(state: Path, *, cluster: bool, caches: Sequence[str], redis_server: Pat
             asyncio.run(
                 _serve(Sandbox(state, control_plane=control_plane, redis_server=redis_server, port=port), caches)
             )
-    except (SandboxError, ClusterError, ValueError, OSError) as error:
+    except (FolderInUseError, ClusterFolderInUseError, ValueError) as error:  # ValueError: of an option
+        raise CallerError(str(error)) from error
+    except (SandboxError, ClusterError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         pass
@@ -192,7 +204,8 @@ async def _serve(service: "Sandbox", caches: Sequence[str]) -> None:
 
 
 def _start_detached(state: Path, options: Sequence[str]) -> None:
-    """Start `up` as a process of its own and show what it says until it is ready."""
+    """Start `up` as a process of its own and show what it says until it is ready; end it if that is not waited for."""
+    signal.signal(signal.SIGTERM, _stop_on_signal)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_file = state / _LOG_FILE
     with log_file.open("wb") as log:
@@ -203,6 +216,14 @@ def _start_detached(state: Path, options: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    try:
+        _follow(child, state, log_file)
+    except BaseException:  # also Ctrl-C, which the child doesn't see in its session
+        _end(child)
+        raise
+
+
+def _follow(child: subprocess.Popen[bytes], state: Path, log_file: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     with log_file.open(encoding="utf-8", errors="replace") as log:
         while True:
@@ -211,11 +232,23 @@ def _start_detached(state: Path, options: Sequence[str]) -> None:
             if run is not None and run["pid"] == child.pid:
                 return
             if ended is not None:
-                raise click.ClickException(f"the sandbox ended with code {ended}; its log is {log_file}")
+                kind = CallerError if ended == CallerError.exit_code else click.ClickException
+                raise kind(f"the sandbox ended with code {ended}; its log is {log_file}")
             if time.monotonic() > deadline:
-                child.terminate()
                 raise click.ClickException(f"the sandbox is not ready after {_START_TIMEOUT_S:.0f} s; see {log_file}")
             time.sleep(_POLL_S)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a sandbox and all that it started, which is guarded: it ends with its parent, however that ends."""
+    child.terminate()
+    try:
+        child.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # also if somebody presses Ctrl-C again
+        child.kill()
+        child.wait()
 
 
 def _stop_on_signal(signal_number: int, _: Any) -> None:

@@ -9,7 +9,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing_extensions import override
 from elasticache_iam_sandbox.front.fronts import CacheFronts
 from elasticache_iam_sandbox.front.server import FrontError
 from elasticache_iam_sandbox.processes import start_time
+from elasticache_iam_sandbox.redis_server import find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
 from elasticache_iam_sandbox.wire.admin import AdminApi
 from elasticache_iam_sandbox.wire.endpoint import AwsEndpoint
@@ -60,6 +60,10 @@ _T = TypeVar("_T")
 
 class SandboxError(Exception):
     """The sandbox cannot start, or cannot do what was asked."""
+
+
+class FolderInUseError(SandboxError):
+    """Another sandbox uses the state folder."""
 
 
 class Issuer(Protocol):
@@ -159,7 +163,7 @@ class Sandbox:
         """Start everything but the control plane.
 
         Raises:
-            SandboxError: Another sandbox uses the state folder.
+            FolderInUseError: Another sandbox uses the state folder.
             OSError: The port is taken.
         """
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,7 +183,7 @@ class Sandbox:
         self.account = self._seed_account(ACCOUNT)
         self.operator_key = self.add_access_key("operator", policy=_OPERATOR_POLICY)
 
-        redis_server = self._redis_server or _find_server()
+        redis_server = self._redis_server or find_redis_server()
         if redis_server is not None:
             self._fronts = CacheFronts(
                 self.world, authority=authority, state_dir=self.state_dir / "caches", redis_server=redis_server
@@ -629,11 +633,6 @@ def _document(value: Any) -> dict[str, Any]:
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in asdict(value).items()}
 
 
-def _find_server() -> Path | None:
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    return Path(found) if found else None
-
-
 def _lock_folder(folder: Path) -> Callable[[], None]:
     """Lock a folder against other runs and return what unlocks it; the kernel does if we are killed."""
     lock = (folder / "sandbox.lock").open("w", encoding="utf-8")
@@ -641,7 +640,7 @@ def _lock_folder(folder: Path) -> Callable[[], None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise SandboxError(f"another sandbox uses {folder}: stop it, or choose another folder") from None
+        raise FolderInUseError(f"another sandbox uses {folder}: stop it, or choose another folder") from None
     return lock.close
 
 

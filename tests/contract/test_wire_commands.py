@@ -1,10 +1,12 @@
-"""`elasticache-iam sandbox` as a newcomer meets it, without the control plane."""
+"""`elasticache-iam sandbox` as a newcomer meets it, mostly without the control plane."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -18,11 +20,32 @@ def state(tmp_path):
     sandbox(folder, "down")
 
 
+def command(state, *arguments):
+    return [sys.executable, "-m", "elasticache_iam_sandbox.cli", "--state", state, *arguments]
+
+
+def environment():
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {"PYTHONPATH": "operator"}
+
+
+def processes_of(state):
+    """Return the command lines that name a state folder."""
+    listed = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True)  # noqa: S607
+    return [line for line in listed.stdout.splitlines() if str(state) in line]
+
+
+def wait_until(holds, timeout_s):
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
 def sandbox(state, *arguments):
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-m", "elasticache_iam_sandbox.cli", "--state", state, *arguments],
-        env=env | {"PYTHONPATH": "operator"},
+        command(state, *arguments),
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -66,9 +89,10 @@ def test_a_killed_run_is_cleaned_up_by_the_next(state):
 def test_what_needs_a_sandbox_says_that_there_is_none(state, command):
     answer = sandbox(state, command)
 
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert answer.stdout == ""
     assert "no sandbox runs" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
 
 
 def test_down_without_a_sandbox_is_fine(state):
@@ -78,6 +102,35 @@ def test_down_without_a_sandbox_is_fine(state):
 def test_a_wrong_cache_fails_the_start_and_leaves_nothing(state):
     up = sandbox(state, "up", "--detach", "--no-cluster", "--cache", "orders:memcached")
 
-    assert up.returncode == 1
+    assert up.returncode == 2
     assert "no such engine" in up.stdout
     assert read_run(state) is None
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_giving_up_on_a_detached_start_leaves_nothing_running(state, signal_number):
+    up = subprocess.Popen(  # noqa: S603  # our own command
+        command(state, "up", "--detach"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: any("etcd" in line for line in processes_of(state)), timeout_s=60.0)
+
+    os.killpg(up.pid, signal_number)
+
+    assert up.wait(30.0) != 0
+    wait_until(lambda: processes_of(state) == [], timeout_s=5.0)
+    assert "no sandbox runs" in sandbox(state, "status").stderr
+
+
+def test_a_folder_in_use_is_refused_in_one_line(state):
+    state.mkdir()
+    with (state / "sandbox.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        up = sandbox(state, "up", "--no-cluster")
+
+    assert up.returncode == 2
+    assert up.stderr == f"Error: another sandbox uses {state}: stop it, or choose another folder\n"

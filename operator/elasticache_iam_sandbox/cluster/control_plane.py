@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from elasticache_iam_sandbox.cluster.binaries import Binaries, Progress
-from elasticache_iam_sandbox.cluster.errors import ApiError, ClusterError
+from elasticache_iam_sandbox.cluster.errors import ApiError, ClusterError, FolderInUseError
 from elasticache_iam_sandbox.cluster.pki import Authority
 from elasticache_iam_sandbox.processes import Process, kill_process, start_time
 
@@ -117,7 +117,8 @@ class ControlPlane:
         """Start everything; return once the API server is ready and the first ServiceAccount is there.
 
         Raises:
-            ClusterError: Another run uses the folder, or a program failed (its last words are in the message).
+            FolderInUseError: Another run uses the folder.
+            ClusterError: A program failed (its last words are in the message).
         """
         if self._lock is not None:
             raise ClusterError(f"the control plane in {self.state_dir} runs already")
@@ -425,7 +426,7 @@ def _lock_folder(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise ClusterError(f"another run uses {folder}: stop it, or choose another folder") from None
+        raise FolderInUseError(f"another run uses {folder}: stop it, or choose another folder") from None
     return lock
 
 

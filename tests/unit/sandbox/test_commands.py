@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from elasticache_iam_sandbox.cli import sandbox
+from elasticache_iam_sandbox.redis_server import MISSING_SERVER
 from elasticache_iam_sandbox.supervisor import BackgroundSandbox
 
 
@@ -47,8 +48,19 @@ def test_env_is_for_a_shell_to_evaluate(state):
 def test_a_second_one_in_the_foreground_is_refused(state):
     answer = run(state, "up", "--no-cluster")
 
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "runs already" in answer.output
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_missing_server_is_said_before_anything_starts(tmp_path, monkeypatch, options):
+    monkeypatch.setenv("PATH", "")
+
+    answer = run(tmp_path / "state", "up", *options)
+
+    assert answer.exit_code == 2
+    assert answer.output.splitlines() == [f"Error: {MISSING_SERVER}"]
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_detached_one_that_runs_is_enough(state):

@@ -217,6 +217,10 @@ class Kube(Protocol):
         """Return a namespace's labels. Raises NotFoundError."""
         ...
 
+    async def is_namespace_ending(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted, or gone."""
+        ...
+
     async def create_event(self, namespace: str, body: Document) -> None:
         """Post an Event. Raises like the others; callers treat Events as best effort."""
         ...

@@ -279,6 +279,16 @@ async def test_a_secret_for_a_missing_namespace_is_not_found(ground):
         await ground.token_kube.create_secret(f"{ground.namespace}-none", our_secret(password="ours"))
 
 
+async def test_a_namespace_that_ends_or_is_gone_is_told(ground):
+    before = await ground.kube.is_namespace_ending(ground.namespace)
+
+    ground.terminate_namespace()
+
+    assert before is False
+    assert await ground.kube.is_namespace_ending(ground.namespace) is True
+    assert await ground.kube.is_namespace_ending(f"{ground.namespace}-none") is True
+
+
 async def test_nothing_is_created_in_a_terminating_namespace(ground):
     ground.terminate_namespace()
 

@@ -338,6 +338,12 @@ class FakeKube:
         labels: dict[str, str] = self._find(("namespaces", "", namespace))["metadata"].get("labels", {})
         return dict(labels)
 
+    async def is_namespace_ending(self, namespace: str) -> bool:
+        """As in the port."""
+        await self._enter("is_namespace_ending", "get", "namespaces", "", namespace)
+        body = self._objects.get(("namespaces", "", namespace))
+        return body is None or "deletionTimestamp" in body["metadata"]
+
     async def create_event(self, namespace: str, body: Document) -> None:
         """As in the port; `events` has them."""
         await self._enter("create_event", "create", "events", namespace, "")

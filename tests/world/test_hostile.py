@@ -6,6 +6,7 @@ import pytest
 from tests.builders import group_manifest, user_manifest
 from tests.world.harness import Ground, ground
 
+from elasticache_iam.core.mint import LoginOutcome, LoginResult
 from elasticache_iam.reconcile.queue import GROUPS
 
 ORDERS_LIMIT = [
@@ -119,3 +120,42 @@ async def test_a_refused_user_is_told_to_be_in_as_long_as_it_is(world: Ground):
     await world.later(
         lambda: "still leaving" not in world.condition("elasticacheiamusers", "shop", "checkout", "Ready")["message"]
     )
+
+
+async def test_pausing_does_not_wedge_a_namespace_that_ends(world: Ground):
+    paused = user_manifest(group="orders")
+    world.apply(paused)
+    await world.until_ready()
+    paused["metadata"]["annotations"] = {"elasticache-iam.dev/paused": "true"}
+    world.apply(paused)
+
+    world.kube.terminate_namespace("shop")
+
+    await world.later(lambda: world.kube.get("elasticacheiamusers", "shop", "checkout") is None)
+    assert [
+        user["UserId"] for user in world.elasticache.describe_users()["Users"] if "checkout" in user["UserId"]
+    ] == []
+
+
+async def test_a_group_on_a_cache_does_not_wedge_a_namespace_that_ends(world: Ground):
+    world.apply(group_manifest("orders", caches=("orders-prod",), admission=ORDERS_LIMIT, deletionPolicy="Delete"))
+    await world.until_ready(GROUPS, "platform", "orders")
+    orders = group_id(world, "orders")
+
+    world.kube.terminate_namespace("platform")
+
+    await world.later(lambda: world.kube.get(GROUPS, "platform", "orders") is None)
+    attached = world.elasticache.describe_replication_groups(ReplicationGroupId="orders-prod")["ReplicationGroups"][0]
+    assert attached["UserGroupIds"] == [orders]
+
+
+async def test_ready_waits_for_a_login_after_the_user_was_let_in_again(world: Ground):
+    world.apply(user_manifest(group="orders"))
+    await world.until_ready()
+    world.apply(group_manifest("orders", caches=("orders-prod",), admits=()))
+    await world.until_reason("NotAdmitted")
+    world.probe.result = LoginResult(LoginOutcome.REFUSED, "WRONGPASS")
+
+    world.apply(group_manifest("orders", caches=("orders-prod",), admission=ORDERS_LIMIT))
+
+    await watch_that_never(world, world.is_ready, seconds=0.7)

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _add_commands() -> None:
-    from elasticache_iam.cli.operator import operator  # noqa: PLC0415  # kopf and boto3 load only when asked for
+    from elasticache_iam.cli.operator import operator  # noqa: PLC0415  # after `cli` is there to add to
 
     cli.add_command(operator)
     for entry in entry_points(group="elasticache_iam.commands"):

@@ -113,6 +113,15 @@ class ApiKube:
         labels: dict[str, str] = document["metadata"].get("labels") or {}
         return labels
 
+    async def is_namespace_ending(self, namespace: str) -> bool:
+        """As in the port."""
+        request = Request("get", _CORE, "namespaces", name=namespace, metadata_only=True)
+        try:
+            document = await self._connection.call(request)
+        except NotFoundError:
+            return True
+        return "deletionTimestamp" in document["metadata"]
+
     async def create_event(self, namespace: str, body: Document) -> None:
         """As in the port. The body says by its apiVersion which Event it is: core's (`v1`, the default) or the newer.
 

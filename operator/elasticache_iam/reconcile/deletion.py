@@ -45,6 +45,8 @@ class UserDeletion:
         except OperatorError as error:
             polling = isinstance(error, BusyError | ConflictError)
             stage = Stage.failed(USER_SYNCED, error)
+        if await plane.lets_go(key, user.metadata, stage):
+            return None
         return await plane.finish(key, user.metadata, user.status, status, [stage], order=USER_STAGES, polling=polling)
 
     async def _next_step(self) -> Stage | None:

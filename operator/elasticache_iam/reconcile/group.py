@@ -36,7 +36,7 @@ from elasticache_iam.core.plan.group import (
 )
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
+from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
 from elasticache_iam.reconcile.queue import USERS, Key
 
 KIND: Final = "UserGroup"
@@ -63,9 +63,9 @@ class GroupReconciler:
         if group is None:
             plane.forget(key)
             return None
-        if is_paused(group.metadata):
-            return None
-        if group.metadata.is_deleting and not is_plan_only(group.metadata):
+        if await plane.is_held(group.metadata):
+            return HELD_LOOK_S if group.metadata.is_deleting else None
+        if group.metadata.is_deleting:
             return await self._delete(key, group)
         if invalid:
             stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", invalid)]
@@ -88,6 +88,8 @@ class GroupReconciler:
         except OperatorError as error:
             polling = isinstance(error, BusyError | ConflictError)
             stage = Stage.failed(GROUP_SYNCED, error)
+        if await plane.lets_go(key, meta, stage):
+            return None
         return await plane.finish(key, meta, status, status, [stage], order=GROUP_STAGES, polling=polling)
 
     async def _next_step(self, key: Key, group: UserGroup) -> Stage | None:
@@ -160,7 +162,8 @@ class _GroupPass:
 
     async def run(self) -> float | None:
         plane, group, key = self._plane, self._group, self._key
-        unsupported = unsupported_fields(group.spec) + self._foreign_place()
+        installation = plane.installation
+        unsupported = unsupported_fields(group.spec, region=installation.region, account=installation.account)
         refusal = plane.refusal(GROUP_SYNCED, group.metadata, unsupported=unsupported, tags=group.spec.tags)
         if refusal is not None:
             self._stages.append(refusal)
@@ -186,15 +189,6 @@ class _GroupPass:
             polling=self._polling,
             ready_message="the group, its default user and its caches are as asked",
         )
-
-    def _foreign_place(self) -> tuple[str, ...]:
-        spec, installation = self._group.spec, self._plane.installation
-        found = []
-        if spec.region not in (None, installation.region):
-            found.append(f"spec.region: another region than the operator's {installation.region} comes later")
-        if spec.account not in (None, installation.account):
-            found.append(f"spec.account: another account than the operator's {installation.account} comes later")
-        return tuple(found)
 
     # -- group, default user, members ---------------------------------------------------------------------------------
 

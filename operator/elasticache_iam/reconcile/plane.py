@@ -8,7 +8,13 @@ import structlog
 
 from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
 from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, API_VERSION, FINALIZER
-from elasticache_iam.core.errors import NotFoundError, OperatorError, ThrottledError, UnavailableError
+from elasticache_iam.core.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    OperatorError,
+    ThrottledError,
+    UnavailableError,
+)
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, TokenReports, Verified
 from elasticache_iam.core.names import is_owned
@@ -22,6 +28,12 @@ log = structlog.get_logger("reconcile")
 
 KINDS: Final = {USERS: "ElastiCacheIAMUser", "usergroups": "UserGroup"}
 FIRST_POLL_S: Final = 0.5
+HELD_LOOK_S: Final = 60.0
+"""How often to look whether the namespace of a paused resource that is deleted ends: no event tells."""
+ENDING_S: Final = 120.0
+"""For so long a resource's deletion may take while its namespace ends."""
+STUCK_REASONS: Final = frozenset({"MembersRemain", "StillAttached", AccessDeniedError.reason})
+"""What a deletion waits for that only people can end."""
 PASSING_TROUBLE_S: Final = 120.0
 PASSING_REASONS: Final = frozenset({UnavailableError.reason, ThrottledError.reason})
 MANY_POLLS: Final = 24
@@ -131,6 +143,28 @@ class Plane:
             )
         except NotFoundError:
             return
+
+    async def is_held(self, meta: Metadata) -> bool:
+        """Whether annotations keep our hands off the resource; nothing holds up a namespace that ends."""
+        if not is_paused(meta) and not (is_plan_only(meta) and meta.is_deleting):
+            return False
+        return not (meta.is_deleting and await self.kube.is_namespace_ending(meta.namespace))
+
+    async def lets_go(self, key: Key, meta: Metadata, waits_for: Stage) -> bool:
+        """Let a resource go whose deletion can't be finished while its namespace ends; say whether it did.
+
+        What is left in AWS keeps our tags: a resource of the same name takes it over.
+        """
+        age_s = (self.clock.now() - meta.deletion_timestamp).total_seconds() if meta.deletion_timestamp else 0.0
+        if waits_for.reason not in STUCK_REASONS and not waits_for.stalled and age_s < ENDING_S:
+            return False
+        if not await self.kube.is_namespace_ending(meta.namespace):
+            return False
+        note = f"the namespace ends, so what is left in AWS stays there: {waits_for.message}"
+        log.warning("orphaned", kind=KINDS[key.plural], namespace=key.namespace, name=key.name, message=note)
+        await self.post_event(key, meta, reason="Orphaned", note=note, warning=True)
+        await self.remove_finalizer(key, meta)
+        return True
 
     # -- the end of a pass ------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ from elasticache_iam.core.status import (
 )
 from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens
 from elasticache_iam.reconcile.group import cache_ref
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
+from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
 from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.reconcile.store import group_key
 
@@ -77,9 +77,9 @@ class UserReconciler:
         if user is None:
             plane.forget(key)
             return None
-        if is_paused(user.metadata):
-            return None
-        if user.metadata.is_deleting and not is_plan_only(user.metadata):
+        if await plane.is_held(user.metadata):
+            return HELD_LOOK_S if user.metadata.is_deleting else None
+        if user.metadata.is_deleting:
             return await UserDeletion(plane, key, user).run()
         if invalid:
             stages = [Stage.blocked(USER_SYNCED, "InvalidSpec", invalid)]
@@ -468,9 +468,9 @@ class _UserPass:
         if asked and asked in {report.refresh for report in reports.delivered.values()}:
             self._fields["refresh"] = asked
         login = login_stage(
+            user,
             caches,
             reports,
-            generation=user.metadata.generation,
             user_id=self._user_id,
             is_enabled=plane.installation.config.verify_logins,
         )

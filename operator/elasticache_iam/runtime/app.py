@@ -58,6 +58,7 @@ RECONCILE_WORKERS: Final = 16
 SAMPLE_S: Final = 5.0
 LOOP_STALL_S: Final = 60.0
 """The head of the schedule has been due for so long and nothing was taken: only a restart helps."""
+MAX_PORT: Final = 65535
 LOST_LEASE: Final = 3
 """Exit code after a lost Lease: the Pod is started anew, as a standby."""
 
@@ -76,7 +77,7 @@ def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str
     if where is None:
         raise ConfigurationError("in which namespace do the Lease and the checkpoint live? set --namespace")
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > MAX_PORT:
         raise ConfigurationError(f"--listen {listen}: not host:port")
     asyncio.run(_Operator(config, namespace=where, host=host, port=int(port)).run())
     # Nothing is under way that must be finished; a worker thread in a slow AWS call would be waited for.

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+import ssl
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,14 +54,21 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _read_ca(value: str | None) -> str | None:
-    if value is None or value.lstrip().startswith("-----BEGIN"):
-        return value
+    if value is None:
+        return None
+    if value.lstrip().startswith("-----BEGIN"):
+        text, where = value, "the text"
+    else:
+        try:
+            text, where = Path(value).read_text(encoding="ascii"), value
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cacheCA: can't read {value}") from error
     try:
-        text = Path(value).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cacheCA: can't read {value}") from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        raise ConfigurationError(f"cacheCA: {value} holds no PEM certificate")
+        trust = ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(f"cacheCA: {where} holds no PEM certificate") from error
+    if not trust.cert_store_stats()["x509"]:
+        raise ConfigurationError(f"cacheCA: {where} holds no certificate")
     return text
 
 

@@ -4,11 +4,12 @@ import base64
 import json
 
 import pytest
+import trustme
 
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.runtime.config import load_config, token_claims
 
-PEM = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
+PEM = trustme.CA().cert_pem.bytes().decode()
 
 
 def write(tmp_path, text):
@@ -67,6 +68,11 @@ def test_the_ca_may_be_text_or_a_file(tmp_path):
     named = load_config(write(tmp_path, f"owner: demo\ncacheCA: {tmp_path / 'ca.pem'}"))
 
     assert (inline.cache_ca or "").strip() == (named.cache_ca or "").strip() == PEM.strip()
+
+
+def test_text_that_only_looks_like_a_certificate_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="cacheCA: the text holds no PEM certificate"):
+        load_config(write(tmp_path, "owner: demo\ncacheCA: '-----BEGIN junk'"))
 
 
 def test_a_file_that_is_no_certificate_is_refused(tmp_path):

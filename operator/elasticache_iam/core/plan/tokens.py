@@ -1,6 +1,7 @@
 """Which caches a user gets tokens for, and what the token plane's reports say about that."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from elasticache_iam.api.user import BindingStatus, ElastiCacheIAMUser, SecretRef, UserCacheStatus
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports
@@ -8,6 +9,9 @@ from elasticache_iam.core.names import secret_name
 from elasticache_iam.core.status import TOKEN_DELIVERED, VERIFIED, Stage
 
 Caches = tuple[UserCacheStatus, ...]
+
+LOGIN_REASONS: Final = frozenset({"LoggedIn", "LoginRefused", "TLSFailed", "Unreachable"})
+"""Reasons of `Verified` that a login has found."""
 
 
 def choose_caches(known: Caches, ready: Caches | None, *, selected: frozenset[str], is_granted: bool) -> Caches:
@@ -60,9 +64,9 @@ def token_stage(caches: Caches, reports: TokenReports) -> Stage:
 
 
 def login_stage(
-    caches: Caches, reports: TokenReports, *, generation: int, user_id: str, is_enabled: bool
+    user: ElastiCacheIAMUser, caches: Caches, reports: TokenReports, *, user_id: str, is_enabled: bool
 ) -> Stage | None:
-    """Say what logging in has shown; None: nothing new, what was known holds.
+    """Say what logging in has shown; None: nothing new, what an earlier login showed holds.
 
     Only logins for this generation count: an edit may have changed what a login depends on.
     """
@@ -71,7 +75,7 @@ def login_stage(
     results = {
         cache.name: reports.verified[cache.name].result
         for cache in caches
-        if cache.name in reports.verified and reports.verified[cache.name].generation == generation
+        if cache.name in reports.verified and reports.verified[cache.name].generation == user.metadata.generation
     }
     for outcome, reason in ((LoginOutcome.REFUSED, "LoginRefused"), (LoginOutcome.TLS_FAILED, "TLSFailed")):
         if details := _details(results, outcome):
@@ -80,7 +84,10 @@ def login_stage(
         return Stage.unknown(VERIFIED, "Unreachable", details)
     if _all_in(results, caches):
         return Stage.ok(VERIFIED, "LoggedIn", f"logged in as {user_id}")
-    return None
+    known = {condition.reason for condition in user.status.conditions if condition.type == VERIFIED}
+    if known & LOGIN_REASONS:
+        return None
+    return Stage.unknown(VERIFIED, "Pending", "the first login is yet to come")
 
 
 def _details(results: Mapping[str, LoginResult], outcome: LoginOutcome) -> str:

@@ -5,9 +5,9 @@ Redis client. The operator runs as it does in a cluster: its own ServiceAccount,
 admission policies of packaging/install.yaml.
 """
 
+import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -31,6 +31,7 @@ from rich.console import Console
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 from elasticache_iam_sandbox.processes import Process, ProcessError
+from elasticache_iam_sandbox.redis_server import MISSING_SERVER, find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, read_run
 
 CACHE: Final = "orders-prod"
@@ -41,6 +42,9 @@ AWS_SECONDS: Final = 0.5
 """What takes AWS seconds to minutes."""
 READY_S: Final = 30.0
 POLL_S: Final = 0.2
+LOCK_FILE: Final = "demo.lock"
+EXIT_FAILED: Final = 1
+EXIT_CALLER: Final = 2
 
 JsonObject = dict[str, Any]
 Secret = dict[str, str]
@@ -104,7 +108,7 @@ class Demo:
             log=self._log("sandbox"),
         )
         self._start(sandbox)
-        run = self._wait("the sandbox is ready", lambda: read_run(self.state), process=sandbox, timeout_s=120.0)
+        run = self._wait("the sandbox is ready", lambda: self._run_of(sandbox), process=sandbox, timeout_s=120.0)
         self._environment |= {
             "PATH": f"{binaries.kubectl.parent}:{Path(sys.executable).parent}:{self._environment.get('PATH', '')}",
             "KUBECONFIG": run["kubeconfig"],
@@ -275,6 +279,11 @@ class Demo:
         process.start()
         self._stack.callback(process.stop)
 
+    def _run_of(self, sandbox: Process) -> JsonObject | None:
+        """Return what our sandbox wrote about itself once it is ready, and nothing that another one wrote."""
+        run = read_run(self.state)
+        return run if run is not None and run["pid"] == sandbox.pid else None
+
     def _aws_key(self, who: str) -> dict[str, str]:
         key = json.loads((self.state / CREDENTIALS_FILE).read_text(encoding="utf-8"))[who]
         return {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
@@ -411,17 +420,21 @@ class Demo:
 
 
 def main() -> None:
-    """Run the demo; exit code 0 only if every step proved itself."""
+    """Run the demo; exit code 0 only if every step proved itself, 2 for what the caller must put right."""
     root = Path.cwd()
     story = Story()
     if not (root / "examples" / "quickstart").is_dir():
-        _fail(story, "run this from the repository's root: make demo")
-    if shutil.which("redis-server") is None and shutil.which("valkey-server") is None:
-        _fail(story, "redis-server is missing; install it: apt-get install redis-server (or: brew install redis)")
+        _fail(story, "run this from the repository's root: make demo", EXIT_CALLER)
+    if find_redis_server() is None:
+        _fail(story, MISSING_SERVER, EXIT_CALLER)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     state = root / ".state" / "demo"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
+        if not stack.enter_context(_only_demo(state)):
+            _fail(story, "another demo runs in this folder (.state/demo)", EXIT_CALLER)
+        if (run := read_run(state)) is not None:
+            _fail(story, f"a sandbox runs in this folder (.state/demo), process {run['pid']}: stop it", EXIT_CALLER)
         demo = Demo(root, state, story, stack)
         try:
             demo.bring_up()
@@ -443,9 +456,21 @@ def main() -> None:
     story.console.print(f"\n[bold green]All {story.proofs} steps held, in {took:.0f} s. Nothing is left running.[/]")
 
 
-def _fail(story: Story, why: str) -> NoReturn:
+def _fail(story: Story, why: str, code: int = EXIT_FAILED) -> NoReturn:
     story.console.print(f"\n✘ {why}", style="bold red", markup=False)
-    sys.exit(1)
+    sys.exit(code)
+
+
+@contextmanager
+def _only_demo(state: Path) -> Iterator[bool]:
+    """Lock the folder against other demos; tell whether that worked. The kernel unlocks it if we are killed."""
+    with (state / LOCK_FILE).open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _refusal(client: redis.Redis, *words: str) -> str:

@@ -338,3 +338,43 @@ async def test_a_listing_that_fails_does_not_end_the_operator(world: Ground):
 
     assert not resync.done()
     resync.cancel()
+
+
+# -- a group on its way out -------------------------------------------------------------------------------------------
+
+
+async def test_a_user_is_suspended_though_its_group_is_being_deleted(world: Ground):
+    await settle(world, user_manifest(), user_manifest("stays"))
+    world.kube.delete(*GROUP)
+    await world.until_reason("MembersRemain", of=GROUP)
+
+    world.apply(user_manifest(suspend=True))
+
+    await world.until(lambda: USER_ID not in members(world))
+    await world.until(lambda: world.kube.secret_names() == [("shop", "stays")])
+
+
+async def test_admission_is_withdrawn_though_the_group_is_being_deleted(world: Ground):
+    await settle(world, user_manifest())
+    world.kube.delete(*GROUP)
+    await world.until_reason("MembersRemain", of=GROUP)
+    body = world.kube.get(*GROUP) or {}
+    body["spec"]["admission"] = []
+
+    world.kube.put(body)
+
+    await world.until(lambda: world.kube.secret_names() == [])
+    await world.until(lambda: USER_ID not in members(world))
+    await world.until(lambda: world.kube.get(*GROUP) is None)
+
+
+async def test_a_group_that_its_cache_does_not_admit_keeps_no_other_from_it(world: Ground):
+    world.add_cache(allow=f"{OWNER}/platform")
+    await world.start()
+    world.apply(group_manifest("older", "elsewhere"))
+    await world.until_reason("ConsentMissing", of=(GROUPS, "elsewhere", "older"))
+    await asyncio.sleep(1.1)  # creation times have whole seconds
+
+    world.apply(group_manifest())
+
+    await world.until_ready(*GROUP)

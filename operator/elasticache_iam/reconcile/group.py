@@ -98,6 +98,11 @@ class GroupReconciler:
         group_id = group.status.id or plane.installation.group_id(group)
         inventory = await plane.observe(key)
         live = inventory.groups.get(group_id)
+        if live is not None and (leaving := await _GroupPass(plane, key, group).find_leaving(live, inventory)):
+            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+                await plane.aws.modify_group(group_id, add=frozenset(), remove=leaving)
+            message = f"{len(leaving)} user(s) that may not be in the group any more are leaving it"
+            return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=5.0)
         if live is not None and (members := _members_left(plane, key, live, inventory)):
             message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {', '.join(members[:5])}"
             return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
@@ -313,6 +318,14 @@ class _GroupPass:
             if user_id not in broken and inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
         )
 
+    async def find_leaving(self, live: ObservedGroup, inventory: Inventory) -> frozenset[str]:
+        """Return the members that must go, while the group itself is on its way out: it still opens its caches."""
+        if not await is_ours(self._plane, inventory, live.arn, KIND, self._group.metadata):
+            return frozenset()
+        stay = frozenset(await self._admitted(inventory)) | self._members_of_others(inventory)
+        leaving = (live.future_user_ids & self._our_users(inventory)) - stay
+        return frozenset(user_id for user_id in leaving if not is_named_default(user_id, inventory.users))
+
     def _members_of_others(self, inventory: Inventory) -> frozenset[str]:
         """Return `spec.members` without users that are resources here: those come in by admission alone."""
         owner, store = self._plane.installation.owner, self._plane.store
@@ -364,7 +377,7 @@ class _GroupPass:
         for wanted in spec.caches:
             ref = cache_ref(wanted)
             cache = inventory.caches.get(ref)
-            verdict = await self._judge(wanted, ref, cache, live)
+            verdict = await self._judge(wanted, ref, cache, live, inventory)
             if verdict.state is AttachmentState.READY_TO_ATTACH:
                 if self._was_attached(wanted):
                     note = f"cache {ref.id} was left open: its group was detached behind our back; attaching it again"
@@ -395,31 +408,37 @@ class _GroupPass:
             self._polling = True
 
     async def _judge(
-        self, wanted: CacheSpec, ref: CacheRef, cache: ObservedCache | None, live: ObservedGroup
+        self,
+        wanted: CacheSpec,
+        ref: CacheRef,
+        cache: ObservedCache | None,
+        live: ObservedGroup,
+        inventory: Inventory,
     ) -> Verdict:
-        meta, owner = self._group.metadata, self._plane.installation.owner
+        plane, meta, owner = self._plane, self._group.metadata, self._plane.installation.owner
         verdict = judge_attachment(
             ref.id,
             cache,
             live,
             consented=True,
             consent=f"{owner}/{meta.namespace}",
-            claimed_by=self._claimed_by(ref),
+            claimed_by=self._claimed_by(cache, inventory.tags.get(cache.arn, {})) if cache is not None else None,
             policy=self._group.spec.attachment.policy,
             was_attached=self._was_attached(wanted),
         )
         asks_consent = verdict.state in {AttachmentState.READY_TO_ATTACH, AttachmentState.ATTACHMENT_REFUSED}
-        if not asks_consent or cache is None or await self._consents(cache):
+        if not asks_consent or cache is None:
             return verdict
+        tags = await plane.aws.list_tags(cache.arn)  # read now, as the cache is about to be changed
         return judge_attachment(
             ref.id,
             cache,
             live,
-            consented=False,
+            consented=self._consents(cache, tags, meta.namespace),
             consent=f"{owner}/{meta.namespace}",
-            claimed_by=None,
+            claimed_by=self._claimed_by(cache, tags),
             policy=self._group.spec.attachment.policy,
-            was_attached=False,
+            was_attached=self._was_attached(wanted),
         )
 
     def _was_attached(self, wanted: CacheSpec) -> bool:
@@ -430,23 +449,23 @@ class _GroupPass:
             for cache in self._group.status.caches
         )
 
-    async def _consents(self, cache: ObservedCache) -> bool:
-        """Whether the cache's owner let us in; its tags are read now, as it is about to be changed."""
+    def _consents(self, cache: ObservedCache, tags: Mapping[str, str], namespace: str) -> bool:
+        """Whether the cache's owner lets a namespace use it, by the cache's tags or by our configuration."""
         installation = self._plane.installation
-        if cache.arn in installation.config.trusted_caches:
-            return True
-        tags = await self._plane.aws.list_tags(cache.arn)
-        return names.consents(tags, owner=installation.owner, namespace=self._group.metadata.namespace)
+        trusted = cache.arn in installation.config.trusted_caches
+        return trusted or names.consents(tags, owner=installation.owner, namespace=namespace)
 
-    def _claimed_by(self, ref: CacheRef) -> str | None:
+    def _claimed_by(self, cache: ObservedCache, tags: Mapping[str, str]) -> str | None:
+        """Return the older UserGroup that holds a cache: one that is on it, or may be. Naming it alone is no claim."""
         mine = self._group.metadata
         rank = (str(mine.creation_timestamp), mine.namespace, mine.name)
         for other in self._plane.store.groups():
             meta = other.metadata
-            if (meta.namespace, meta.name) == (mine.namespace, mine.name) or meta.is_deleting:
+            if meta.is_deleting or (str(meta.creation_timestamp), meta.namespace, meta.name) >= rank:
                 continue
-            if (str(meta.creation_timestamp), meta.namespace, meta.name) < rank and any(
-                cache_ref(cache) == ref for cache in other.spec.caches
+            holds = self._plane.installation.group_id(other) in cache.future_group_ids
+            if (holds or self._consents(cache, tags, meta.namespace)) and any(
+                cache_ref(listed) == cache.ref for listed in other.spec.caches
             ):
                 return f"{meta.namespace}/{meta.name}"
         return None

@@ -113,6 +113,7 @@ class _UserPass:
             try:
                 await self._walk()
             except _Refused as refused:
+                self._stages.clear()  # of a group that is being deleted: this is worse
                 why = await self._still_leaving(refused.stage)
                 self._stages += [
                     why,
@@ -146,6 +147,8 @@ class _UserPass:
         if group is None:
             return
         await self._admit(group)
+        if group.metadata.is_deleting:
+            return
         await self._plane.add_finalizer(self._key, self._user.metadata)
         inventory = await self._plane.observe(self._key)
         self._leave_others(group, inventory)
@@ -170,7 +173,6 @@ class _UserPass:
             state = "doesn't exist" if group is None else "is being deleted"
             message = f"UserGroup {key.namespace}/{key.name} {state}; create it, or name another in spec.groups"
             self._stages.append(Stage.waiting(USER_SYNCED, "WaitingForGroup", message, retry_after_s=60.0))
-            return None
         return group
 
     async def _admit(self, group: UserGroup) -> None:

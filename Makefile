@@ -41,7 +41,8 @@ down: init ## Stop it
 test: tools ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
-check: lint type contracts test ## Everything a change must pass
+check: ARGS += --cov --cov-report=term --cov-fail-under=85
+check: lint type contracts test ## Everything a change must pass, with branch coverage
 
 bench: tools ## Print the benchmarks
 	@$(BIN)/python benchmarks/signing.py

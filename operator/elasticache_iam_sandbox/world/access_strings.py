@@ -7,41 +7,8 @@ not what is read back.
 import re
 
 from elasticache_iam_sandbox.world.call import AwsError
+from elasticache_iam_sandbox.world.commands import CATEGORIES, COMMANDS, CONTAINERS
 
-_CATEGORIES = frozenset(
-    [
-        "admin",
-        "all",
-        "bitmap",
-        "blocking",
-        "bloom",
-        "connection",
-        "cuckoo",
-        "dangerous",
-        "fast",
-        "geo",
-        "hash",
-        "hyperloglog",
-        "json",
-        "keyspace",
-        "list",
-        "pubsub",
-        "read",
-        "scripting",
-        "search",
-        "set",
-        "slow",
-        "sortedset",
-        "stream",
-        "string",
-        "tdigest",
-        "timeseries",
-        "topk",
-        "transaction",
-        "write",
-        "cms",
-    ]
-)
 _COMMAND = re.compile(r"[+-][a-z0-9_.-]+(\|[a-z0-9_.-]+)?", re.IGNORECASE)
 _PATTERN = re.compile(r"(~|%(R|W|RW|WR)~|&)\S+", re.IGNORECASE)
 _PLAIN = frozenset({"on", "off", "resetkeys", "resetchannels", "clearselectors"})
@@ -59,7 +26,8 @@ def rewrite(access_string: str) -> str:
     - Order is kept: it is meaning.
 
     Raises:
-        AwsError: InvalidParameterValue: a password rule, `reset`, or no rule at all.
+        AwsError: InvalidParameterValue: a password rule, `reset`, a command or category that no engine has, or no rule
+            at all.
     """
     rules = [_ALIASES.get(rule.lower(), rule) for rule in _split(access_string)]
     for rule in rules:
@@ -105,11 +73,20 @@ def _check(rule: str) -> None:
         raise _invalid("password rules and reset are not allowed")  # never repeat the rule: it may hold a password
     if lowered in _PLAIN or _PATTERN.fullmatch(rule):
         return
-    if lowered[:2] in {"+@", "-@"} and lowered[2:] in _CATEGORIES:
+    if lowered[:2] in {"+@", "-@"}:
+        if lowered[2:] not in CATEGORIES:
+            raise _invalid(f"unknown category {rule[1:]}")
         return
-    if lowered[:2] not in {"+@", "-@"} and _COMMAND.fullmatch(rule):
-        return
-    raise _invalid(f"unknown rule {rule}")
+    if not _COMMAND.fullmatch(rule):
+        raise _invalid(f"unknown rule {rule}")
+    if not _is_known(lowered[1:], allows=lowered[0] == "+"):
+        raise _invalid(f"unknown command {rule[1:]}")
+
+
+def _is_known(name: str, *, allows: bool) -> bool:
+    """Whether an engine has a command; `+select|0` allows one that has no sub-commands with one first argument."""
+    command, bar, _ = name.partition("|")
+    return name in COMMANDS or (allows and bool(bar) and command in COMMANDS and command not in CONTAINERS)
 
 
 def _invalid(why: str) -> AwsError:

@@ -38,6 +38,34 @@ def test_what_aws_refuses_is_an_invalid_parameter_value(access_string):
     assert caught.value.code == "InvalidParameterValue"
 
 
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ("+nosuchcommand", "unknown command nosuchcommand"),
+        ("-nosuchcommand", "unknown command nosuchcommand"),
+        ("+config|nothing", "unknown command config|nothing"),
+        ("+nothing|get", "unknown command nothing|get"),
+        ("-select|0", "unknown command select|0"),
+        ("+json.nothing", "unknown command json.nothing"),
+        ("+@nonsense", "unknown category @nonsense"),
+        ("-@timeseries", "unknown category @timeseries"),
+        ("(~a +nothing)", "unknown command nothing"),
+    ],
+)
+def test_what_no_engine_has_is_refused_by_name(rule, named):
+    with pytest.raises(AwsError) as caught:
+        rewrite(f"on ~* {rule}")
+
+    assert (caught.value.code, named in caught.value.message) == ("InvalidParameterValue", True)
+
+
+@pytest.mark.parametrize(
+    "rule", ["+CONFIG|Get", "+config", "+select|0", "+json.set", "+bf.add", "+ft.search", "+script|show", "+@JSON"]
+)
+def test_what_some_engine_has_is_taken(rule):
+    assert rewrite(f"on ~* -@all {rule}") == f"on ~* -@all {rule}"
+
+
 def test_a_password_is_not_repeated_in_the_message():
     with pytest.raises(AwsError) as caught:
         rewrite("on >very-secret ~* +@all")

@@ -86,14 +86,22 @@ def test_every_page_is_on_the_map():
     waiting = [DOCS / "index.md"]
     while waiting:
         page = waiting.pop()
-        for target in re.findall(r"\]\(([^)\s#]+(?:\.md|/))", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text(encoding="utf-8")):
             found = (page.parent / target).resolve()
-            pages = set(found.glob("*.md")) if found.is_dir() else {found}
-            new = {page for page in pages if page.is_relative_to(DOCS) and page.exists()} - reached
+            new = {found} & set(DOCS.rglob("*.md")) - reached  # a link to a folder names none of its pages
             reached |= new
             waiting.extend(new)
 
     assert set(names_of([page for page in DOCS.rglob("*.md") if page not in reached])) == set()
+
+
+def test_every_decision_is_in_the_maps_table():
+    decisions = {page.name.partition("-")[0]: f"adr/{page.name}" for page in (DOCS / "adr").glob("*.md")}
+    listed = dict(
+        re.findall(r"^\| \[(\d+)\]\((\S+)\) \|", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+    assert listed == decisions
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))

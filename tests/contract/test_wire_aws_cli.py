@@ -14,10 +14,21 @@ AWS = Path(sys.executable).with_name("aws")
 
 
 @pytest.fixture(scope="module")
-def env(tmp_path_factory):
+def running(tmp_path_factory):
     with BackgroundSandbox(tmp_path_factory.mktemp("aws")) as running:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        yield kept | running.env() | {"AWS_CONFIG_FILE": os.devnull, "AWS_PAGER": ""}
+        yield running
+
+
+@pytest.fixture(scope="module")
+def env(running):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | running.env() | {"AWS_CONFIG_FILE": os.devnull, "AWS_PAGER": ""}
+
+
+def answer_of(env, *arguments):
+    done = aws(env, *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if done.stdout else None
 
 
 def aws(env, *arguments):
@@ -56,3 +67,80 @@ def test_the_cli_with_a_wrong_secret_is_refused(env):
     answer = aws(env | {"AWS_SECRET_ACCESS_KEY": "WRONG"}, "elasticache", "describe-users")
 
     assert "SignatureDoesNotMatch" in answer.stderr
+
+
+def test_the_cli_creates_a_group_and_changes_its_members(running, env):
+    elasticache = running.admin_session().client("elasticache")
+    for name in ("reader", "writer", "auditor"):
+        elasticache.create_user(
+            UserId=name, UserName=name, Engine="valkey", AccessString="on ~* +@read", AuthenticationMode={"Type": "iam"}
+        )
+
+    created = answer_of(
+        env, "elasticache", "create-user-group", "--user-group-id", "orders", "--engine", "valkey",
+        "--user-ids", "reader", "writer", "--tags", "Key=team,Value=shop", "Key=stage,Value=prod",
+    )  # fmt: skip
+    running.settle()
+    modified = answer_of(
+        env, "elasticache", "modify-user-group", "--user-group-id", "orders",
+        "--user-ids-to-add", "auditor", "--user-ids-to-remove", "reader", "writer",
+    )  # fmt: skip
+    running.settle()
+
+    assert sorted(created["UserIds"]) == ["reader", "writer"]
+    assert modified["PendingChanges"] == {"UserIdsToAdd": ["auditor"], "UserIdsToRemove": ["reader", "writer"]}
+    (group,) = elasticache.describe_user_groups(UserGroupId="orders")["UserGroups"]
+    assert group["UserIds"] == ["auditor"]
+    tags = elasticache.list_tags_for_resource(ResourceName=created["ARN"])["TagList"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "shop", "stage": "prod"}
+
+
+def test_the_cli_shows_a_replication_group(running, env):
+    cache = running.add_cache("orders", engine="redis")
+
+    (group,) = answer_of(env, "elasticache", "describe-replication-groups", "--replication-group-id", "orders")[
+        "ReplicationGroups"
+    ]
+
+    assert (group["ARN"], group["Status"], group["TransitEncryptionEnabled"]) == (cache.arn, "available", True)
+    assert group["NodeGroups"][0]["PrimaryEndpoint"] == {"Address": cache.host, "Port": cache.port}
+
+
+def test_the_cli_creates_a_role_with_trust_and_policy(running, env, tmp_path):
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    }
+    connect = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "elasticache:Connect", "Resource": "*"}],
+    }
+    document = tmp_path / "connect.json"
+    document.write_text(json.dumps(connect, indent=2))
+
+    created = answer_of(
+        env, "iam", "create-role", "--role-name", "checkout", "--path", "/apps/",
+        "--assume-role-policy-document", json.dumps(trust),
+    )  # fmt: skip
+    answer_of(
+        env, "iam", "put-role-policy", "--role-name", "checkout", "--policy-name", "connect",
+        "--policy-document", f"file://{document}",
+    )  # fmt: skip
+
+    assert created["Role"]["Arn"] == "arn:aws:iam::111122223333:role/apps/checkout"
+    assert created["Role"]["AssumeRolePolicyDocument"] == trust
+    iam = running.admin_session().client("iam")
+    assert iam.get_role_policy(RoleName="checkout", PolicyName="connect")["PolicyDocument"] == connect
+
+
+def test_the_cli_adds_a_client_id_to_an_oidc_provider(env):
+    created = answer_of(
+        env, "iam", "create-open-id-connect-provider", "--url", "https://issuer.example/id/1",
+        "--client-id-list", "sts.amazonaws.com", "first",
+    )  # fmt: skip
+    provider = ("--open-id-connect-provider-arn", created["OpenIDConnectProviderArn"])
+
+    answer_of(env, "iam", "add-client-id-to-open-id-connect-provider", *provider, "--client-id", "second")
+
+    shown = answer_of(env, "iam", "get-open-id-connect-provider", *provider)
+    assert sorted(shown["ClientIDList"]) == ["first", "second", "sts.amazonaws.com"]

@@ -1,6 +1,6 @@
-# The operator's image. Another base: --build-arg BASE=…; it needs Python 3.11 or newer with venv as python3. Pin it by
-# digest for a release.
-ARG BASE=docker.io/library/python:3.13-slim
+# The operator's image. Another base: --build-arg BASE=…; it needs Python 3.11 or 3.12 with venv as python3 (from 3.13 on
+# kopf's TLS refuses CA certificates without key identifiers, as older EKS clusters have them). Pin it by digest for a release.
+ARG BASE=docker.io/library/python:3.12-slim
 
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore

@@ -11,8 +11,8 @@ import pytest
 from tests.builders import user_manifest
 from tests.contract.fence import RawClient, fence_in, grant_rights, shipped
 
-from elasticache_iam.api.keys import API_VERSION, DEFAULT_AUDIENCE, LABEL_MANAGED_BY, MANAGED_BY
-from elasticache_iam.delivery.secret import OWNER_KIND, SECRET_TYPE
+from elasticache_iam.api.keys import API_VERSION, DEFAULT_AUDIENCE, LABEL_MANAGED_BY, MANAGED_BY, USER_KIND
+from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.errors import FENCE_WORDS
 from elasticache_iam_sandbox.cluster.errors import ApiError
 
@@ -24,7 +24,7 @@ PATCHER = "fenced-thief-with-a-right-to-patch"
 PASSWORD = base64.b64encode(b"correct horse battery staple").decode()
 UID = "11111111-1111-1111-1111-111111111111"
 OTHER_UID = "22222222-2222-2222-2222-222222222222"
-OWNER = {"apiVersion": API_VERSION, "kind": OWNER_KIND, "name": "checkout", "uid": UID, "controller": True}
+OWNER = {"apiVersion": API_VERSION, "kind": USER_KIND, "name": "checkout", "uid": UID, "controller": True}
 FINALIZERS = ["example.com/hold"]
 IN_FOREGROUND = {"propagationPolicy": "Foreground"}
 MERGE = "application/merge-patch+json"

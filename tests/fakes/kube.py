@@ -18,7 +18,7 @@ from typing import Any, Final
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from elasticache_iam.api.keys import API_VERSION, LABEL_MANAGED_BY, MANAGED_BY
+from elasticache_iam.api.keys import API_VERSION, LABEL_MANAGED_BY, MANAGED_BY, USER_KIND
 from elasticache_iam.core.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -27,7 +27,7 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
 )
-from elasticache_iam.delivery.secret import OWNER_KIND, SECRET_TYPE
+from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.lease import LeaseRecord
 from elasticache_iam.ports import Document, Fence, ServiceAccountToken
 
@@ -456,7 +456,7 @@ def _is_ours(secret: Document) -> bool:
 def _controller(secret: Document) -> str | None:
     """Return the uid of the ElastiCacheIAMUser that controls a Secret."""
     for owner in secret["metadata"].get("ownerReferences", []):
-        if owner.get("controller") and owner["kind"] == OWNER_KIND and owner["apiVersion"] == API_VERSION:
+        if owner.get("controller") and owner["kind"] == USER_KIND and owner["apiVersion"] == API_VERSION:
             return str(owner["uid"])
     return None
 

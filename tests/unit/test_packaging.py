@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY
+from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY, USER_KIND
 from elasticache_iam.cli.operator import operator
-from elasticache_iam.delivery.secret import OWNER_KIND, SECRET_TYPE
+from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
 
@@ -148,7 +148,7 @@ def test_the_fence_denies_and_fails_closed(what):
 def test_the_fence_knows_the_operators_secrets_by_what_the_operator_writes():
     text = policy_text(f"{NAME}-secrets")
 
-    for part in (LABEL_MANAGED_BY, MANAGED_BY, SECRET_TYPE, OWNER_KIND, f"{GROUP}/"):
+    for part in (LABEL_MANAGED_BY, MANAGED_BY, SECRET_TYPE, USER_KIND, f"{GROUP}/"):
         assert text.count(f"'{part}'") == 2, part  # of the new object and of the old one
 
 

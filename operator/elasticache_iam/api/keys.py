@@ -5,6 +5,8 @@ from typing import Final
 GROUP: Final = "elasticache-iam.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+USER_KIND: Final = "ElastiCacheIAMUser"
+GROUP_KIND: Final = "UserGroup"
 
 FINALIZER: Final = f"{GROUP}/cleanup"
 FIELD_MANAGER: Final = "elasticache-iam-operator"

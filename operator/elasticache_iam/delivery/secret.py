@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT, API_VERSION
+from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT, API_VERSION, USER_KIND
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.names import object_labels
 from elasticache_iam.core.token import Token, percent_encoded
 from elasticache_iam.delivery.template import DeliveryTemplateError, render_template
 
 SECRET_TYPE: Final = "servicebinding.io/redis"  # noqa: S105  # the Service Binding specification's type for Redis
-OWNER_KIND: Final = "ElastiCacheIAMUser"
 
 _NOBODY_ELSES_BUSINESS: Final = {
     # A rotation is no change of the application: Argo CD need not look again ...
@@ -63,7 +62,7 @@ def render_secret(
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
-                    "kind": OWNER_KIND,
+                    "kind": USER_KIND,
                     "name": order.name,
                     "uid": order.uid,
                     "controller": True,

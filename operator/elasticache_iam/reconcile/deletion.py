@@ -1,9 +1,7 @@
 """How a user's access ends: tokens, membership, role, user, in the order that leaves no way in."""
 
-from typing import Final
-
 from elasticache_iam.api.group import DeletionPolicy, UserGroup
-from elasticache_iam.api.keys import FINALIZER
+from elasticache_iam.api.keys import FINALIZER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
@@ -14,8 +12,6 @@ from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, 
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
-
-KIND: Final = "ElastiCacheIAMUser"
 
 
 class UserDeletion:
@@ -59,7 +55,7 @@ class UserDeletion:
         live = inventory.users.get(user_id)
         if live is not None and live.status == "deleting":
             return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
-        if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+        if live is not None and not await is_ours(plane, inventory, live.arn, USER_KIND, meta):
             live = None
         if live is not None and self._is_member(inventory, user_id):
             plane.queue.wake(group_key(user))
@@ -69,11 +65,11 @@ class UserDeletion:
         if name in inventory.roles:
             role = await plane.aws.get_role(name)  # the object's own tags, read right before it goes
             if role is not None and names.is_owned(
-                role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name
+                role.tags or {}, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name
             ):
                 await plane.aws.delete_role(name)
         if live is not None:
-            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+            if live.is_active and await is_ours(plane, inventory, live.arn, USER_KIND, meta, is_to_change=True):
                 await plane.aws.delete_user(user_id)
             return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
         return None

@@ -5,7 +5,15 @@ from typing import Final, assert_never
 
 from elasticache_iam.api.base import Metadata
 from elasticache_iam.api.group import CacheSpec, DefaultUserPolicy, DeletionPolicy, Engine, GroupCacheStatus, UserGroup
-from elasticache_iam.api.keys import FINALIZER, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER
+from elasticache_iam.api.keys import (
+    FINALIZER,
+    GROUP_KIND,
+    TAG_KIND,
+    TAG_NAME,
+    TAG_NAMESPACE,
+    TAG_OWNER,
+    USER_KIND,
+)
 from elasticache_iam.api.parse import InvalidResourceError, salvage_group
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
@@ -39,8 +47,6 @@ from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, 
 from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
 from elasticache_iam.reconcile.queue import USERS, Key
 
-KIND: Final = "UserGroup"
-USER_KIND: Final = "ElastiCacheIAMUser"
 LOOK_AGAIN_S: Final = 30.0
 MAX_STEPS: Final = 4
 """Writes of one pass: default user, group, members, and one re-read."""
@@ -99,7 +105,7 @@ class GroupReconciler:
         inventory = await plane.observe(key)
         live = inventory.groups.get(group_id)
         if live is not None and (leaving := await _GroupPass(plane, key, group).find_leaving(live, inventory)):
-            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+            if live.is_active and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta, is_to_change=True):
                 await plane.aws.modify_group(group_id, add=frozenset(), remove=leaving)
             message = f"{len(leaving)} user(s) that may not be in the group any more are leaving it"
             return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=5.0)
@@ -110,7 +116,7 @@ class GroupReconciler:
             return None
         if live is not None and live.status == "deleting":
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
-        if live is not None and await is_ours(plane, inventory, live.arn, KIND, meta):
+        if live is not None and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta):
             using = sorted(live.replication_group_ids | live.serverless_cache_names)
             if using:
                 message = (
@@ -118,7 +124,7 @@ class GroupReconciler:
                     "open: attach another group or delete the cache, or set spec.deletionPolicy: Retain"
                 )
                 return Stage.waiting(GROUP_SYNCED, "StillAttached", message, retry_after_s=30.0)
-            if live.is_active and await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+            if live.is_active and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta, is_to_change=True):
                 await plane.aws.delete_group(group_id)
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
         return await self._delete_default_user(inventory, meta, names.default_user_id(owner, group_id))
@@ -128,9 +134,9 @@ class GroupReconciler:
         if default is None:
             return None
         if default.status != "deleting":
-            if not await is_ours(plane, inventory, default.arn, KIND, meta):
+            if not await is_ours(plane, inventory, default.arn, GROUP_KIND, meta):
                 return None
-            if default.is_active and await is_ours(plane, inventory, default.arn, KIND, meta, is_to_change=True):
+            if default.is_active and await is_ours(plane, inventory, default.arn, GROUP_KIND, meta, is_to_change=True):
                 await plane.aws.delete_user(default.user_id)
         message = f"AWS is deleting the user {default.user_id}"
         return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
@@ -204,11 +210,11 @@ class _GroupPass:
         self._fields["id"] = group_id
         needs_default = spec.engine is Engine.REDIS and spec.default_user is DefaultUserPolicy.DISABLED
         default_id = names.default_user_id(owner, group_id) if needs_default else None
-        tags = {**spec.tags, **names.ownership_tags(owner, KIND, meta.namespace, meta.name, meta.uid)}
+        tags = {**spec.tags, **names.ownership_tags(owner, GROUP_KIND, meta.namespace, meta.name, meta.uid)}
         inventory = await plane.observe(self._key)
         for _ in range(MAX_STEPS):
             live = inventory.groups.get(group_id)
-            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+            if live is not None and not await is_ours(plane, inventory, live.arn, GROUP_KIND, meta):
                 raise _not_owned(group_id)
             await self._check_default_user(default_id, inventory)
             ours = self._our_users(inventory)
@@ -223,7 +229,7 @@ class _GroupPass:
             actions = plan_group(desired, live, users=inventory.users, ours=ours)
             if not actions:
                 break
-            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+            if live is not None and not await is_ours(plane, inventory, live.arn, GROUP_KIND, meta, is_to_change=True):
                 raise _not_owned(group_id)
             for action in actions:
                 await self._apply(action, inventory)
@@ -238,7 +244,7 @@ class _GroupPass:
         if live is None:
             return
         meta = self._group.metadata
-        if live.user_name != BUILT_IN_DEFAULT or not await is_ours(self._plane, inventory, live.arn, KIND, meta):
+        if live.user_name != BUILT_IN_DEFAULT or not await is_ours(self._plane, inventory, live.arn, GROUP_KIND, meta):
             raise NotOwnedError(
                 f"the user {live.user_id} exists in AWS and isn't this group's disabled default user; delete it"
             )
@@ -320,7 +326,7 @@ class _GroupPass:
 
     async def find_leaving(self, live: ObservedGroup, inventory: Inventory) -> frozenset[str]:
         """Return the members that must go, while the group itself is on its way out: it still opens its caches."""
-        if not await is_ours(self._plane, inventory, live.arn, KIND, self._group.metadata):
+        if not await is_ours(self._plane, inventory, live.arn, GROUP_KIND, self._group.metadata):
             return frozenset()
         stay = frozenset(await self._admitted(inventory)) | self._members_of_others(inventory)
         leaving = (live.future_user_ids & self._our_users(inventory)) - stay

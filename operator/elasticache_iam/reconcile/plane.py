@@ -7,7 +7,14 @@ from typing import Any, Final
 import structlog
 
 from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
-from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, API_VERSION, FINALIZER
+from elasticache_iam.api.keys import (
+    ANNOTATION_PAUSED,
+    ANNOTATION_PLAN_ONLY,
+    API_VERSION,
+    FINALIZER,
+    GROUP_KIND,
+    USER_KIND,
+)
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     NotFoundError,
@@ -21,12 +28,12 @@ from elasticache_iam.core.names import is_owned
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
 from elasticache_iam.ports import Aws, Clock, Kube
-from elasticache_iam.reconcile.queue import USERS, Key, WorkQueue
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Store
 
 log = structlog.get_logger("reconcile")
 
-KINDS: Final = {USERS: "ElastiCacheIAMUser", "usergroups": "UserGroup"}
+KINDS: Final = {USERS: USER_KIND, GROUPS: GROUP_KIND}
 FIRST_POLL_S: Final = 0.5
 HELD_LOOK_S: Final = 60.0
 """How often to look whether the namespace of a paused resource that is deleted ends: no event tells."""

@@ -6,7 +6,7 @@ from typing import Final, TypeVar, assert_never
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import CacheSpec, UserGroup
-from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME, TAG_OWNER
+from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import (
@@ -42,7 +42,7 @@ from elasticache_iam.core.status import (
     VERIFIED,
     Stage,
 )
-from elasticache_iam.reconcile.deletion import KIND, UserDeletion, revoke_tokens
+from elasticache_iam.reconcile.deletion import UserDeletion, revoke_tokens
 from elasticache_iam.reconcile.group import cache_ref
 from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
 from elasticache_iam.reconcile.queue import GROUPS, Key
@@ -218,19 +218,19 @@ class _UserPass:
             access_string=access_string,
             tags={
                 **user.spec.tags,
-                **names.ownership_tags(plane.installation.owner, KIND, meta.namespace, meta.name, meta.uid),
+                **names.ownership_tags(plane.installation.owner, USER_KIND, meta.namespace, meta.name, meta.uid),
             },
         )
         self._fields["id"] = self._user_id
         record = user.status.access_string if user.status.id == self._user_id else None
         for _ in range(MAX_STEPS):
             live = inventory.users.get(self._user_id)
-            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta):
+            if live is not None and not await is_ours(plane, inventory, live.arn, USER_KIND, meta):
                 raise self._not_owned()
             actions = plan_user(desired, live, record)
             if not actions:
                 break
-            if live is not None and not await is_ours(plane, inventory, live.arn, KIND, meta, is_to_change=True):
+            if live is not None and not await is_ours(plane, inventory, live.arn, USER_KIND, meta, is_to_change=True):
                 raise self._not_owned()
             for action in actions:
                 match action:
@@ -360,14 +360,14 @@ class _UserPass:
             max_session_s=installation.config.max_session_seconds,
             tags={
                 **user.spec.tags,
-                **names.ownership_tags(installation.owner, KIND, meta.namespace, meta.name, meta.uid),
+                **names.ownership_tags(installation.owner, USER_KIND, meta.namespace, meta.name, meta.uid),
             },
             description=f"ElastiCache access of {meta.namespace}/{meta.name}, kept by elasticache-iam-operator",
         )
 
     def _owns_role(self, role: ObservedRole) -> bool:
         meta, owner = self._user.metadata, self._plane.installation.owner
-        return names.is_owned(role.tags or {}, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name)
+        return names.is_owned(role.tags or {}, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name)
 
     async def _apply_role(self, action: RoleAction) -> None:
         aws = self._plane.aws
@@ -529,7 +529,7 @@ def _memberships(plane: Plane, user: ElastiCacheIAMUser, inventory: Inventory) -
     user_id = plane.installation.user_id(user)
     live = inventory.users.get(user_id)
     tags = inventory.tags.get(live.arn, {}) if live is not None else {}
-    if not names.is_owned(tags, owner=owner, kind=KIND, namespace=meta.namespace, name=meta.name):
+    if not names.is_owned(tags, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name):
         return ()
     return tuple(
         group

@@ -37,7 +37,11 @@ class Fence(Protocol):
 
 
 class Aws(Protocol):
-    """The control plane of AWS in one account and region: ElastiCache and IAM."""
+    """The control plane of AWS in one place: its users, groups and caches, and its account's IAM.
+
+    The words are ElastiCache's; in MemoryDB a group is an ACL, and an id is a name. Whoever changes or deletes makes
+    sure first that the object is ours.
+    """
 
     async def get_inventory(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
         """Return what AWS has, no older than asked.
@@ -50,17 +54,28 @@ class Aws(Protocol):
         ...
 
     async def list_tags(self, arn: str) -> Mapping[str, str]:
-        """Return an ElastiCache object's tags, read now. Raises NotFoundError."""
+        """Return the tags of a user, group or cache, read now. Raises NotFoundError."""
+        ...
+
+    async def set_tags(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a user or group, or replace their values; others stay. Raises NotFoundError, BusyError."""
+        ...
+
+    async def remove_tags(self, arn: str, keys: frozenset[str]) -> None:
+        """Take tags off a user or group; missing ones are success. Raises NotFoundError, BusyError."""
         ...
 
     async def create_user(
         self, user_id: str, *, engine: str, access_string: str, tags: Mapping[str, str]
     ) -> ObservedUser:
-        """Create an IAM-mode user whose name is its id. Raises AlreadyExistsError."""
+        """Create an IAM-mode user whose name is its id; MemoryDB ignores the engine. Raises AlreadyExistsError."""
         ...
 
     async def create_default_user(self, user_id: str, *, engine: str, tags: Mapping[str, str]) -> ObservedUser:
-        """Create a user *named* default, `off ~* -@all`, with a random password that nobody keeps."""
+        """Create a user *named* default, `off ~* -@all`, with a random password that nobody keeps.
+
+        ElastiCache only: MemoryDB's groups need none.
+        """
         ...
 
     async def set_access_string(self, user_id: str, access_string: str) -> ObservedUser:
@@ -81,12 +96,16 @@ class Aws(Protocol):
         """Change members in one call, all or nothing. Raises BusyError, ConflictError (membership differs)."""
         ...
 
+    async def set_group_engine(self, group_id: str, engine: str) -> ObservedGroup:
+        """Make a redis group a valkey one (AWS knows no way back); its users stay. Raises BusyError."""
+        ...
+
     async def delete_group(self, group_id: str) -> None:
         """Delete a group; a missing one is success."""
         ...
 
     async def attach_group(self, cache: CacheRef, group_id: str) -> None:
-        """Attach a group to a cache that has none. "No modifications were requested" is success."""
+        """Attach a group to a cache that has none (MemoryDB: that is open). "Nothing to modify" is success."""
         ...
 
     async def get_role(self, name: str) -> ObservedRole | None:
@@ -113,6 +132,26 @@ class Aws(Protocol):
 
     async def put_role_policy(self, role_name: str, policy_name: str, document: Document) -> None:
         """Write an inline policy (an upsert)."""
+        ...
+
+    async def delete_role_policy(self, role_name: str, policy_name: str) -> None:
+        """Delete an inline policy; a missing one, or a missing role, is success."""
+        ...
+
+    async def set_boundary(self, role_name: str, boundary: str | None) -> None:
+        """Put a permissions boundary (its ARN) on a role; None takes it off."""
+        ...
+
+    async def set_max_session(self, role_name: str, max_session_s: int) -> None:
+        """Set how long a role's sessions may last, 3600 to 43200 s."""
+        ...
+
+    async def tag_role(self, role_name: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a role, or replace their values; others stay."""
+        ...
+
+    async def untag_role(self, role_name: str, keys: frozenset[str]) -> None:
+        """Take tags off a role; missing ones are success."""
         ...
 
     async def delete_role(self, role_name: str) -> None:
@@ -195,8 +234,11 @@ class Kube(Protocol):
         """Yield all resources of a kind, in chunks of pages."""
         ...
 
-    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> None:
-        """Replace the status. Raises ConflictError if another object has the name now, NotFoundError."""
+    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> str:
+        """Replace the status; return the new resourceVersion.
+
+        Raises ConflictError if another object has the name now, NotFoundError.
+        """
         ...
 
     async def set_finalizers(
@@ -209,12 +251,20 @@ class Kube(Protocol):
         """As TokenKube's."""
         ...
 
-    async def has_service_account(self, namespace: str, name: str) -> bool:
-        """Whether the ServiceAccount exists."""
+    async def get_service_account_annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return a ServiceAccount's annotations; None if it doesn't exist."""
+        ...
+
+    async def annotate_service_account(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of a ServiceAccount; None takes one off. Raises NotFoundError."""
         ...
 
     async def get_namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Return a namespace's labels. Raises NotFoundError."""
+        ...
+
+    async def get_namespace_annotations(self, namespace: str) -> Mapping[str, str]:
+        """Return a namespace's annotations. Raises NotFoundError."""
         ...
 
     async def is_namespace_ending(self, namespace: str) -> bool:

@@ -603,7 +603,7 @@ async def test_what_surrounds_a_user_is_read(release, kube):
     labels = await kube.get_namespace_labels(release.tenant)
 
     assert labels["team"] == "shop"
-    assert await kube.has_service_account(release.tenant, "checkout")
+    assert await kube.get_service_account_annotations(release.tenant, "checkout") is not None
 
 
 async def test_an_event_is_posted(release, kube):

@@ -5,16 +5,15 @@ import time
 import pytest
 import redis
 
+from elasticache_iam_sandbox.cache_programs import find_programs
 from elasticache_iam_sandbox.processes import Process
-from elasticache_iam_sandbox.redis_server import find_redis_server
 from elasticache_iam_sandbox.world.commands import COMMANDS, REDIS, REDIS_CATEGORIES
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("names")
-    program = find_redis_server()
-    assert program is not None
+    program = find_programs()["redis"]
     arguments = ("--port", "0", "--unixsocket", folder / "s", "--save", "")
     with (
         Process("names", (program, *arguments), log=folder / "log", cwd=folder),

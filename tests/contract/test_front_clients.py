@@ -587,7 +587,7 @@ async def test_connections_say_who_since_when_and_from_where(served):
 
 async def test_a_server_that_died_is_said(served):
     (front,) = served.fronts._fronts.values()
-    front.server._process.stop()
+    front.servers[0]._process.stop()
 
     with pytest.raises(FrontError, match="not running"):
         await served.put_users(engine_user("next"))
@@ -598,16 +598,16 @@ async def test_a_server_that_died_is_said(served):
 
 async def test_a_missing_server_is_said_with_its_cure(tmp_path):
     fronts = CacheFronts(
-        OneCache(cache_view()), authority=trustme.CA(), state_dir=tmp_path, redis_server=tmp_path / "redis-server"
+        OneCache(cache_view()), authority=trustme.CA(), state_dir=tmp_path, programs={}
     )
 
     with pytest.raises(FrontError, match="apt-get install redis-server"):
-        await fronts.add(ACCOUNT, REGION, CACHE)
+        await fronts.add(ACCOUNT, REGION, CACHE, engine="redis")
 
 
 async def test_a_cache_is_served_once(served):
     with pytest.raises(FrontError, match="already"):
-        await served.fronts.add(ACCOUNT, REGION, CACHE)
+        await served.fronts.add(ACCOUNT, REGION, CACHE, engine="redis")
 
 
 async def test_a_removed_cache_is_gone_and_may_come_back(served):
@@ -618,7 +618,7 @@ async def test_a_removed_cache_is_gone_and_may_come_back(served):
 
         with pytest.raises(RedisConnectionError):
             await client.ping()
-    served.endpoint = await served.fronts.add(ACCOUNT, REGION, CACHE)
+    served.endpoint = await served.fronts.add(ACCOUNT, REGION, CACHE, engine="redis")
     async with served.client("app", presign()) as client:
         assert await client.ping()
 

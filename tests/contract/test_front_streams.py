@@ -84,7 +84,7 @@ async def test_a_client_that_does_not_read_makes_the_server_wait(served):
 
 async def test_a_server_that_does_not_read_makes_the_client_wait(served):
     (front,) = served.fronts._fronts.values()
-    server = front.server._process
+    server = front.servers[0]._process
     async with raw(served) as connection:
         await connection.login("app")
         os.kill(server.pid, signal.SIGSTOP)
@@ -122,7 +122,7 @@ async def shared(tmp_path_factory, request):
 async def ask_directly(served, request: bytes) -> bytes:
     """Return what the server itself answers until it closes."""
     (front,) = served.fronts._fronts.values()
-    reader, writer = await asyncio.open_unix_connection(str(front.server.socket))
+    reader, writer = await asyncio.open_unix_connection(str(front.servers[0].socket))
     connection = RawConnection(reader, writer)
     await connection.send(request)
     answer = await connection.read_to_the_end()

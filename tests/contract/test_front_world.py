@@ -72,7 +72,7 @@ def ground(request):
 
 @pytest.fixture
 async def served(ground, tmp_path):
-    async with serve_world(tmp_path, ground.world) as served:
+    async with serve_world(tmp_path, ground.world, engine=ground.engine) as served:
         yield served
 
 

@@ -657,8 +657,8 @@ async def test_all_resources_are_listed_whatever_the_page(ground):
 async def test_a_service_account_is_there_or_not(ground):
     ground.put(_object("ServiceAccount", ground.namespace, "checkout"))
 
-    assert await ground.kube.has_service_account(ground.namespace, "checkout")
-    assert not await ground.kube.has_service_account(ground.namespace, "nobody")
+    assert await ground.kube.get_service_account_annotations(ground.namespace, "checkout") == {}
+    assert await ground.kube.get_service_account_annotations(ground.namespace, "nobody") is None
 
 
 async def test_a_namespace_shows_its_labels(ground):

@@ -302,14 +302,14 @@ class FakeKube:
         for body in [copy.deepcopy(body) for key, body in sorted(self._objects.items()) if key[0] == plural]:
             yield body
 
-    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> None:
+    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> str:
         """As in the port."""
         await self._enter("patch_status", "patch", f"{plural}/status", namespace, name)
         body = copy.deepcopy(self._find((plural, namespace, name)))
         if body["metadata"]["uid"] != uid:
             raise ConflictError(f"{plural} {namespace}/{name} is another object now", code="Invalid")
         body["status"] = copy.deepcopy(dict(status))
-        self._store((plural, namespace, name), body)
+        return str(self._store((plural, namespace, name), body)["metadata"]["resourceVersion"])
 
     async def set_finalizers(
         self, plural: str, namespace: str, name: str, *, resource_version: str, finalizers: tuple[str, ...]
@@ -327,16 +327,31 @@ class FakeKube:
             return body
         return self._store((plural, namespace, name), body)
 
-    async def has_service_account(self, namespace: str, name: str) -> bool:
+    async def get_service_account_annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """As in the port."""
-        await self._enter("has_service_account", "get", "serviceaccounts", namespace, name)
-        return ("serviceaccounts", namespace, name) in self._objects
+        await self._enter("get_service_account_annotations", "get", "serviceaccounts", namespace, name)
+        body = self._objects.get(("serviceaccounts", namespace, name))
+        return None if body is None else dict(body["metadata"].get("annotations") or {})
+
+    async def annotate_service_account(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """As in the port."""
+        await self._enter("annotate_service_account", "patch", "serviceaccounts", namespace, name)
+        body = copy.deepcopy(self._find(("serviceaccounts", namespace, name)))
+        merged = {**(body["metadata"].get("annotations") or {}), **annotations}
+        body["metadata"]["annotations"] = {key: value for key, value in merged.items() if value is not None}
+        self._store(("serviceaccounts", namespace, name), body)
 
     async def get_namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """As in the port."""
         await self._enter("get_namespace_labels", "get", "namespaces", "", namespace)
         labels: dict[str, str] = self._find(("namespaces", "", namespace))["metadata"].get("labels", {})
         return dict(labels)
+
+    async def get_namespace_annotations(self, namespace: str) -> Mapping[str, str]:
+        """As in the port."""
+        await self._enter("get_namespace_annotations", "get", "namespaces", "", namespace)
+        annotations: dict[str, str] = self._find(("namespaces", "", namespace))["metadata"].get("annotations", {})
+        return dict(annotations)
 
     async def is_namespace_ending(self, namespace: str) -> bool:
         """As in the port."""

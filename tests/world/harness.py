@@ -228,7 +228,7 @@ class Operator:
         )
         self.plane = Plane(
             installation=Installation(self.config, REGION, ACCOUNT, ground.signer.issuer),
-            aws=aws,
+            aws=lambda _place: aws,
             kube=kube,
             store=Store(),
             queue=WorkQueue(self.clock),

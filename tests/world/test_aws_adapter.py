@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import random
+import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from tests.fakes.kube import JwtSigner
@@ -25,6 +27,7 @@ from elasticache_iam.core.errors import (
     UnavailableError,
 )
 from elasticache_iam.core.state import CacheKind, CacheRef
+from elasticache_iam_sandbox.wire import in_process
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
 from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
 from elasticache_iam_sandbox.world.world import World
@@ -636,16 +639,22 @@ async def test_a_user_with_tags_that_the_index_lacks_keeps_the_tags_we_sent(grou
     assert inventory.tags[created.arn] == TAGS
 
 
-async def test_a_cancelled_write_still_makes_stale(ground):
+async def test_a_cancelled_write_still_makes_stale(ground, monkeypatch):
     await ground.look()
-    ground.fail("elasticache", "CreateUser", latency_s=0.2)
+    sent, may_go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(in_process, "time", SimpleNamespace(sleep=lambda _: (sent.set(), may_go_on.wait(30))))
+    ground.fail("elasticache", "CreateUser", latency_s=1.0)
     write = asyncio.create_task(ground.create_user())
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(sent.wait, 30)
     write.cancel()
     await asyncio.wait((write,))
-    await asyncio.sleep(0.3)
+    may_go_on.set()
 
-    assert "demo-a" in (await ground.look()).users
+    async with asyncio.timeout(30):
+        while "demo-a" not in (await ground.look()).users:  # noqa: ASYNC110  # nothing tells that the worker has ended
+            await asyncio.sleep(0.01)
+
+    assert ground.counts()["elasticache", "CreateUser"] == 1
 
 
 # -- sessions of workloads --------------------------------------------------------------------------------------------

@@ -177,7 +177,14 @@ async def test_a_failing_sts_is_told_and_heals(world: Ground, code: str):
 
 @pytest.mark.parametrize(
     "method",
-    ["create_secret", "request_token", "patch_status", "set_finalizers", "has_service_account", "create_event"],
+    [
+        "create_secret",
+        "request_token",
+        "patch_status",
+        "set_finalizers",
+        "get_service_account_annotations",
+        "create_event",
+    ],
 )
 @pytest.mark.parametrize(
     "error",

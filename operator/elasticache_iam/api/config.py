@@ -17,6 +17,21 @@ class Signing(StrEnum):
     ASSUME_ROLE = "AssumeRole"
 
 
+class AccountConfig(ApiModel):
+    """Another AWS account whose caches UserGroups may name."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^\d{12}$")]
+    role_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:iam::\d{12}:role/.+$")]
+    """The role there that the operator becomes."""
+    external_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@:/-]+$", min_length=2, max_length=1224)] | None = None
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Namespaces whose UserGroups may use the account; `*` stands for all."""
+    permissions_boundary: str | None = None
+    """The boundary of roles made there; that of the operator's own account doesn't exist in another one."""
+
+
 class OperatorConfig(ApiModel):
     """All settings. `None` means: find out at start (see runtime/config.py).
 
@@ -28,6 +43,7 @@ class OperatorConfig(ApiModel):
     owner: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,9}$")]
     region: str | None = None
     account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    accounts: tuple[AccountConfig, ...] = Field(default=(), description="other AWS accounts that groups may be in")
     cluster_name: str | None = None
     oidc_issuer: str | None = None
     signing: Signing = Signing.WEB_IDENTITY

@@ -8,29 +8,17 @@ from elasticache_iam.api.group import GroupAdoption, Membership, Service, UserGr
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUserSpec, RoleBinding, RoleMode, UserAdoption
 
 
-def unsupported_fields(
-    spec: UserGroupSpec | ElastiCacheIAMUserSpec, *, region: str = "", account: str = ""
-) -> tuple[str, ...]:
-    """Return one line for each field whose behaviour comes later; () means that all of it works.
-
-    Args:
-        spec: What is asked for.
-        region: The operator's own, to judge a group's region by; without it, that is left to the caller.
-        account: The operator's own, likewise.
-    """
+def unsupported_fields(spec: UserGroupSpec | ElastiCacheIAMUserSpec) -> tuple[str, ...]:
+    """Return one line for each field whose behaviour comes later; () means that all of it works."""
     if isinstance(spec, ElastiCacheIAMUserSpec):
         return _of_user(spec)
-    return _of_group(spec, region, account)
+    return _of_group(spec)
 
 
-def _of_group(spec: UserGroupSpec, region: str, account: str) -> tuple[str, ...]:
+def _of_group(spec: UserGroupSpec) -> tuple[str, ...]:
     lines = []
     if spec.service is Service.MEMORYDB:
         lines.append("spec.service: MemoryDB is not supported yet, use ElastiCache")
-    if region and spec.region not in {None, region}:
-        lines.append(f"spec.region: other regions are not supported yet, use {region}")
-    if account and spec.account not in {None, account}:
-        lines.append(f"spec.account: other accounts are not supported yet, use {account}")
     if spec.adoption is not GroupAdoption.NEVER:
         lines.append(f"spec.adoption: {spec.adoption} is not supported yet, use Never")
     for index, cache in enumerate(spec.caches):

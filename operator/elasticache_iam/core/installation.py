@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.api.group import UserGroup
+from elasticache_iam.api.config import AccountConfig, OperatorConfig
+from elasticache_iam.api.group import Service, UserGroup
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
+from elasticache_iam.core.state import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,35 @@ class Installation:
         return group.spec.id or names.default_id(self.owner, group.metadata.namespace, group.metadata.name)
 
     @property
-    def oidc_provider_arn(self) -> str:
-        """The IAM OIDC provider that workloads' tokens are checked with."""
-        return names.oidc_provider_arn(self.region, self.account, self.issuer)
+    def home(self) -> Place:
+        """Where a group is that says nothing else."""
+        return Place(Service.ELASTICACHE, self.account, self.region)
+
+    def place_of(self, group: UserGroup) -> Place:
+        """Return where a group, its users and its caches are."""
+        spec = group.spec
+        return Place(spec.service, spec.account or self.account, spec.region or self.region)
+
+    def last_place_of(self, user: ElastiCacheIAMUser) -> Place:
+        """Return where a user was last seen: also when its group is gone."""
+        return names.place_of_arn(user.status.arn) or self.home
+
+    def account_config(self, account: str) -> AccountConfig | None:
+        """Return what the configuration says of another account; None for our own, and for one it doesn't list."""
+        return next((entry for entry in self.config.accounts if entry.id == account != self.account), None)
+
+    def may_use_account(self, namespace: str, account: str) -> bool:
+        """Whether UserGroups of a namespace may be in an account."""
+        if account == self.account:
+            return True
+        entry = self.account_config(account)
+        return entry is not None and ("*" in entry.namespaces or namespace in entry.namespaces)
+
+    def boundary_in(self, account: str) -> str | None:
+        """Return the permissions boundary that roles in an account get."""
+        entry = self.account_config(account)
+        return self.config.permissions_boundary if entry is None else entry.permissions_boundary
+
+    def oidc_provider_arn(self, place: Place) -> str:
+        """Return the IAM OIDC provider that workloads' tokens are checked with in an account."""
+        return names.oidc_provider_arn(place.region, place.account, self.issuer)

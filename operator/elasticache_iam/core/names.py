@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from elasticache_iam.api.group import Service
 from elasticache_iam.api.keys import (
     LABEL_MANAGED_BY,
     LABEL_OWNER,
@@ -22,6 +23,7 @@ from elasticache_iam.api.keys import (
     TAG_OWNER,
     TAG_UID,
 )
+from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 MAIN_ALIAS: Final = "main"
 """The cache whose Secret has the plain name."""
@@ -35,6 +37,14 @@ _SESSION_NAME_LENGTH: Final = 64
 
 _NOT_ID: Final = re.compile(r"[^a-z0-9]+")
 _NOT_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
+
+_SERVICES: Final = {"elasticache": Service.ELASTICACHE, "memorydb": Service.MEMORYDB}
+_CACHE_TYPES: Final = {
+    CacheKind.REPLICATION_GROUP: "replicationgroup",
+    CacheKind.SERVERLESS_CACHE: "serverlesscache",
+    CacheKind.MEMORYDB_CLUSTER: "cluster",
+}
+_ARN_PARTS: Final = 6
 
 _PARTITIONS: Final = (
     # By region prefix, botocore's partitions.json (a test compares). No prefix is the beginning of another.
@@ -100,19 +110,27 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
-def user_arn(region: str, account: str, user_id: str) -> str:
-    """Return an ElastiCache user's ARN. It has a colon before the id, not a slash."""
-    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:user:{user_id}"
+def user_arn(place: Place, user_id: str) -> str:
+    """Return a user's ARN: ElastiCache puts a colon before the id, MemoryDB a slash."""
+    return _arn(place, "user", user_id)
 
 
-def group_arn(region: str, account: str, group_id: str) -> str:
-    """Return an ElastiCache user group's ARN."""
-    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:usergroup:{group_id}"
+def cache_arn(place: Place, cache: CacheRef) -> str:
+    """Return a cache's ARN."""
+    return _arn(place, _CACHE_TYPES[cache.kind], cache.id)
 
 
-def replication_group_arn(region: str, account: str, replication_group_id: str) -> str:
-    """Return the ARN of a replication group."""
-    return f"arn:{partition_of(region)}:elasticache:{region}:{account}:replicationgroup:{replication_group_id}"
+def place_of_arn(arn: str) -> Place | None:
+    """Return where a user, group or cache is by its ARN; None for anything else."""
+    parts = arn.split(":")
+    if len(parts) < _ARN_PARTS or parts[2] not in _SERVICES:
+        return None
+    return Place(_SERVICES[parts[2]], account=parts[4], region=parts[3])
+
+
+def _arn(place: Place, kind: str, name: str) -> str:
+    service, separator = ("memorydb", "/") if place.service is Service.MEMORYDB else ("elasticache", ":")
+    return f"arn:{partition_of(place.region)}:{service}:{place.region}:{place.account}:{kind}{separator}{name}"
 
 
 def role_arn(region: str, account: str, path: str, name: str) -> str:

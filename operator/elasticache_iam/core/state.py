@@ -6,6 +6,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from elasticache_iam.api.group import Service
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where AWS objects live: ids are unique within one. Each has an inventory, clients and a pace of its own.
+
+    IAM knows no regions: the roles of all places of an account are the same.
+    """
+
+    service: Service
+    account: str
+    region: str
+
 
 class CacheKind(StrEnum):
     """The three things that a group can be attached to."""
@@ -25,16 +39,20 @@ class CacheRef:
 
 @dataclass(frozen=True, slots=True)
 class ObservedUser:
-    """An ElastiCache user. `status` is AWS's lower-case word: creating, active, modifying, deleting."""
+    """An ElastiCache or MemoryDB user. `status` is AWS's lower-case word: creating, active, modifying, deleting."""
 
     user_id: str
+    """In MemoryDB the name, which is all there is."""
     user_name: str
     arn: str
     engine: str
+    """"" in MemoryDB, whose users have none."""
     status: str
     access_string: str
     auth_mode: str
     """iam, password or no-password (AWS's output enum)."""
+    minimum_engine_version: str = ""
+    """AWS's own verdict on which engine its access string needs; "" if it doesn't say."""
     group_ids: frozenset[str] = frozenset()
 
     @property
@@ -45,17 +63,34 @@ class ObservedUser:
 
 @dataclass(frozen=True, slots=True)
 class ObservedGroup:
-    """An ElastiCache user group."""
+    """An ElastiCache user group, or a MemoryDB ACL."""
 
     group_id: str
     arn: str
     engine: str
+    """"" in MemoryDB, whose ACLs have none."""
     status: str
     user_ids: frozenset[str] = frozenset()
     pending_add: frozenset[str] = frozenset()
     pending_remove: frozenset[str] = frozenset()
     replication_group_ids: frozenset[str] = frozenset()
     serverless_cache_names: frozenset[str] = frozenset()
+    cluster_names: frozenset[str] = frozenset()
+    """MemoryDB clusters."""
+    minimum_engine_version: str = ""
+
+    @property
+    def cache_refs(self) -> frozenset["CacheRef"]:
+        """The caches that use the group."""
+        return frozenset(
+            CacheRef(kind, cache_id)
+            for kind, ids in (
+                (CacheKind.REPLICATION_GROUP, self.replication_group_ids),
+                (CacheKind.SERVERLESS_CACHE, self.serverless_cache_names),
+                (CacheKind.MEMORYDB_CLUSTER, self.cluster_names),
+            )
+            for cache_id in ids
+        )
 
     @property
     def is_active(self) -> bool:
@@ -80,10 +115,15 @@ class ObservedCache:
     tls: bool
     auth_token_enabled: bool
     group_ids: frozenset[str]
+    """The group that is attached; () for an open cache (in MemoryDB: one with the ACL `open-access`)."""
     pending_group_ids: frozenset[str]
     host: str
     port: int
     reader_host: str = ""
+    at_rest_encryption: bool | None = None
+    """None where AWS doesn't say."""
+    transit_mode: str = "required"
+    """required or preferred (clear-text clients still connect). Source: ReplicationGroup.TransitEncryptionMode."""
 
     @property
     def is_available(self) -> bool:
@@ -113,12 +153,12 @@ class ObservedRole:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything of one account, region and service that the planes look at, from paged reads."""
+    """Everything of one place that the planes look at, from paged reads."""
 
     users: Mapping[str, ObservedUser] = field(default_factory=dict)
     groups: Mapping[str, ObservedGroup] = field(default_factory=dict)
     caches: Mapping[CacheRef, ObservedCache] = field(default_factory=dict)
     roles: Mapping[str, ObservedRole] = field(default_factory=dict)
-    """Roles under our path, by name."""
+    """The account's roles under our path, by name; others are read one by one (`Aws.get_role`)."""
     tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Tags of ElastiCache objects by ARN; an object without tags is missing."""

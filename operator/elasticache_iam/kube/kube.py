@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from elasticache_iam.api.keys import FIELD_MANAGER, GROUP, VERSION
 from elasticache_iam.core.errors import ConflictError, NotFoundError, OperatorError
-from elasticache_iam.kube.connection import JSON_PATCH, Connection, ErrorTranslator, Request
+from elasticache_iam.kube.connection import JSON_PATCH, MERGE_PATCH, Connection, ErrorTranslator, Request
 from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.kube.token_kube import delete_secret
 from elasticache_iam.ports import Document, Fence
@@ -51,9 +51,9 @@ class ApiKube:
                     break
                 await asyncio.sleep(0)
 
-    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> None:
+    async def patch_status(self, plural: str, namespace: str, name: str, *, uid: str, status: Document) -> str:
         """As in the port: a JSON patch, because a merge patch would keep the keys that the new status lacks."""
-        await self._connection.send(
+        document = await self._connection.call(
             Request(
                 "patch",
                 _RESOURCES,
@@ -72,6 +72,7 @@ class ApiKube:
             fence=self._fence,
             translate=_conflict(f"{plural} {namespace}/{name} is another object now"),
         )
+        return str(document["metadata"]["resourceVersion"])
 
     async def set_finalizers(
         self, plural: str, namespace: str, name: str, *, resource_version: str, finalizers: tuple[str, ...]
@@ -99,19 +100,45 @@ class ApiKube:
         """As in the port."""
         await delete_secret(self._connection, self._fence, namespace, name, uid=uid)
 
-    async def has_service_account(self, namespace: str, name: str) -> bool:
+    async def get_service_account_annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """As in the port."""
         try:
-            await self._connection.send(Request("get", _CORE, "serviceaccounts", namespace, name, metadata_only=True))
+            document = await self._connection.call(
+                Request("get", _CORE, "serviceaccounts", namespace, name, metadata_only=True)
+            )
         except NotFoundError:
-            return False
-        return True
+            return None
+        annotations: dict[str, str] = document["metadata"].get("annotations") or {}
+        return annotations
+
+    async def annotate_service_account(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """As in the port."""
+        await self._connection.send(
+            Request(
+                "patch",
+                _CORE,
+                "serviceaccounts",
+                namespace,
+                name,
+                query={"fieldManager": FIELD_MANAGER},
+                body={"metadata": {"annotations": dict(annotations)}},
+                content_type=MERGE_PATCH,
+                metadata_only=True,
+            ),
+            fence=self._fence,
+        )
 
     async def get_namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """As in the port."""
         document = await self._connection.call(Request("get", _CORE, "namespaces", name=namespace, metadata_only=True))
         labels: dict[str, str] = document["metadata"].get("labels") or {}
         return labels
+
+    async def get_namespace_annotations(self, namespace: str) -> Mapping[str, str]:
+        """As in the port."""
+        document = await self._connection.call(Request("get", _CORE, "namespaces", name=namespace, metadata_only=True))
+        annotations: dict[str, str] = document["metadata"].get("annotations") or {}
+        return annotations
 
     async def is_namespace_ending(self, namespace: str) -> bool:
         """As in the port."""

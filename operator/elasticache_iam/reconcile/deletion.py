@@ -51,7 +51,8 @@ class UserDeletion:
         owner = plane.installation.owner
         # The status may lack an id that AWS has: a crash between the creation and the note of it.
         user_id = user.status.id or plane.installation.user_id(user)
-        inventory = await plane.observe(self._key)
+        place = plane.installation.last_place_of(user)
+        inventory = await plane.observe(self._key, place)
         live = inventory.users.get(user_id)
         if live is not None and live.status == "deleting":
             return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
@@ -63,14 +64,14 @@ class UserDeletion:
             return Stage.waiting(USER_SYNCED, "Leaving", message, retry_after_s=5.0)
         name = names.role_name(owner, meta.namespace, meta.name)
         if name in inventory.roles:
-            role = await plane.aws.get_role(name)  # the object's own tags, read right before it goes
+            role = await plane.aws(place).get_role(name)  # the object's own tags, read right before it goes
             if role is not None and names.is_owned(
                 role.tags or {}, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name
             ):
-                await plane.aws.delete_role(name)
+                await plane.aws(place).delete_role(name)
         if live is not None:
             if live.is_active and await is_ours(plane, inventory, live.arn, USER_KIND, meta, is_to_change=True):
-                await plane.aws.delete_user(user_id)
+                await plane.aws(place).delete_user(user_id)
             return Stage.waiting(USER_SYNCED, "Deleting", f"AWS is deleting the user {user_id}", retry_after_s=5.0)
         return None
 
@@ -90,8 +91,9 @@ class UserDeletion:
 def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
     """Whether passes of a group change its members; else nobody would take the user out."""
     meta, spec, installation = group.metadata, group.spec, plane.installation
-    unsupported = unsupported_fields(spec, region=installation.region, account=installation.account)
-    return not is_paused(meta) and plane.refusal(GROUP_SYNCED, meta, unsupported=unsupported, tags=spec.tags) is None
+    if is_paused(meta) or not installation.may_use_account(meta.namespace, installation.place_of(group).account):
+        return False
+    return plane.refusal(GROUP_SYNCED, meta, unsupported=unsupported_fields(spec), tags=spec.tags) is None
 
 
 async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:

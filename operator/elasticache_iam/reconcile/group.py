@@ -42,7 +42,7 @@ from elasticache_iam.core.plan.group import (
     is_named_default,
     plan_group,
 )
-from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup
+from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup, Place
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
 from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
 from elasticache_iam.reconcile.queue import USERS, Key
@@ -102,11 +102,12 @@ class GroupReconciler:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
         plane, meta, owner = self._plane, group.metadata, self._plane.installation.owner
         group_id = group.status.id or plane.installation.group_id(group)
-        inventory = await plane.observe(key)
+        place = plane.installation.place_of(group)
+        aws, inventory = plane.aws(place), await plane.observe(key, place)
         live = inventory.groups.get(group_id)
         if live is not None and (leaving := await _GroupPass(plane, key, group).find_leaving(live, inventory)):
             if live.is_active and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta, is_to_change=True):
-                await plane.aws.modify_group(group_id, add=frozenset(), remove=leaving)
+                await aws.modify_group(group_id, add=frozenset(), remove=leaving)
             message = f"{len(leaving)} user(s) that may not be in the group any more are leaving it"
             return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=5.0)
         if live is not None and (members := _members_left(plane, key, live, inventory)):
@@ -117,7 +118,7 @@ class GroupReconciler:
         if live is not None and live.status == "deleting":
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
         if live is not None and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta):
-            using = sorted(live.replication_group_ids | live.serverless_cache_names)
+            using = sorted(ref.id for ref in live.cache_refs)
             if using:
                 message = (
                     f"cache {', '.join(using)} uses the group; it is never detached, as that would leave the cache "
@@ -125,11 +126,13 @@ class GroupReconciler:
                 )
                 return Stage.waiting(GROUP_SYNCED, "StillAttached", message, retry_after_s=30.0)
             if live.is_active and await is_ours(plane, inventory, live.arn, GROUP_KIND, meta, is_to_change=True):
-                await plane.aws.delete_group(group_id)
+                await aws.delete_group(group_id)
             return Stage.waiting(GROUP_SYNCED, "Deleting", f"AWS is deleting the group {group_id}", retry_after_s=5.0)
-        return await self._delete_default_user(inventory, meta, names.default_user_id(owner, group_id))
+        return await self._delete_default_user(place, inventory, meta, names.default_user_id(owner, group_id))
 
-    async def _delete_default_user(self, inventory: Inventory, meta: Metadata, user_id: str) -> Stage | None:
+    async def _delete_default_user(
+        self, place: Place, inventory: Inventory, meta: Metadata, user_id: str
+    ) -> Stage | None:
         plane, default = self._plane, inventory.users.get(user_id)
         if default is None:
             return None
@@ -137,7 +140,7 @@ class GroupReconciler:
             if not await is_ours(plane, inventory, default.arn, GROUP_KIND, meta):
                 return None
             if default.is_active and await is_ours(plane, inventory, default.arn, GROUP_KIND, meta, is_to_change=True):
-                await plane.aws.delete_user(default.user_id)
+                await plane.aws(place).delete_user(default.user_id)
         message = f"AWS is deleting the user {default.user_id}"
         return Stage.waiting(GROUP_SYNCED, "Deleting", message, retry_after_s=5.0)
 
@@ -167,6 +170,7 @@ class _GroupPass:
         self._plane = plane
         self._key = key
         self._group = group
+        self._place = plane.installation.place_of(group)
         self._stages: list[Stage] = []
         self._polling = False
         self._fields: dict[str, object] = {}
@@ -174,8 +178,15 @@ class _GroupPass:
     async def run(self) -> float | None:
         plane, group, key = self._plane, self._group, self._key
         installation = plane.installation
-        unsupported = unsupported_fields(group.spec, region=installation.region, account=installation.account)
+        unsupported = unsupported_fields(group.spec)
         refusal = plane.refusal(GROUP_SYNCED, group.metadata, unsupported=unsupported, tags=group.spec.tags)
+        if not installation.may_use_account(group.metadata.namespace, self._place.account):
+            refusal = Stage.blocked(
+                GROUP_SYNCED,
+                "AccountNotAllowed",
+                f"spec.account: the operator's configuration doesn't let namespace {group.metadata.namespace} use "
+                f"account {self._place.account}; have it added to accounts, or make a new UserGroup without it",
+            )
         if refusal is not None:
             self._stages.append(refusal)
         else:
@@ -211,7 +222,7 @@ class _GroupPass:
         needs_default = spec.engine is Engine.REDIS and spec.default_user is DefaultUserPolicy.DISABLED
         default_id = names.default_user_id(owner, group_id) if needs_default else None
         tags = {**spec.tags, **names.ownership_tags(owner, GROUP_KIND, meta.namespace, meta.name, meta.uid)}
-        inventory = await plane.observe(self._key)
+        inventory = await plane.observe(self._key, self._place)
         for _ in range(MAX_STEPS):
             live = inventory.groups.get(group_id)
             if live is not None and not await is_ours(plane, inventory, live.arn, GROUP_KIND, meta):
@@ -233,7 +244,7 @@ class _GroupPass:
                 raise _not_owned(group_id)
             for action in actions:
                 await self._apply(action, inventory)
-            inventory = await plane.observe_again()
+            inventory = await plane.observe_again(self._place)
         live = inventory.groups.get(group_id)
         self._report_group(live, desired)
         return (live if live is not None and live.status not in {"creating", "deleting"} else None), inventory
@@ -250,7 +261,7 @@ class _GroupPass:
             )
 
     async def _apply(self, action: GroupAction, inventory: Inventory) -> None:
-        aws = self._plane.aws
+        aws = self._plane.aws(self._place)
         try:
             match action:
                 case CreateDefaultUser():
@@ -267,11 +278,11 @@ class _GroupPass:
                     assert_never(action)
         except AlreadyExistsError:
             # Our own lost answer, or somebody else's: read back; the loop looks whose it is by its tags.
-            await self._plane.observe_fresh()
+            await self._plane.observe_fresh(self._place)
 
     async def _modify_group(self, action: ModifyGroup, inventory: Inventory) -> None:
         """Change the members in one call; who has to go goes even if AWS takes none of those who come."""
-        aws = self._plane.aws
+        aws = self._plane.aws(self._place)
         try:
             await aws.modify_group(action.group_id, add=action.add, remove=action.remove)
         except (InvalidSpecError, QuotaExceededError, NotFoundError):
@@ -376,7 +387,7 @@ class _GroupPass:
 
     async def _sync_attachments(self, live: ObservedGroup, inventory: Inventory) -> None:
         spec, plane = self._group.spec, self._plane
-        left = sorted(live.replication_group_ids - {cache_ref(cache).id for cache in spec.caches})
+        left = sorted(live.cache_refs - {cache_ref(cache) for cache in spec.caches})
         verdicts: list[Verdict] = []
         caches: list[GroupCacheStatus] = []
         failure: OperatorError | None = None
@@ -389,7 +400,7 @@ class _GroupPass:
                     note = f"cache {ref.id} was left open: its group was detached behind our back; attaching it again"
                     await plane.post_event(self._key, self._group.metadata, reason="CacheOpen", note=note, warning=True)
                 try:
-                    await plane.aws.attach_group(ref, live.group_id)
+                    await plane.aws(self._place).attach_group(ref, live.group_id)
                     verdict = Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {ref.id}")
                 except OperatorError as error:  # told at the end: the other caches don't wait for this one
                     failure = failure or error
@@ -435,7 +446,7 @@ class _GroupPass:
         asks_consent = verdict.state in {AttachmentState.READY_TO_ATTACH, AttachmentState.ATTACHMENT_REFUSED}
         if not asks_consent or cache is None:
             return verdict
-        tags = await plane.aws.list_tags(cache.arn)  # read now, as the cache is about to be changed
+        tags = await plane.aws(self._place).list_tags(cache.arn)  # read now, as the cache is about to be changed
         return judge_attachment(
             ref.id,
             cache,
@@ -481,7 +492,7 @@ def _not_owned(group_id: str) -> NotOwnedError:
     return NotOwnedError(f"the user group {group_id} exists in AWS and isn't ours; choose another spec.id or delete it")
 
 
-def _attached_stage(group_id: str, caches: list[GroupCacheStatus], left: list[str]) -> Stage:
+def _attached_stage(group_id: str, caches: list[GroupCacheStatus], left: list[CacheRef]) -> Stage:
     """Say that the group is on all of its caches, or on more than those.
 
     Args:
@@ -491,15 +502,28 @@ def _attached_stage(group_id: str, caches: list[GroupCacheStatus], left: list[st
     """
     if left:
         message = (
-            f"cache {', '.join(left)} isn't in spec.caches any more but still uses the group; it is never "
-            "detached, as that would leave the cache open: put it back, or have its owner attach another group "
-            f"(aws elasticache modify-replication-group --replication-group-id {left[0]} --user-group-ids-to-remove"
-            f" {group_id} --user-group-ids-to-add OTHER --apply-immediately)"
+            f"cache {', '.join(ref.id for ref in left)} isn't in spec.caches any more but still uses the group; it is "
+            "never detached, as that would leave the cache open: put it back, or have its owner attach another group "
+            f"({_exchange_command(left[0], group_id)})"
         )
         return Stage.waiting(CACHES_ATTACHED, "StillAttached", message, retry_after_s=300.0)
     if not caches:
         return Stage.ok(CACHES_ATTACHED, "NoCaches", "spec.caches is empty")
     return Stage.ok(CACHES_ATTACHED, "Attached", f"on {', '.join(cache.id for cache in caches)}")
+
+
+def _exchange_command(cache: CacheRef, group_id: str) -> str:
+    """Return the command that gives a cache another group in our group's place."""
+    match cache.kind:
+        case CacheKind.REPLICATION_GROUP:
+            return (
+                f"aws elasticache modify-replication-group --replication-group-id {cache.id} "
+                f"--user-group-ids-to-remove {group_id} --user-group-ids-to-add OTHER --apply-immediately"
+            )
+        case CacheKind.SERVERLESS_CACHE:
+            return f"aws elasticache modify-serverless-cache --serverless-cache-name {cache.id} --user-group-id OTHER"
+        case CacheKind.MEMORYDB_CLUSTER:
+            return f"aws memorydb update-cluster --cluster-name {cache.id} --acl-name OTHER"
 
 
 def cache_ref(cache: CacheSpec) -> CacheRef:

@@ -24,8 +24,8 @@ from elasticache_iam.core.errors import (
 )
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, TokenReports, Verified
-from elasticache_iam.core.names import is_owned
-from elasticache_iam.core.state import Inventory
+from elasticache_iam.core.names import is_owned, place_of_arn
+from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
 from elasticache_iam.ports import Aws, Clock, Kube
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
@@ -52,12 +52,13 @@ class Plane:
     """The control plane's hands.
 
     Attributes:
+        aws: AWS in one place: made at first use, the same one after that.
         stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
         allow_minting: Takes that back, with what the store says is to be minted.
     """
 
     installation: Installation
-    aws: Aws
+    aws: Callable[[Place], Aws]
     kube: Kube
     store: Store
     queue: WorkQueue
@@ -70,23 +71,27 @@ class Plane:
 
     # -- observing --------------------------------------------------------------------------------------------------
 
-    async def observe(self, key: Key) -> Inventory:
-        """Return what AWS has: as old as the drift interval allows, newer while AWS is at work for this key."""
+    async def observe(self, key: Key, place: Place) -> Inventory:
+        """Return what a place has: as old as the drift interval allows, newer while AWS is at work for this key."""
         config = self.installation.config
         patient = key not in self._polls
-        return await self.aws.get_inventory(
+        return await self.aws(place).get_inventory(
             max_age_s=config.drift_interval if patient else self.poll_delay_s(key) * 0.9,
             slow_max_age_s=config.slow_drift_interval,
         )
 
-    async def observe_again(self) -> Inventory:
-        """Return what AWS has now (writes of ours made it stale; what isn't stale isn't read again)."""
+    async def observe_again(self, place: Place) -> Inventory:
+        """Return what a place has now (writes of ours made it stale; what isn't stale isn't read again)."""
         config = self.installation.config
-        return await self.aws.get_inventory(max_age_s=config.drift_interval, slow_max_age_s=config.slow_drift_interval)
+        return await self.aws(place).get_inventory(
+            max_age_s=config.drift_interval, slow_max_age_s=config.slow_drift_interval
+        )
 
-    async def observe_fresh(self) -> Inventory:
-        """Return what AWS has, read anew: an answer of AWS contradicts what we knew."""
-        return await self.aws.get_inventory(max_age_s=0.0, slow_max_age_s=self.installation.config.slow_drift_interval)
+    async def observe_fresh(self, place: Place) -> Inventory:
+        """Return what a place has, read anew: an answer of AWS contradicts what we knew."""
+        return await self.aws(place).get_inventory(
+            max_age_s=0.0, slow_max_age_s=self.installation.config.slow_drift_interval
+        )
 
     def poll_delay_s(self, key: Key) -> float:
         """Return after how many seconds to look again while AWS is at work: soon first, then less often."""
@@ -214,8 +219,8 @@ class Plane:
         new = status.model_copy(update={"conditions": summary.conditions, "observed_generation": meta.generation})
         if new != previous:
             document = status_document(new)
-            await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
-            self.store.note_status(key, meta.uid, document)
+            version = await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
+            self.store.note_status(key, meta.uid, document, resource_version=version)
             await self._tell(key, meta, _news(summary.transitions), found)
         drift_s = self.installation.config.drift_interval
         if polling:
@@ -315,7 +320,7 @@ def _news(transitions: tuple[Condition, ...]) -> tuple[Condition, ...]:
 async def is_ours(
     plane: Plane, inventory: Inventory, arn: str, kind: str, meta: Metadata, *, is_to_change: bool = False
 ) -> bool:
-    """Whether an ElastiCache object carries our tags for this resource.
+    """Whether a user or group carries our tags for this resource.
 
     The paged tags say so where they can; where they don't, the object's own are read: they may be newer. Right before
     a change or a deletion only the object's own count.
@@ -328,7 +333,7 @@ async def is_ours(
     if not is_to_change and matches(inventory.tags.get(arn, {})):
         return True
     try:
-        return matches(await plane.aws.list_tags(arn))
+        return matches(await plane.aws(place_of_arn(arn) or plane.installation.home).list_tags(arn))
     except NotFoundError:
         return False
 

@@ -23,17 +23,20 @@ class Store:
         self._groups_of: dict[Key, frozenset[Key]] = {}
 
     def observe(self, key: Key, body: Body) -> None:
-        """Remember the newest body of a resource."""
+        """Remember the newest body of a resource; an older version of the same object is no news."""
+        if _is_older(body, self._bodies.get(key)):
+            return
         self._bodies[key] = body
         self._parsed.pop(key, None)
         if key.plural == USERS:
             self._index(key, frozenset(_group_keys(body, key.namespace)))
 
-    def note_status(self, key: Key, uid: str, status: Mapping[str, Any]) -> None:
+    def note_status(self, key: Key, uid: str, status: Mapping[str, Any], *, resource_version: str) -> None:
         """Remember a status that we just wrote, until the watch brings it: the next pass builds on it."""
         body = self._bodies.get(key)
         if body is not None and body["metadata"].get("uid") == uid:
-            self.observe(key, {**body, "status": status})
+            metadata = {**body["metadata"], "resourceVersion": resource_version}
+            self.observe(key, {**body, "metadata": metadata, "status": status})
 
     def forget(self, key: Key) -> None:
         """Drop a resource that is gone."""
@@ -122,6 +125,17 @@ class Store:
             self._users_of[group].add(key)
         if groups:
             self._groups_of[key] = groups
+
+
+def _is_older(body: Body, known: Body | None) -> bool:
+    """Whether a watch event is older than what a write of ours was answered with.
+
+    Resource versions of one kind are etcd's rising revisions; what can't be compared as numbers counts as new.
+    """
+    if known is None or known["metadata"].get("uid") != body["metadata"].get("uid"):
+        return False
+    new, old = (str(one["metadata"].get("resourceVersion", "")) for one in (body, known))
+    return new.isdecimal() and old.isdecimal() and int(new) < int(old)
 
 
 def group_key(user: ElastiCacheIAMUser) -> Key:

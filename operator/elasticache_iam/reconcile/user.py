@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
 from elasticache_iam.api.base import ConditionStatus
-from elasticache_iam.api.group import CacheSpec, UserGroup
+from elasticache_iam.api.group import CacheSpec, Service, UserGroup
 from elasticache_iam.api.keys import ANNOTATION_REFRESH, ROLE_POLICY_NAME, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
@@ -32,7 +32,7 @@ from elasticache_iam.core.plan.role import CreateRole, DesiredRole, PutRolePolic
 from elasticache_iam.core.plan.tokens import binding_of, choose_caches, login_stage, token_stage, with_secret
 from elasticache_iam.core.plan.user import CreateUser, DesiredUser, SetAccessString, plan_user
 from elasticache_iam.core.policy import connect_policy, trust_policy
-from elasticache_iam.core.state import Inventory, ObservedGroup, ObservedRole, ObservedUser
+from elasticache_iam.core.state import CacheKind, Inventory, ObservedGroup, ObservedRole, ObservedUser
 from elasticache_iam.core.status import (
     ACCESS_GRANTED,
     MEMBERSHIP_SYNCED,
@@ -101,6 +101,7 @@ class _UserPass:
         self._may_mint = False
         self._fields: dict[str, object] = {}
         self._user_id = plane.installation.user_id(user)
+        self._place = plane.installation.last_place_of(user)
 
     async def run(self) -> float | None:
         plane, user, key = self._plane, self._user, self._key
@@ -146,11 +147,12 @@ class _UserPass:
         group = await self._find_group()
         if group is None:
             return
+        self._place = self._plane.installation.place_of(group)
         await self._admit(group)
         if group.metadata.is_deleting:
             return
         await self._plane.add_finalizer(self._key, self._user.metadata)
-        inventory = await self._plane.observe(self._key)
+        inventory = await self._plane.observe(self._key, self._place)
         self._leave_others(group, inventory)
         live = await self._guard(USER_SYNCED, self._sync_user(group, inventory))
         role, caches = None, None
@@ -158,6 +160,11 @@ class _UserPass:
             role = await self._guard(ACCESS_GRANTED, self._sync_role(group))
             caches = await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(group))
         await self._hand_over(group, caches, role)
+
+    @property
+    def _connect_service(self) -> str:
+        """What tokens are signed for, and whose Connect a policy allows."""
+        return "memorydb" if self._place.service is Service.MEMORYDB else "elasticache"
 
     # -- group and admission ------------------------------------------------------------------------------------------
 
@@ -237,12 +244,12 @@ class _UserPass:
                     case CreateUser():
                         await self._create_user(desired)
                     case SetAccessString():
-                        await plane.aws.set_access_string(action.user_id, action.access_string)
+                        await plane.aws(self._place).set_access_string(action.user_id, action.access_string)
                     case _:
                         assert_never(action)
                 record = AccessStringStatus(sent=access_string)
             self._fields["access_string"] = record
-            inventory = await plane.observe_again()
+            inventory = await plane.observe_again(self._place)
         live = inventory.users.get(self._user_id)
         if live is None:
             raise BusyError(f"AWS is creating the user {self._user_id}")
@@ -265,28 +272,28 @@ class _UserPass:
         )
 
     async def _create_user(self, desired: DesiredUser) -> None:
-        aws = self._plane.aws
+        aws = self._plane.aws(self._place)
         try:
             await aws.create_user(
                 desired.user_id, engine=desired.engine, access_string=desired.access_string, tags=desired.tags
             )
         except AlreadyExistsError:
             # Our own lost answer, or somebody else's: read back; the loop looks whose it is by its tags.
-            await self._plane.observe_fresh()
+            await self._plane.observe_fresh(self._place)
 
     # -- the role -----------------------------------------------------------------------------------------------------
 
     async def _sync_role(self, group: UserGroup) -> RoleStatus:
-        plane, installation = self._plane, self._plane.installation
+        plane = self._plane
         await self._check_prerequisites()
         try:
             desired = self._desired_role(group)
         except ValueError as error:
             raise InvalidSpecError(str(error)) from error
-        live = (await plane.observe_again()).roles.get(desired.name)
+        live = (await plane.observe_again(self._place)).roles.get(desired.name)
         for _ in range(MAX_STEPS):
             if live is not None and (live.tags is None or live.policies is None):
-                live = await plane.aws.get_role(desired.name)
+                live = await plane.aws(self._place).get_role(desired.name)
             if live is not None and not self._owns_role(live):
                 raise NotOwnedError(
                     f"the IAM role {desired.name} exists and isn't ours; delete it, or rename this resource"
@@ -298,10 +305,10 @@ class _UserPass:
                 for action in actions:
                     await self._apply_role(action)
             except AlreadyExistsError:  # our own lost answer, or a role under another path: look whose it is
-                live = await plane.aws.get_role(desired.name)
+                live = await plane.aws(self._place).get_role(desired.name)
                 continue
-            live = (await plane.observe_again()).roles.get(desired.name)
-        arn = names.role_arn(installation.region, installation.account, desired.path, desired.name)
+            live = (await plane.observe_again(self._place)).roles.get(desired.name)
+        arn = names.role_arn(self._place.region, self._place.account, desired.path, desired.name)
         role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s if live else desired.max_session_s)
         self._fields["role"] = role
         self._stages.append(Stage.ok(ACCESS_GRANTED, "Granted", f"role {desired.name} may connect as {self._user_id}"))
@@ -311,7 +318,7 @@ class _UserPass:
         """Look at what the first token needs from the cluster and the account; later passes trust what was seen."""
         plane, user = self._plane, self._user
         for account in user.spec.service_accounts:
-            if not await plane.kube.has_service_account(user.metadata.namespace, account):
+            if await plane.kube.get_service_account_annotations(user.metadata.namespace, account) is None:
                 raise NotFoundError(
                     f"ServiceAccount {user.metadata.namespace}/{account} doesn't exist; create it, or correct "
                     "spec.serviceAccounts",
@@ -320,13 +327,13 @@ class _UserPass:
         if self._is_granted():
             return
         config, issuer = plane.installation.config, plane.installation.issuer
-        audiences = await plane.aws.get_oidc_audiences(issuer)
+        audiences = await plane.aws(self._place).get_oidc_audiences(issuer)
         if audiences is None or config.audience not in audiences:
             fix = (
                 f"aws iam create-open-id-connect-provider --url {issuer} --client-id-list {config.audience}"
                 if audiences is None
                 else "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "
-                f"{plane.installation.oidc_provider_arn} --client-id {config.audience}"
+                f"{plane.installation.oidc_provider_arn(self._place)} --client-id {config.audience}"
             )
             raise NotFoundError(
                 f"the IAM OIDC provider of {issuer} doesn't list the audience {config.audience}: {fix}",
@@ -341,22 +348,22 @@ class _UserPass:
 
     def _desired_role(self, group: UserGroup) -> DesiredRole:
         installation, user, meta = self._plane.installation, self._user, self._user.metadata
-        region, account = installation.region, installation.account
         return DesiredRole(
             name=names.role_name(installation.owner, meta.namespace, meta.name),
             path=names.role_path(installation.owner),
             trust=trust_policy(
-                provider_arn=installation.oidc_provider_arn,
+                provider_arn=installation.oidc_provider_arn(self._place),
                 issuer=installation.issuer,
                 audience=installation.config.audience,
                 subjects=tuple((meta.namespace, account) for account in user.spec.service_accounts),
             ),
             policy_name=ROLE_POLICY_NAME,
             policy=connect_policy(
-                names.user_arn(region, account, self._user_id),
-                [names.replication_group_arn(region, account, cache_ref(cache).id) for cache in self._selected(group)],
+                names.user_arn(self._place, self._user_id),
+                [names.cache_arn(self._place, cache_ref(cache)) for cache in self._selected(group)],
+                self._connect_service,
             ),
-            boundary=installation.config.permissions_boundary,
+            boundary=installation.boundary_in(self._place.account),
             max_session_s=installation.config.max_session_seconds,
             tags={
                 **user.spec.tags,
@@ -370,7 +377,7 @@ class _UserPass:
         return names.is_owned(role.tags or {}, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name)
 
     async def _apply_role(self, action: RoleAction) -> None:
-        aws = self._plane.aws
+        aws = self._plane.aws(self._place)
         match action:
             case CreateRole(desired):
                 await aws.create_role(
@@ -401,7 +408,7 @@ class _UserPass:
         plane = self._plane
         meta = group.metadata
         group_id = plane.installation.group_id(group)
-        inventory = await plane.observe_again()
+        inventory = await plane.observe_again(self._place)
         live = inventory.groups.get(group_id)
         if live is None or self._user_id not in live.user_ids or self._user_id in live.pending_remove:
             plane.queue.wake(group_key(self._user))
@@ -428,7 +435,9 @@ class _UserPass:
                     name=wanted.name,
                     id=cache.ref.id,
                     arn=cache.arn,
-                    region=plane.installation.region,
+                    service=self._connect_service,
+                    serverless=cache.ref.kind is CacheKind.SERVERLESS_CACHE,
+                    region=self._place.region,
                     host=cache.host,
                     port=cache.port,
                     reader_host=cache.reader_host,
@@ -488,7 +497,7 @@ class _UserPass:
         """Return the refusal, saying so while AWS has the user in a group: until then it isn't cut off."""
         plane = self._plane
         try:
-            left = _memberships(plane, self._user, await plane.observe(self._key))
+            left = _memberships(plane, self._user, await plane.observe(self._key, self._place))
         except OperatorError:
             return why
         if not left:

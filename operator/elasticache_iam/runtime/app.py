@@ -200,18 +200,19 @@ class _Operator:
         async def stop_minting(key: tuple[str, str]) -> None:
             await loops.tokens.run(tokens.stop(key))
 
+        aws = BotoAws(
+            session,
+            region=installation.region,
+            account=installation.account,
+            owner=installation.owner,
+            bridge=bridge,
+            fence=leader.fence,
+            clock=clock,
+            observe_call=metrics.observe_aws_request,
+        )
         plane = Plane(
             installation=installation,
-            aws=BotoAws(
-                session,
-                region=installation.region,
-                account=installation.account,
-                owner=installation.owner,
-                bridge=bridge,
-                fence=leader.fence,
-                clock=clock,
-                observe_call=metrics.observe_aws_request,
-            ),
+            aws=lambda _place: aws,
             kube=kube,
             store=Store(),
             queue=WorkQueue(clock),

@@ -77,20 +77,3 @@ def test_each_field_of_a_group_that_comes_later_is_named(changes, fields):
     lines = unsupported_fields(parse_group(manifest("group", changes)).spec)
 
     assert [line.split(":")[0] for line in lines] == fields
-
-
-@pytest.mark.parametrize(
-    ("region", "account", "fields"),
-    [
-        ("eu-central-1", "111122223333", []),
-        ("us-east-1", "111122223333", ["spec.region"]),
-        ("eu-central-1", "444455556666", ["spec.account"]),
-        ("", "", []),
-    ],
-)
-def test_another_place_than_the_operators_comes_later(region, account, fields):
-    spec = parse_group(manifest("group", {"spec.region": "eu-central-1", "spec.account": "111122223333"})).spec
-
-    lines = unsupported_fields(spec, region=region, account=account)
-
-    assert [line.split(":")[0] for line in lines] == fields

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elasticache_iam.api.group import Service
 from elasticache_iam.api.keys import TAG_ALLOW
 from elasticache_iam.core import names
+from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 OWNERS = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
 AWS_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -90,9 +92,35 @@ def test_every_region_that_botocore_knows_is_in_its_partition(region: str, parti
     assert names.partition_of(region) == partition
 
 
-def test_arns_of_users_and_groups_have_colons():
-    assert names.user_arn("cn-north-1", "111122223333", "u") == "arn:aws-cn:elasticache:cn-north-1:111122223333:user:u"
-    assert names.group_arn("eu-west-1", "111122223333", "g") == "arn:aws:elasticache:eu-west-1:111122223333:usergroup:g"
+BEIJING = Place(Service.ELASTICACHE, "111122223333", "cn-north-1")
+GOV_MEMORYDB = Place(Service.MEMORYDB, "111122223333", "us-gov-west-1")
+
+
+def test_elasticache_puts_a_colon_before_the_id_and_memorydb_a_slash():
+    assert names.user_arn(BEIJING, "u") == "arn:aws-cn:elasticache:cn-north-1:111122223333:user:u"
+    assert names.user_arn(GOV_MEMORYDB, "u") == "arn:aws-us-gov:memorydb:us-gov-west-1:111122223333:user/u"
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "arn"),
+    [
+        (BEIJING, CacheKind.REPLICATION_GROUP, "arn:aws-cn:elasticache:cn-north-1:111122223333:replicationgroup:c"),
+        (BEIJING, CacheKind.SERVERLESS_CACHE, "arn:aws-cn:elasticache:cn-north-1:111122223333:serverlesscache:c"),
+        (GOV_MEMORYDB, CacheKind.MEMORYDB_CLUSTER, "arn:aws-us-gov:memorydb:us-gov-west-1:111122223333:cluster/c"),
+    ],
+)
+def test_each_kind_of_cache_has_its_arn(place, kind, arn):
+    assert names.cache_arn(place, CacheRef(kind, "c")) == arn
+
+
+@pytest.mark.parametrize("place", [BEIJING, GOV_MEMORYDB])
+def test_an_arn_tells_its_place(place):
+    assert names.place_of_arn(names.user_arn(place, "u")) == place
+
+
+@pytest.mark.parametrize("arn", ["", "arn:aws:iam::111122223333:role/x", "arn:aws:elasticache"])
+def test_other_arns_tell_no_place(arn):
+    assert names.place_of_arn(arn) is None
 
 
 def test_a_roles_arn_holds_its_path():

@@ -85,10 +85,31 @@ def test_a_status_that_we_wrote_is_built_on(store):
     body = user_manifest()
     store.observe(USER, {**body, "metadata": {**body["metadata"], "uid": "u-1"}})
 
-    store.note_status(USER, "u-1", {"id": "demo-x"})
+    store.note_status(USER, "u-1", {"id": "demo-x"}, resource_version="8")
     assert store.user(USER).status.id == "demo-x"
-    store.note_status(USER, "another", {"id": "demo-y"})
+    store.note_status(USER, "another", {"id": "demo-y"}, resource_version="9")
     assert store.user(USER).status.id == "demo-x"
+
+
+@pytest.mark.parametrize(("version", "seen"), [("7", "demo-x"), ("8", ""), ("9", ""), ("unknown", "")])
+def test_a_watch_event_older_than_our_own_write_is_no_news(store, version, seen):
+    body = user_manifest()
+    old = {**body, "metadata": {**body["metadata"], "uid": "u-1", "resourceVersion": version}}
+    store.observe(USER, {**old, "metadata": {**old["metadata"], "resourceVersion": "6"}})
+    store.note_status(USER, "u-1", {"id": "demo-x"}, resource_version="8")
+
+    store.observe(USER, old)
+
+    assert store.user(USER).status.id == seen
+
+
+def test_another_object_of_the_name_is_news_whatever_its_version(store):
+    body = user_manifest()
+    store.observe(USER, {**body, "metadata": {**body["metadata"], "uid": "u-1", "resourceVersion": "8"}})
+
+    store.observe(USER, {**body, "metadata": {**body["metadata"], "uid": "u-2", "resourceVersion": "7"}})
+
+    assert store.user(USER).metadata.uid == "u-2"
 
 
 def test_keys_of_resources(store):

@@ -10,11 +10,13 @@ from botocore.exceptions import ClientError
 
 from elasticache_iam.core import names
 from elasticache_iam.core.policy import compact_json, connect_policy, operator_policy, same_policy, trust_policy
+from elasticache_iam.core.state import Place
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
 from elasticache_iam_sandbox.world.settings import WorldSettings
 from elasticache_iam_sandbox.world.world import World
 
 ACCOUNT, REGION, PATH = "111122223333", "eu-west-1", "/elasticache-iam/prod/"
+PLACE = Place(Service.ELASTICACHE, ACCOUNT, REGION)
 TAGS = [
     {"Key": key, "Value": value}
     for key, value in names.ownership_tags("prod", "ElastiCacheIAMUser", "shop", "checkout", "uid").items()
@@ -84,7 +86,7 @@ def aws() -> Aws:
 
 def test_it_suffices_for_a_users_whole_life(aws: Aws):
     elasticache, iam = aws.operator.elasticache, aws.operator.iam
-    user_arn = names.user_arn(REGION, ACCOUNT, "prod-u")
+    user_arn = names.user_arn(PLACE, "prod-u")
     policy = connect_policy(user_arn, [f"arn:aws:elasticache:{REGION}:{ACCOUNT}:replicationgroup:orders"])
 
     aws.create_user(aws.operator, "prod-u", TAGS)
@@ -128,7 +130,7 @@ def test_it_suffices_to_see_everything(aws: Aws):
 def test_a_user_whose_owner_consents_can_be_adopted(aws: Aws):
     aws.create_user(aws.admin, "legacy", [{"Key": "elasticache-iam.dev/allow", "Value": "prod/shop"}])
 
-    aws.operator.elasticache.add_tags_to_resource(ResourceName=names.user_arn(REGION, ACCOUNT, "legacy"), Tags=TAGS)
+    aws.operator.elasticache.add_tags_to_resource(ResourceName=names.user_arn(PLACE, "legacy"), Tags=TAGS)
     aws.operator.elasticache.modify_user(UserId="legacy", AccessString="off ~* -@all")
 
     aws.world.advance()
@@ -146,7 +148,7 @@ def test_a_user_whose_owner_consents_can_be_adopted(aws: Aws):
         pytest.param(lambda operator: operator.elasticache.delete_user(UserId="theirs"), id="delete-anothers-user"),
         pytest.param(
             lambda operator: operator.elasticache.add_tags_to_resource(
-                ResourceName=names.user_arn(REGION, ACCOUNT, "theirs"), Tags=TAGS
+                ResourceName=names.user_arn(PLACE, "theirs"), Tags=TAGS
             ),
             id="make-anothers-user-its-own",
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from elasticache_iam.api.group import Service
 from elasticache_iam.core import names
 from elasticache_iam.core.policy import compact_json, connect_policy, operator_policy, same_policy, trust_policy
 from elasticache_iam.core.state import Place

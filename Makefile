@@ -22,11 +22,8 @@ help: ## List the commands
 
 init: .venv/.installed ## Set up the Python environment
 
-tools: init ## Get the cluster's programs and redis-server
-	@command -v redis-server >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "==> redis-server (Debian's package)"; apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
-	  else echo "error: redis-server is missing; install it: apt-get install redis-server (or: brew install redis)" >&2; exit 2; fi; }
+tools: init ## Get the cluster's programs, redis-server and valkey-server
+	@packaging/install_cache_servers.sh
 	@$(BIN)/python -m elasticache_iam_sandbox.cluster
 
 demo: tools ## Run the main job on this machine, from nothing to nothing

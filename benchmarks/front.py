@@ -47,9 +47,9 @@ def serve_front(pipe: Connection, folder: Path, authority_pem: bytes, key_pem: b
 
     async def serve() -> None:
         authority = trustme.CA.from_pem(authority_pem, key_pem)
-        fronts = CacheFronts(world, authority=authority, state_dir=folder, redis_server=Path("redis-server"))
+        fronts = CacheFronts(world, authority=authority, state_dir=folder, programs={"redis": Path("redis-server")})
         try:
-            endpoint = await fronts.add(ACCOUNT, REGION, CACHE)
+            endpoint = await fronts.add(ACCOUNT, REGION, CACHE, engine="redis")
             pipe.send(endpoint.port)
             await asyncio.to_thread(pipe.recv)
         finally:

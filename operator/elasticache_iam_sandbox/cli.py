@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from elasticache_iam_sandbox.cache_programs import PROGRAMS, find_missing, find_programs
 from elasticache_iam_sandbox.processes import start_time
-from elasticache_iam_sandbox.redis_server import MISSING_SERVER, find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE, read_run
 
 if TYPE_CHECKING:
@@ -63,12 +63,24 @@ def sandbox(context: click.Context, state: Path) -> None:
 @click.option(
     "--redis-server",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Program behind the caches; default: valkey-server or redis-server of PATH.",
+    help="Program behind redis caches; default: redis-server of PATH.",
+)
+@click.option(
+    "--valkey-server",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Program behind valkey caches; default: valkey-server of PATH.",
 )
 @click.option("--port", type=int, default=0, help="Of the AWS endpoint; default: a free one.")
 @click.pass_obj
 def up(
-    state: Path, *, detach: bool, cluster: bool, caches: Sequence[str], redis_server: Path | None, port: int
+    state: Path,
+    *,
+    detach: bool,
+    cluster: bool,
+    caches: Sequence[str],
+    redis_server: Path | None,
+    valkey_server: Path | None,
+    port: int,
 ) -> None:
     """Start it. Ctrl-C stops it and all that it started."""
     if (run := read_run(state)) is not None:
@@ -76,17 +88,21 @@ def up(
             raise CallerError(f"a sandbox runs already in {state} (process {run['pid']})")
         _say(f"the sandbox runs already: {run['aws_url']}")
         return
-    if redis_server is None and find_redis_server() is None:
-        raise CallerError(MISSING_SERVER)
+    named = {"redis": redis_server, "valkey": valkey_server}
+    programs = find_programs() | {engine: program for engine, program in named.items() if program is not None}
+    engines = {cache.partition(":")[2] or "valkey" for cache in caches} if caches else PROGRAMS
+    if (missing := find_missing(engines, programs)) is not None:
+        raise CallerError(missing)
     if detach:
-        options = [
+        options = (
             "--cluster" if cluster else "--no-cluster",
             f"--port={port}",
             *(f"--cache={cache}" for cache in caches),
-        ]
-        _start_detached(state, [*options, f"--redis-server={redis_server}"] if redis_server else options)
+            *(f"--{PROGRAMS[engine]}={program}" for engine, program in programs.items()),
+        )
+        _start_detached(state, options)
         return
-    _run(state, cluster=cluster, caches=caches, redis_server=redis_server, port=port)
+    _run(state, cluster=cluster, caches=caches, programs=programs, port=port)
 
 
 @sandbox.command()
@@ -157,7 +173,7 @@ def _require_run(state: Path) -> dict[str, Any]:
     return run
 
 
-def _run(state: Path, *, cluster: bool, caches: Sequence[str], redis_server: Path | None, port: int) -> None:
+def _run(state: Path, *, cluster: bool, caches: Sequence[str], programs: Mapping[str, Path], port: int) -> None:
     # A second of imports, which only this command should pay for.
     from elasticache_iam_sandbox.cluster.binaries import find_binaries  # noqa: PLC0415
     from elasticache_iam_sandbox.cluster.control_plane import ControlPlane  # noqa: PLC0415
@@ -173,9 +189,7 @@ def _run(state: Path, *, cluster: bool, caches: Sequence[str], redis_server: Pat
                 control_plane = ControlPlane(state / "control-plane", binaries=find_binaries(_say))
                 stack.callback(control_plane.stop)
                 control_plane.start(_say)
-            asyncio.run(
-                _serve(Sandbox(state, control_plane=control_plane, redis_server=redis_server, port=port), caches)
-            )
+            asyncio.run(_serve(Sandbox(state, control_plane=control_plane, programs=programs, port=port), caches))
     except (FolderInUseError, ClusterFolderInUseError, ValueError) as error:  # ValueError: of an option
         raise CallerError(str(error)) from error
     except (SandboxError, ClusterError, OSError) as error:

@@ -28,10 +28,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rich.console import Console
 
+from elasticache_iam_sandbox.cache_programs import PROGRAMS, find_missing, find_programs
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 from elasticache_iam_sandbox.processes import Process, ProcessError
-from elasticache_iam_sandbox.redis_server import MISSING_SERVER, find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, read_run
 
 CACHE: Final = "orders-prod"
@@ -425,8 +425,8 @@ def main() -> None:
     story = Story()
     if not (root / "examples" / "quickstart").is_dir():
         _fail(story, "run this from the repository's root: make demo", EXIT_CALLER)
-    if find_redis_server() is None:
-        _fail(story, MISSING_SERVER, EXIT_CALLER)
+    if (missing := find_missing(PROGRAMS, find_programs())) is not None:
+        _fail(story, missing, EXIT_CALLER)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     state = root / ".state" / "demo"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)

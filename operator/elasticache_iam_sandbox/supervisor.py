@@ -23,10 +23,10 @@ import boto3
 import trustme
 from typing_extensions import override
 
+from elasticache_iam_sandbox.cache_programs import find_missing, find_programs
 from elasticache_iam_sandbox.front.fronts import CacheFronts
 from elasticache_iam_sandbox.front.server import FrontError
 from elasticache_iam_sandbox.processes import start_time
-from elasticache_iam_sandbox.redis_server import find_redis_server
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
 from elasticache_iam_sandbox.wire.admin import AdminApi
 from elasticache_iam_sandbox.wire.endpoint import AwsEndpoint
@@ -123,7 +123,7 @@ class Sandbox:
         state_dir: For the CA file, credentials and the caches' servers; one sandbox at a time.
         control_plane: A running one. Its tokens are then accepted by AssumeRoleWithWebIdentity.
         settings: Durations and limits; may be changed while it runs.
-        redis_server: The program behind the caches; None: redis-server or valkey-server of PATH.
+        programs: Behind the caches, by engine; None: redis-server and valkey-server of PATH.
         port: Of the AWS endpoint; 0 picks a free one.
     """
 
@@ -133,7 +133,7 @@ class Sandbox:
         *,
         control_plane: Issuer | None = None,
         settings: WorldSettings | None = None,
-        redis_server: Path | None = None,
+        programs: Mapping[str, Path] | None = None,
         port: int = 0,
     ) -> None:
         self.state_dir = state_dir.absolute()
@@ -147,7 +147,7 @@ class Sandbox:
         self.account = Account(ACCOUNT, REGION, AccessKey("", ""))
         self.operator_key = AccessKey("", "")
         self._control_plane = control_plane
-        self._redis_server = redis_server
+        self._programs = programs if programs is not None else find_programs()
         self._port = port
         self._issuers: dict[str, Mapping[str, Any]] = {}
         self._caches: dict[_CacheKey, Cache] = {}
@@ -183,12 +183,10 @@ class Sandbox:
         self.account = self._seed_account(ACCOUNT)
         self.operator_key = self.add_access_key("operator", policy=_OPERATOR_POLICY)
 
-        redis_server = self._redis_server or find_redis_server()
-        if redis_server is not None:
-            self._fronts = CacheFronts(
-                self.world, authority=authority, state_dir=self.state_dir / "caches", redis_server=redis_server
-            )
-            self._stack.push_async_callback(self._fronts.close)
+        self._fronts = CacheFronts(
+            self.world, authority=authority, state_dir=self.state_dir / "caches", programs=self._programs
+        )
+        self._stack.push_async_callback(self._fronts.close)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
@@ -309,6 +307,8 @@ class Sandbox:
         fronts = self._need_fronts()
         if engine not in _ENGINE_VERSIONS:
             raise ValueError(f"no such engine: {engine}; there are {', '.join(_ENGINE_VERSIONS)}")
+        if (missing := find_missing((engine,), self._programs)) is not None:
+            raise SandboxError(missing)
         try:
             self.world.add_replication_group(
                 account_id,
@@ -371,11 +371,11 @@ class Sandbox:
 
     def _need_fronts(self) -> CacheFronts:
         if self._fronts is None:
-            raise SandboxError("no cache without a server: install redis-server or valkey-server, or name one")
+            raise SandboxError("the sandbox was not started")
         return self._fronts
 
     async def _open_front(self, fronts: CacheFronts, key: "_CacheKey") -> Cache:
-        endpoint = await fronts.add(*key.names)
+        endpoint = await fronts.add(*key.names, engine=key.engine)
         self.world.set_endpoint(*key.names, host=endpoint.host, port=endpoint.port)
         view = self.world.cache_view(*key.names)
         cache = Cache(

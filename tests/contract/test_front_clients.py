@@ -597,9 +597,7 @@ async def test_a_server_that_died_is_said(served):
 
 
 async def test_a_missing_server_is_said_with_its_cure(tmp_path):
-    fronts = CacheFronts(
-        OneCache(cache_view()), authority=trustme.CA(), state_dir=tmp_path, programs={}
-    )
+    fronts = CacheFronts(OneCache(cache_view()), authority=trustme.CA(), state_dir=tmp_path, programs={})
 
     with pytest.raises(FrontError, match="apt-get install redis-server"):
         await fronts.add(ACCOUNT, REGION, CACHE, engine="redis")

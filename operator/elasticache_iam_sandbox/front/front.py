@@ -1,4 +1,4 @@
-"""The front of one cache: TLS, a look at each login, and a relay to the server behind it.
+"""The front of one cache: TLS, a look at each login, and a relay to the server behind it, or to each of several.
 
 Replies are copied as they come and never made here. What AWS would refuse is rewritten into a command that the server
 itself refuses, so answers keep their order however much a client pipelines: a bad token becomes a wrong password.
@@ -10,8 +10,9 @@ added latency.
 import asyncio
 import logging
 import secrets
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, assert_never, cast
@@ -20,7 +21,7 @@ from typing_extensions import override
 
 from elasticache_iam_sandbox.front.login import KnownUser, Pass, Replace, World, judge_login
 from elasticache_iam_sandbox.front.resp import Inspected, RequestFramer
-from elasticache_iam_sandbox.front.server import FORBIDDEN_ACL_SUBCOMMANDS, AccessStringError, CacheServer
+from elasticache_iam_sandbox.front.server import FORBIDDEN_SUBCOMMANDS, AccessStringError, CacheServer
 from elasticache_iam_sandbox.front.token import Reason, Refused, is_on
 from elasticache_iam_sandbox.world.call import EngineUser
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _INSPECT: Final = {
     b"ACL": 2,
     b"AUTH": 4,  # one more than it takes: with so many the server answers a syntax error
+    b"CLUSTER": 2,
     b"DISCARD": 1,
     b"EXEC": 1,
     b"HELLO": 16,
@@ -84,14 +86,14 @@ class Login:
 
 
 class CacheFront:
-    """Listens for one cache.
+    """Listens for one cache, on a port for each of its servers and perhaps more.
 
     Args:
         world: Asked at every login, on the event loop's thread.
         account_id: Of the cache.
         region: Of the cache.
         cache_id: Its replication group id, serverless cache name or MemoryDB cluster name.
-        server: Runs already, and nobody else changes its users.
+        servers: Run already, all with the same users, which nobody else changes; several in cluster mode.
         on_refusal: Told of every login that fails.
 
     Attributes:
@@ -105,32 +107,32 @@ class CacheFront:
         region: str,
         cache_id: str,
         *,
-        server: CacheServer,
+        servers: Sequence[CacheServer],
         on_refusal: Callable[[Refusal], None],
     ) -> None:
         self.problems: dict[str, str] = {}
         self.world = world
-        self.server = server
+        self.servers = tuple(servers)
         self.sessions: set[ClientSession] = set()
         self._key = (account_id, region, cache_id)
         self._on_refusal = on_refusal
         self._known: dict[str, KnownUser] = {}
         self._wrong_password = secrets.token_hex(32).encode()
         self._syncing = asyncio.Lock()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext) -> int:
-        """Start to listen and return the port (a free one for 0)."""
+    async def listen(self, bound: socket.socket, tls: ssl.SSLContext, server: CacheServer) -> None:
+        """Relay what comes to a bound socket to one of the servers."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: ClientSession(self), host, port, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S
+        listener = await loop.create_server(
+            lambda: ClientSession(self, server), sock=bound, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S
         )
-        return cast("int", self._listener.sockets[0].getsockname()[1])
+        self._listeners.append(listener)
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         sessions = tuple(self.sessions)
         for session in sessions:
             session.cut()
@@ -142,7 +144,7 @@ class CacheFront:
         return tuple(Connection(session.user, session.since, session.address) for session in self.sessions)
 
     async def sync(self) -> None:
-        """Make the server's users those of the cache: cut who left, then push who is new or changed."""
+        """Make each server's users those of the cache: cut who left, then push who is new or changed."""
         async with self._syncing:
             view = self.world.cache_view(*self._key)
             wanted = view.users if view is not None else {}
@@ -152,7 +154,8 @@ class CacheFront:
                     for session in tuple(self.sessions):
                         if session.user == name:
                             session.cut()
-                    await self.server.delete_user(name)  # cuts what we took for somebody else's, too
+                    for server in self.servers:
+                        await server.delete_user(name)  # cuts what we took for somebody else's, too
             for name in self.problems.keys() - wanted.keys():
                 del self.problems[name]
             for name, user in wanted.items():
@@ -165,14 +168,15 @@ class CacheFront:
             return
         password = known.password if known is not None else secrets.token_hex(32)
         try:
-            await self.server.set_user(user, password)
+            for server in self.servers:
+                await server.set_user(user, password)
         except AccessStringError as error:
             if self.problems.get(name) != str(error):
                 logger.warning("%s: %s", self._key[2], error)
             self.problems[name] = str(error)
             return
         self.problems.pop(name, None)
-        self._known[name] = KnownUser(user, password, await self.server.may_run(name, "MULTI"))
+        self._known[name] = KnownUser(user, password, await self.servers[0].may_run(name, "MULTI"))
 
     def anonymous_user(self) -> str:
         """Return whose rights a connection has before any login: `default`'s if that needs no password, or nobody's."""
@@ -224,12 +228,13 @@ class ClientSession(asyncio.Protocol):
         closed: Done when the connection is gone.
     """
 
-    def __init__(self, front: CacheFront) -> None:
+    def __init__(self, front: CacheFront, server: CacheServer) -> None:
         self.user = ""
         self.since = front.world.now()
         self.address = ""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._front = front
+        self._socket = server.socket
         self._source_ip = ""
         self._framer = RequestFramer(_INSPECT)
         self._in_transaction = False
@@ -292,9 +297,7 @@ class ClientSession(asyncio.Protocol):
 
     async def _connect(self) -> None:
         try:
-            await asyncio.get_running_loop().create_unix_connection(
-                lambda: _ServerSide(self), str(self._front.server.socket)
-            )
+            await asyncio.get_running_loop().create_unix_connection(lambda: _ServerSide(self), str(self._socket))
         except OSError:
             self.cut()
 
@@ -344,7 +347,9 @@ class ClientSession(asyncio.Protocol):
             case b"RESET" if is_bare:
                 self._in_transaction = False
                 self._become(self._front.anonymous_user(), is_iam=False)
-            case b"ACL" if len(arguments) > 1 and arguments[1].upper() in FORBIDDEN_ACL_SUBCOMMANDS:
+            case b"ACL" | b"CLUSTER" as name if (
+                len(arguments) > 1 and arguments[1].upper() in FORBIDDEN_SUBCOMMANDS[name]
+            ):
                 # ERR unknown command 'ACL|SETUSER': what it says of every command that AWS restricts.
                 return command.rewritten((b"%b|%b" % (arguments[0], arguments[1]), *arguments[1:]))
         return command.raw

@@ -1,25 +1,31 @@
 """All caches that are served, and the one object that supervisor and tests hold."""
 
+import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import trustme
 
+from elasticache_iam_sandbox.cache_programs import explain_missing
+from elasticache_iam_sandbox.front.cluster import find_bus_port, form_cluster
 from elasticache_iam_sandbox.front.front import CacheFront, Connection, Refusal
 from elasticache_iam_sandbox.front.login import World
-from elasticache_iam_sandbox.front.server import CacheServer, FrontError
+from elasticache_iam_sandbox.front.server import CacheServer, ClusterAddress, FrontError
 
 _HOST: Final = "127.0.0.1"
 _REFUSALS_KEPT: Final = 1000
+_START_ATTEMPTS: Final = 3
+"""Of a server in cluster mode, whose bus port may be taken between the look and the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a cache's front listens; writes and reads alike."""
+    """Where a cache's front listens; writes and reads alike. In cluster mode: the configuration endpoint."""
 
     host: str
     port: int
@@ -31,48 +37,95 @@ class CacheFronts:
     Args:
         world: AWS.
         authority: Signs the fronts' certificates, for localhost, 127.0.0.1 and the names that `add` is given.
-        state_dir: For a folder per cache: configuration, log and socket of its server.
-        redis_server: A redis-server or valkey-server.
+        state_dir: For a folder per cache: configuration, log and socket of each of its servers.
+        programs: redis-server and valkey-server, by engine.
     """
 
-    def __init__(self, world: World, *, authority: trustme.CA, state_dir: Path, redis_server: Path) -> None:
+    def __init__(self, world: World, *, authority: trustme.CA, state_dir: Path, programs: Mapping[str, Path]) -> None:
         self._world = world
         self._authority = authority
         self._state_dir = state_dir
-        self._redis_server = redis_server
+        self._programs = programs
+        self._keys: set[tuple[str, str, str]] = set()
+        """Of the caches that are served or start."""
         self._fronts: dict[tuple[str, str, str], CacheFront] = {}
         self._refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
 
     async def add(
-        self, account_id: str, region: str, cache_id: str, *, port: int = 0, hostnames: Sequence[str] = ()
+        self,
+        account_id: str,
+        region: str,
+        cache_id: str,
+        *,
+        engine: str,
+        shards: int | None = None,
+        port: int = 0,
+        hostnames: Sequence[str] = (),
     ) -> Endpoint:
-        """Start a server and a front for a cache, with the users it has now.
+        """Start servers and a front for a cache, with the users it has now. In cluster mode it takes two seconds.
 
         Args:
             account_id: Of the cache.
             region: Of the cache.
             cache_id: As in the world.
-            port: To listen on; a free one for 0.
+            engine: redis or valkey.
+            shards: How many servers share the slots, in cluster mode; None: one server, cluster mode off.
+            port: To listen on; a free one for 0. In cluster mode each server's front has a free one besides.
             hostnames: Further names for the certificate.
 
         Raises:
-            FrontError: There is a front already, or the server is not installed or doesn't start.
+            FrontError: There is a front already, or the engine's program is not installed or doesn't start.
+            OSError: The port is taken.
         """
         key = (account_id, region, cache_id)
-        if key in self._fronts:
+        if key in self._keys:
             raise FrontError(f"{cache_id} is served already")
-        server = CacheServer(
-            f"cache-{cache_id}", folder=self._state_dir / account_id / region / cache_id, program=self._redis_server
-        )
-        front = CacheFront(self._world, *key, server=server, on_refusal=self._refusals.append)
-        self._fronts[key] = front
-        try:
-            await server.start()
-            await front.sync()
-            return Endpoint(_HOST, await front.listen(_HOST, port, self._tls(("localhost", _HOST, *hostnames))))
-        except BaseException:
-            await self.remove(*key)
-            raise
+        if engine not in self._programs:
+            raise FrontError(explain_missing(engine))
+        self._keys.add(key)
+        with ExitStack() as sockets:
+            servers: list[CacheServer] = []
+            try:
+                endpoint = sockets.enter_context(_bind(port))
+                of_nodes = [sockets.enter_context(_bind(0)) for _ in range(shards or 0)]
+                folder = self._state_dir / account_id / region / cache_id
+                for number, of_node in enumerate(of_nodes or [None], 1):
+                    servers.append(await self._start_server(f"cache-{cache_id}-{number}", folder, engine, of_node))
+                if shards is not None:
+                    await form_cluster(servers)
+                front = CacheFront(self._world, *key, servers=servers, on_refusal=self._refusals.append)
+                self._fronts[key] = front
+                await front.sync()
+                tls = self._tls(("localhost", _HOST, *hostnames))
+                await front.listen(endpoint, tls, servers[0])
+                for of_node, server in zip(of_nodes, servers, strict=False):  # none with cluster mode off
+                    await front.listen(of_node, tls, server)
+            except BaseException:
+                await self.remove(*key)
+                for server in servers:
+                    await server.stop()
+                self._keys.discard(key)
+                raise
+            sockets.pop_all()  # the front closes them
+            return Endpoint(_HOST, _port(endpoint))
+
+    async def _start_server(self, name: str, folder: Path, engine: str, front: socket.socket | None) -> CacheServer:
+        """Start a server; in cluster mode one that sends clients to its front's bound socket."""
+        attempts = 1 if front is None else _START_ATTEMPTS
+        while True:
+            address = None if front is None else ClusterAddress(_HOST, _port(front), find_bus_port())
+            server = CacheServer(name, folder=folder / name, program=self._programs[engine], address=address)
+            try:
+                await server.start()
+            except FrontError:
+                attempts -= 1
+                if not attempts:
+                    raise
+            except BaseException:
+                await server.stop()
+                raise
+            else:
+                return server
 
     def _tls(self, names: Sequence[str]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -101,13 +154,34 @@ class CacheFronts:
         return [front for key, front in self._fronts.items() if key[2] == cache_id]
 
     async def remove(self, account_id: str, region: str, cache_id: str) -> None:
-        """Cut a cache's connections and stop its server; unknown ones are fine."""
-        front = self._fronts.pop((account_id, region, cache_id), None)
+        """Cut a cache's connections and stop its servers; unknown ones are fine."""
+        key = (account_id, region, cache_id)
+        front = self._fronts.pop(key, None)
         if front is not None:
             await front.close()
-            await front.server.stop()
+            for server in front.servers:
+                await server.stop()
+            self._keys.discard(key)
 
     async def close(self) -> None:
         """Remove every cache."""
         for key in tuple(self._fronts):
             await self.remove(*key)
+
+
+def _bind(port: int) -> socket.socket:
+    """Take a port of loopback, a free one for 0, without listening yet: a server must know it before it starts."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past the connections of a run before
+        bound.bind((_HOST, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _port(bound: socket.socket) -> int:
+    port: int = bound.getsockname()[1]
+    return port

@@ -1,10 +1,15 @@
-"""One stock server per cache: a socket in a folder of its own, no port, nothing saved, users pushed by ACL SETUSER."""
+"""A stock server behind a front: a socket in a folder of its own, no port for clients, nothing saved, users pushed.
+
+In cluster mode a server also has a bus port on loopback, and tells clients its front's address for its own.
+"""
 
 import asyncio
 import hashlib
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,12 +41,35 @@ FORBIDDEN_COMMANDS: Final = (
     "PSYNC",
     "REPLCONF",
 )
-FORBIDDEN_ACL_SUBCOMMANDS: Final = frozenset({b"SETUSER", b"DELUSER", b"LOAD", b"SAVE"})
-"""Users come from AWS's API alone. rename-command knows no subcommands, so the front sees to these."""
+FORBIDDEN_SUBCOMMANDS: Final[Mapping[bytes, frozenset[bytes]]] = {
+    # Users come from AWS's API alone.
+    b"ACL": frozenset({b"SETUSER", b"DELUSER", b"LOAD", b"SAVE"}),
+    b"CLUSTER": frozenset(
+        {
+            b"ADDSLOTS",
+            b"ADDSLOTSRANGE",
+            b"BUMPEPOCH",
+            b"DELSLOTS",
+            b"DELSLOTSRANGE",
+            b"FAILOVER",
+            b"FLUSHSLOTS",
+            b"FORGET",
+            b"LINKS",
+            b"MEET",
+            b"REPLICATE",
+            b"RESET",
+            b"SAVECONFIG",
+            b"SET-CONFIG-EPOCH",
+            b"SETSLOT",
+        }
+    ),
+}
+"""As above. rename-command knows no subcommands, so the front sees to these."""
 
 _START_TIMEOUT_S: Final = 10.0
 _MAX_SOCKET_PATH: Final = 100
 """The kernel allows 103 (macOS) to 107 (Linux) characters."""
+_NODES_FILE: Final = "nodes.conf"
 _CREDENTIAL_RULES: Final = frozenset({"nopass", "resetpass", "reset"})
 
 
@@ -79,6 +107,21 @@ def acl_rules(user: EngineUser, password: str) -> tuple[str, ...]:
     return ("reset", *rules, *credentials)
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterAddress:
+    """What a server in cluster mode says of itself.
+
+    Attributes:
+        host: Of its front: clients are sent there.
+        port: Of its front.
+        bus_port: On loopback, for the other servers of the cluster.
+    """
+
+    host: str
+    port: int
+    bus_port: int
+
+
 class CacheServer:
     """A redis-server or valkey-server under guard.
 
@@ -86,13 +129,15 @@ class CacheServer:
         name: For messages and file names.
         folder: For its configuration, log and socket; made if need be.
         program: The server's binary.
+        address: Of a server in cluster mode; None: cluster mode off.
 
     Attributes:
         socket: Where it listens, once started.
     """
 
-    def __init__(self, name: str, *, folder: Path, program: Path) -> None:
+    def __init__(self, name: str, *, folder: Path, program: Path, address: ClusterAddress | None = None) -> None:
         self.name = name
+        self.address = address
         self.socket = folder / "s"
         self._folder = folder
         self._program = program
@@ -108,14 +153,15 @@ class CacheServer:
             FrontError: It is not installed, or doesn't come up.
         """
         if shutil.which(self._program) is None:
-            raise FrontError("redis-server not found: apt-get install redis-server (or brew install redis)")
+            raise FrontError(f"{self.name}: no program {self._program}")
         self._folder.mkdir(parents=True, exist_ok=True)
         if len(str(self.socket.absolute())) > _MAX_SOCKET_PATH:
             self._short_folder = Path(tempfile.mkdtemp(prefix="cache-"))
             self.socket = self._short_folder / "s"
         self.socket = self.socket.absolute()
         self.socket.unlink(missing_ok=True)
-        configuration = self._folder / "redis.conf"
+        (self._folder / _NODES_FILE).unlink(missing_ok=True)
+        configuration = self._folder / "server.conf"
         configuration.write_text(self._render_configuration())
         configuration.chmod(0o600)
         self._process = Process(
@@ -144,15 +190,30 @@ class CacheServer:
                 f"user {ADMIN} on #{digest} ~* &* +@all",
                 "user default reset off",
                 *(f'rename-command {command} ""' for command in FORBIDDEN_COMMANDS),
+                *self._render_cluster_mode(),
                 "",
             ]
+        )
+
+    def _render_cluster_mode(self) -> tuple[str, ...]:
+        if self.address is None:
+            return ()
+        return (
+            "cluster-enabled yes",
+            f"cluster-config-file {_NODES_FILE}",
+            "bind 127.0.0.1",
+            f"cluster-port {self.address.bus_port}",
+            f"cluster-announce-bus-port {self.address.bus_port}",
+            f"cluster-announce-ip {self.address.host}",
+            f"cluster-announce-port {self.address.port}",
+            f"cluster-announce-tls-port {self.address.port}",
         )
 
     async def _wait_until_ready(self) -> None:
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while True:
             try:
-                await self._execute("PING")
+                await self.execute("PING")
             except (RedisError, FrontError) as error:
                 if not self.is_running or asyncio.get_running_loop().time() > deadline:
                     log = self._process.tail() if self._process else ""
@@ -184,27 +245,27 @@ class CacheServer:
             AccessStringError: The server doesn't understand it; nothing has changed.
         """
         try:
-            await self._execute("ACL", "SETUSER", user.user_name, *acl_rules(user, password))
+            await self.execute("ACL", "SETUSER", user.user_name, *acl_rules(user, password))
         except ResponseError as error:
             raise AccessStringError(f"the server refuses the access string of {user.user_name}: {error}") from error
 
     async def delete_user(self, user_name: str) -> None:
         """Take a user away and cut its connections; `default` can't be deleted and is switched off instead."""
         if user_name == "default":
-            await self._execute("ACL", "SETUSER", "default", "reset", "off")
+            await self.execute("ACL", "SETUSER", "default", "reset", "off")
             await self.cut_user("default")
         else:
-            await self._execute("ACL", "DELUSER", user_name)
+            await self.execute("ACL", "DELUSER", user_name)
 
     async def cut_user(self, user_name: str) -> None:
         """Cut the connections of a user that stays."""
-        await self._execute("CLIENT", "KILL", "USER", user_name)
+        await self.execute("CLIENT", "KILL", "USER", user_name)
 
     async def may_run(self, user_name: str, command: str) -> bool:
         """Whether the server would let a user run a command without arguments."""
-        return bool(await self._execute("ACL", "DRYRUN", user_name, command) == "OK")
+        return bool(await self.execute("ACL", "DRYRUN", user_name, command) == "OK")
 
-    async def _execute(self, *command: str) -> Any:
+    async def execute(self, *command: str) -> Any:
         """Run a command as admin. A user with +@all may have killed our connection: try once more on a new one."""
         if self._client is None or not self.is_running:
             log = self._process.tail() if self._process else ""

@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from elasticache_iam_sandbox.cache_programs import explain_missing
 from elasticache_iam_sandbox.cli import sandbox
-from elasticache_iam_sandbox.redis_server import MISSING_SERVER
 from elasticache_iam_sandbox.supervisor import BackgroundSandbox
 
 
@@ -52,14 +52,22 @@ def test_a_second_one_in_the_foreground_is_refused(state):
     assert "runs already" in answer.output
 
 
-@pytest.mark.parametrize("options", [(), ("--detach",)])
-def test_a_missing_server_is_said_before_anything_starts(tmp_path, monkeypatch, options):
+@pytest.mark.parametrize(
+    ("options", "engine"),
+    [
+        ((), "redis"),
+        (("--detach",), "redis"),
+        (("--cache", "orders"), "valkey"),
+        (("--cache", "orders:redis"), "redis"),
+    ],
+)
+def test_a_missing_server_is_said_before_anything_starts(tmp_path, monkeypatch, options, engine):
     monkeypatch.setenv("PATH", "")
 
     answer = run(tmp_path / "state", "up", *options)
 
     assert answer.exit_code == 2
-    assert answer.output.splitlines() == [f"Error: {MISSING_SERVER}"]
+    assert answer.output.splitlines() == [f"Error: {explain_missing(engine)}"]
     assert not (tmp_path / "state").exists()
 
 

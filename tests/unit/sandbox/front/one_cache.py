@@ -16,13 +16,14 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from elasticache_iam_sandbox.cache_programs import find_programs
 from elasticache_iam_sandbox.front.fronts import CacheFronts, Endpoint
 from elasticache_iam_sandbox.world.call import CacheView, ConnectDecision, EngineUser, SigningIdentity
 from elasticache_iam_sandbox.world.settings import WorldSettings
 
 ACCOUNT, REGION, CACHE = "111122223333", "eu-central-1", "orders-cache"
 ARN = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:replicationgroup:{CACHE}"
-REDIS_SERVER = Path("redis-server")
+PROGRAMS = find_programs()
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -171,14 +172,16 @@ async def serve(folder: Path, *users: EngineUser) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def serve_world(folder: Path, world: Any) -> AsyncIterator[Served]:
+async def serve_world(
+    folder: Path, world: Any, *, engine: str = "redis", shards: int | None = None
+) -> AsyncIterator[Served]:
     """Serve the cache of that name in any world."""
     authority = trustme.CA()
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
-    fronts = CacheFronts(world, authority=authority, state_dir=folder / "caches", redis_server=REDIS_SERVER)
+    fronts = CacheFronts(world, authority=authority, state_dir=folder / "caches", programs=PROGRAMS)
     try:
-        endpoint = await fronts.add(ACCOUNT, REGION, CACHE)
+        endpoint = await fronts.add(ACCOUNT, REGION, CACHE, engine=engine, shards=shards)
         yield Served(world, fronts, endpoint, ca_file)
     finally:
         await fronts.close()

@@ -2,13 +2,15 @@
 
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from elasticache_iam_sandbox.world.call import CacheKind, CacheView
 from elasticache_iam_sandbox.world.catalogue import Catalogue
-from elasticache_iam_sandbox.world.elasticache import Region
+from elasticache_iam_sandbox.world.elasticache import Region, ReplicationGroup, ServerlessCache, User
+from elasticache_iam_sandbox.world.memorydb import Cluster, MemoryDb, MemoryDbUser
 from elasticache_iam_sandbox.world.policy import Policy
 
 _ID_CHARACTERS = string.ascii_uppercase + string.digits
@@ -164,6 +166,7 @@ class Account:
         self.clusters: dict[tuple[str, str], EksCluster] = {}
         self.web_identity_bucket: TokenBucket | None = None
         self._regions: dict[str, Region] = {}
+        self._memorydbs: dict[str, MemoryDb] = {}
 
     def region(self, name: str) -> Region:
         """Return the ElastiCache objects of a region; every region has the built-in user `default`."""
@@ -171,6 +174,50 @@ class Account:
         if region is None:
             region = self._regions[name] = Region(self.partition, name, self.account_id)
         return region
+
+    def memorydb(self, region: str) -> MemoryDb:
+        """Return the MemoryDB objects of a region; every region has the user `default` and the ACL `open-access`."""
+        memorydb = self._memorydbs.get(region)
+        if memorydb is None:
+            memorydb = self._memorydbs[region] = MemoryDb(self.partition, region, self.account_id)
+        return memorydb
+
+    def cache(self, region: str, kind: CacheKind, cache_id: str) -> ReplicationGroup | ServerlessCache | Cluster:
+        """Return a cache of any kind. Raises AwsError if there is none."""
+        match kind:
+            case "replicationgroup":
+                return self.region(region).cache(cache_id)
+            case "serverlesscache":
+                return self.region(region).serverless_cache(cache_id)
+            case "cluster":
+                return self.memorydb(region).cluster(cache_id)
+
+    def view(self, region: str, kind: CacheKind, cache_id: str) -> CacheView | None:
+        """Return what a cache's front needs to know; None if there is no such cache."""
+        if kind == "cluster":
+            return self.memorydb(region).view(kind, cache_id)
+        return self.region(region).view(kind, cache_id)
+
+    def tags_for_connect(self, view: CacheView, user_id: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return the tags of a cache and of a user of its service; none for what is gone."""
+        cache: ReplicationGroup | ServerlessCache | Cluster | None
+        user: User | MemoryDbUser | None
+        if view.service == "memorydb":
+            memorydb = self.memorydb(view.region)
+            cache, user = memorydb.clusters.get(view.cache_id), memorydb.users.get(user_id)
+        else:
+            region = self.region(view.region)
+            caches = region.serverless_caches if view.serverless else region.caches
+            cache, user = caches.get(view.cache_id), region.users.get(user_id)
+        return (cache.tags if cache else {}), (user.tags if user else {})
+
+    def all_caches(self) -> Iterator[tuple[str, CacheKind, str]]:
+        """Yield region, kind and id of every cache."""
+        for name, region in self._regions.items():
+            yield from ((name, "replicationgroup", cache_id) for cache_id in region.caches)
+            yield from ((name, "serverlesscache", cache_id) for cache_id in region.serverless_caches)
+        for name, memorydb in self._memorydbs.items():
+            yield from ((name, "cluster", cache_id) for cache_id in memorydb.clusters)
 
     def iam_arn(self, resource: str) -> str:
         """Return an ARN of IAM, which knows no regions."""

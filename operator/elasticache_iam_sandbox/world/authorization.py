@@ -10,7 +10,11 @@ from elasticache_iam_sandbox.world.conditions import Context
 from elasticache_iam_sandbox.world.policy import Effect, Policy, evaluate
 from elasticache_iam_sandbox.world.request import Grant
 
-_DENIED_CODES = {"resourcegroupstaggingapi": ("AccessDeniedException", 400), "eks": ("AccessDeniedException", 403)}
+_DENIED_CODES = {
+    "eks": ("AccessDeniedException", 403),
+    "memorydb": ("AccessDeniedException", 400),
+    "resourcegroupstaggingapi": ("AccessDeniedException", 400),
+}
 """The code and status of services that don't speak the query protocol."""
 
 
@@ -89,6 +93,7 @@ def caller_context(
     """Return the condition keys that every signed call has."""
     context: dict[str, tuple[str, ...] | None] = {
         "aws:currenttime": (now.isoformat(),),
+        "aws:epochtime": (str(int(now.timestamp())),),
         "aws:principalaccount": (key.account.account_id,),
         "aws:principalarn": (role.arn if role else key.principal_arn,),
         "aws:principaltype": ("AssumedRole" if role else "User",),
@@ -97,6 +102,7 @@ def caller_context(
         "aws:sourceip": None,  # a call in the world has no address
         "aws:userid": (unique_id(key),),
         "aws:viaawsservice": ("false",),
+        "aws:vpcsourceip": None,
     }
     if isinstance(key.owner, Session):
         context["aws:tokenissuetime"] = (key.owner.issued_at.isoformat(),)

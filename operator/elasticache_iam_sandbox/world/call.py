@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+CacheKind: TypeAlias = Literal["replicationgroup", "serverlesscache", "cluster"]
+"""As in the cache's ARN; `cluster` is MemoryDB's. Caches of two kinds may have the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +14,7 @@ class Call:
     """One API call, parsed, its signature already verified by whoever carries it.
 
     Attributes:
-        service: botocore's name: elasticache, iam, sts, resourcegroupstaggingapi, eks.
+        service: botocore's name: elasticache, memorydb, iam, sts, resourcegroupstaggingapi, eks.
         operation: As in the API model: CreateUser.
         parameters: As boto3 takes them (the model's input shape: str, int, list, dict, datetime).
         region: Of the signature's scope; for unsigned calls the endpoint's.

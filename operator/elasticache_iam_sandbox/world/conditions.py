@@ -19,6 +19,7 @@ _KEYS = frozenset(
     key.lower()
     for key in [
         "aws:CurrentTime",
+        "aws:EpochTime",
         "aws:PrincipalAccount",
         "aws:PrincipalArn",
         "aws:PrincipalType",
@@ -28,6 +29,7 @@ _KEYS = frozenset(
         "aws:TagKeys",
         "aws:TokenIssueTime",
         "aws:ViaAWSService",
+        "aws:VpcSourceIp",
         "aws:userid",
         "aws:username",
         "elasticache:AtRestEncryptionEnabled",
@@ -45,6 +47,7 @@ _KEYS = frozenset(
         "elasticache:TransitEncryptionEnabled",
         "elasticache:UserAuthenticationMode",
         "iam:PermissionsBoundary",
+        "memorydb:UserAuthenticationMode",
         "sts:ExternalId",
         "sts:RoleSessionName",
     ]

@@ -1,5 +1,6 @@
 """The Connect decision: may this principal log in to this cache as this user? And if not, which link is broken."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from elasticache_iam_sandbox.world.authorization import (
     permissions_of_role,
 )
 from elasticache_iam_sandbox.world.call import AwsError, CacheView, ConnectDecision
-from elasticache_iam_sandbox.world.elasticache import Region
+from elasticache_iam_sandbox.world.conditions import Context
 from elasticache_iam_sandbox.world.request import resource_tags_context
 
 
@@ -27,18 +28,32 @@ class Login:
     """Who wants to log in where, as whom, from where, when."""
 
     key: AccessKey
-    region: Region
     view: CacheView
+    cache_tags: Mapping[str, str]
     user_id: str
+    user_tags: Mapping[str, str]
     source_ip: str
     now: datetime
 
+    @property
+    def context(self) -> Context:
+        """Return the condition keys that Connect knows beside each resource's tags; all others are absent.
+
+        aws:SourceVpc and aws:SourceVpce, which serverless caches know, are refused where a policy is written.
+
+        Source: ElastiCache user guide, "Authenticating with IAM". For MemoryDB no list is known: taken as node-based.
+        """
+        if not self.view.serverless:
+            return {"aws:sourceip": (self.source_ip,)}
+        return {
+            "aws:currenttime": (self.now.isoformat(),),
+            "aws:epochtime": (str(int(self.now.timestamp())),),
+            "aws:vpcsourceip": (self.source_ip,),
+        }
+
 
 def decide(login: Login) -> ConnectDecision:
-    """Evaluate Connect on both ARNs.
-
-    For node-based caches AWS knows only aws:SourceIp and aws:ResourceTag at Connect: all other keys are absent.
-    """
+    """Evaluate Connect on both ARNs."""
     key, view, now = login.key, login.view, login.now
     if key.account.account_id != view.account_id:
         return ConnectDecision(
@@ -68,14 +83,12 @@ def decide(login: Login) -> ConnectDecision:
 def _decide_both(login: Login, permissions: Permissions, subject: str, hint: str) -> ConnectDecision:
     view = login.view
     action = f"{view.service}:Connect"
-    cache = login.region.caches.get(view.cache_id)
-    user = login.region.users.get(login.user_id)
     targets = (
-        ("cache", view.arn, cache.tags if cache else {}),
-        ("user", user_arn(view, login.user_id), user.tags if user else {}),
+        ("cache", view.arn, login.cache_tags),
+        ("user", user_arn(view, login.user_id), login.user_tags),
     )
     for kind, arn, tags in targets:
-        context = {"aws:sourceip": (login.source_ip,), **resource_tags_context(tags)}
+        context = {**login.context, **resource_tags_context(tags)}
         try:
             refusal = find_refusal(permissions, action, arn, context)
         except AwsError as error:

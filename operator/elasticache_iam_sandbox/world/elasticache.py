@@ -1,17 +1,12 @@
 """ElastiCache's objects in one account and region, and what the caches' servers must know of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
-from elasticache_iam_sandbox.world.call import AwsError, CacheView, EngineUser
+from elasticache_iam_sandbox.world.call import AwsError, CacheKind, CacheView, EngineUser
 from elasticache_iam_sandbox.world.catalogue import Catalogue
-
-OPEN_DEFAULT_USER = EngineUser("default", "default", "on ~* &* +@all", "no-password")
-"""A cache without a user group and without an AUTH token: everybody is in."""
-CLOSED_DEFAULT_USER = EngineUser("default", "default", "off ~* -@all", "password")
-"""A cache with a valkey group that has no user named default: AWS switches the default user off. No password fits."""
+from elasticache_iam_sandbox.world.views import CLOSED_DEFAULT_USER, OPEN_DEFAULT_USER, Views
 
 
 @dataclass(slots=True)
@@ -66,6 +61,8 @@ class UserGroup:
     changes_in_flight: int = 0
     cache_ids: set[str] = field(default_factory=set)
     attaching_cache_ids: set[str] = field(default_factory=set)
+    serverless_names: set[str] = field(default_factory=set)
+    attaching_serverless_names: set[str] = field(default_factory=set)
 
     @property
     def status(self) -> str:
@@ -130,6 +127,33 @@ class ReplicationGroup:
         return [f"{self.cache_id}-{number:03}" for number in range(1, self.members + 1)]
 
 
+@dataclass(slots=True)
+class ServerlessCache:
+    """A serverless cache: always with TLS, never with an AUTH token."""
+
+    name: str
+    arn: str
+    description: str
+    engine: str
+    major_engine_version: str
+    full_engine_version: str
+    lifecycle: str
+    """creating, available or deleting; `status` adds modifying."""
+    created_at: datetime
+    tags: dict[str, str]
+    group_id: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    reader_host: str = ""
+    reader_port: int = 0
+    changes_in_flight: int = 0
+
+    @property
+    def status(self) -> str:
+        """Return the status as Describe tells it."""
+        return "modifying" if self.lifecycle == "available" and self.changes_in_flight else self.lifecycle
+
+
 class Region:
     """ElastiCache in one account and region."""
 
@@ -140,9 +164,8 @@ class Region:
         self.users: Catalogue[User] = Catalogue()
         self.groups: Catalogue[UserGroup] = Catalogue()
         self.caches: Catalogue[ReplicationGroup] = Catalogue()
-        self.revision = 0
-        """Counts every change; a view is built anew only when it moved."""
-        self._views: dict[str, tuple[int, CacheView]] = {}
+        self.serverless_caches: Catalogue[ServerlessCache] = Catalogue()
+        self.views = Views(account_id, name, "elasticache")
         default = User(
             "default", self.arn("user", "default"), "default", "redis", "on ~* +@all", "no-password", (), "active", {}
         )
@@ -174,37 +197,35 @@ class Region:
             raise AwsError("ReplicationGroupNotFoundFault", f"ReplicationGroup {cache_id} not found.", 404)
         return found
 
-    def view(self, cache_id: str) -> CacheView | None:
-        """Return what a cache's front needs; the very same object as long as nothing in it changed."""
-        cache = self.caches.get(cache_id)
-        if cache is None:
-            self._views.pop(cache_id, None)
-            return None
-        revision, view = self._views.get(cache_id, (-1, None))
-        if view is None or revision != self.revision:
-            fresh = CacheView(
-                account_id=self.account_id,
-                region=self.name,
-                service="elasticache",
-                cache_id=cache.cache_id,
-                arn=cache.arn,
-                serverless=False,
-                status=cache.status,
-                users=MappingProxyType(self._engine_users(cache)),
-            )
-            view = view if view == fresh else fresh
-            self._views[cache_id] = (self.revision, view)
-        return view
+    def serverless_cache(self, name: str) -> ServerlessCache:
+        """Return a serverless cache. Raises ServerlessCacheNotFoundFault."""
+        found = self.serverless_caches.get(name.lower())
+        if found is None:
+            raise AwsError("ServerlessCacheNotFoundFault", f"Serverless Cache {name} not found.", 404)
+        return found
 
-    def _engine_users(self, cache: ReplicationGroup) -> Mapping[str, EngineUser]:
+    def attached_caches(self, group: UserGroup) -> Iterator[ReplicationGroup | ServerlessCache]:
+        """Yield the caches that use a group."""
+        yield from (self.caches[cache_id] for cache_id in group.cache_ids)
+        yield from (self.serverless_caches[name] for name in group.serverless_names)
+
+    def view(self, kind: CacheKind, cache_id: str) -> CacheView | None:
+        """Return what a cache's front needs; the very same object as long as nothing in it changed."""
+        cache = self.caches.get(cache_id) if kind == "replicationgroup" else self.serverless_caches.get(cache_id)
+        if cache is None:
+            self.views.forget(kind, cache_id)
+            return None
+        return self.views.get(
+            kind, cache_id, arn=cache.arn, status=cache.status, users=lambda: self._engine_users(cache)
+        )
+
+    def _engine_users(self, cache: ReplicationGroup | ServerlessCache) -> dict[str, EngineUser]:
         if cache.group_id is None:
-            if not cache.auth_tokens:
+            auth_tokens = cache.auth_tokens if isinstance(cache, ReplicationGroup) else ()
+            if not auth_tokens:
                 return {"default": OPEN_DEFAULT_USER}
-            return {"default": EngineUser("default", "default", "on ~* &* +@all", "password", cache.auth_tokens)}
-        users = self._applied(self.groups[cache.group_id].user_ids)
+            return {"default": EngineUser("default", "default", "on ~* &* +@all", "password", auth_tokens)}
+        engine_users = (self.users[user_id].applied for user_id in self.groups[cache.group_id].user_ids)
+        users = {user.user_name: user for user in engine_users if user is not None}
         users.setdefault("default", CLOSED_DEFAULT_USER)
         return users
-
-    def _applied(self, user_ids: Iterable[str]) -> dict[str, EngineUser]:
-        engine_users = (self.users[user_id].applied for user_id in user_ids)
-        return {user.user_name: user for user in engine_users if user is not None}

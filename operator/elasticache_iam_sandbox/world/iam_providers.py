@@ -20,12 +20,10 @@ from elasticache_iam_sandbox.world.request import (
     tag_list,
 )
 
-_PROVIDERS = 100
 _CLIENT_IDS = 100
 _CLIENT_ID_LENGTH = 255
 _POLICY_LENGTH = 6144
 _POLICY_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
-_TAGS = 50
 
 
 def _check_client_ids(client_ids: list[str]) -> None:
@@ -33,6 +31,11 @@ def _check_client_ids(client_ids: list[str]) -> None:
         raise validation_error("clientID", "must have length between 1 and 255")
     if len(set(client_ids)) > _CLIENT_IDS:
         raise quota_exceeded("ClientIdsPerOpenIdConnectProvider", _CLIENT_IDS)
+
+
+def _check_tags(request: Request, quota: str) -> None:
+    over_quota = quota_exceeded(quota, request.state.settings.tags_per_resource)
+    check_tags(request, {}, over_quota=over_quota, invalid="InvalidInput")
 
 
 def _issuer(url: str) -> str:
@@ -46,14 +49,13 @@ def create_open_id_connect_provider(request: Request) -> Output:
         raise AwsError("InvalidInput", "Invalid Open ID Connect Provider URL")
     client_ids = list(dict.fromkeys(request.get("ClientIDList", [])))
     _check_client_ids(client_ids)
-    check_tags(
-        {}, request.tags, over_quota=quota_exceeded("TagsPerOpenIdConnectProvider", _TAGS), invalid="InvalidInput"
-    )
+    _check_tags(request, "TagsPerOpenIdConnectProvider")
     arn = account.iam_arn(f"oidc-provider/{_issuer(url)}")
     if arn in account.oidc_providers:
         raise AwsError("EntityAlreadyExists", f"Provider with url {url} already exists.", 409)
-    if len(account.oidc_providers) >= _PROVIDERS:
-        raise quota_exceeded("OpenIdConnectProvidersPerAccount", _PROVIDERS)
+    quota = request.state.settings.oidc_providers
+    if len(account.oidc_providers) >= quota:
+        raise quota_exceeded("OpenIdConnectProvidersPerAccount", quota)
     provider = OidcProvider(
         arn,
         _issuer(url),
@@ -124,7 +126,7 @@ def create_policy(request: Request) -> Output:
     policy = parse_policy(request["PolicyDocument"])
     if len(re.sub(r"\s", "", policy.text)) > _POLICY_LENGTH:
         raise quota_exceeded("PolicySize", _POLICY_LENGTH)
-    check_tags({}, request.tags, over_quota=quota_exceeded("TagsPerPolicy", _TAGS), invalid="InvalidInput")
+    _check_tags(request, "TagsPerPolicy")
     arn = account.iam_arn(f"policy{path}{name}")
     if any(known.name == name for known in account.policies.values()):
         raise AwsError("EntityAlreadyExists", f"A policy called {name} already exists.", 409)

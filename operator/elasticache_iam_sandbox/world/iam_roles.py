@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -155,8 +155,9 @@ def _find_boundary(request: Request, arn: str) -> ManagedPolicy:
     return found
 
 
-def _check_role_tags(old: dict[str, str], new: dict[str, str]) -> None:
-    check_tags(old, new, over_quota=quota_exceeded("TagsPerRole", 50), invalid="InvalidInput")
+def _check_role_tags(request: Request, old: Mapping[str, str]) -> None:
+    quota = quota_exceeded("TagsPerRole", request.state.settings.tags_per_resource)
+    check_tags(request, old, over_quota=quota, invalid="InvalidInput")
 
 
 def create_role(request: Request) -> Output:
@@ -170,12 +171,15 @@ def create_role(request: Request) -> Output:
     if len(request.get("Description", "")) > _DESCRIPTION_LENGTH:
         raise validation_error("description", "must have length less than or equal to 1000")
     trust, trusted_ids = _read_trust(request, request["AssumeRolePolicyDocument"])
-    _check_role_tags({}, request.tags)
+    _check_role_tags(request, {})
     boundary_arn = request.get("PermissionsBoundary")
     if boundary_arn is not None:
         _find_boundary(request, boundary_arn)
     if account.roles.find(name) is not None:
         raise AwsError("EntityAlreadyExists", f"Role with name {name} already exists.", 409)
+    quota = request.state.settings.roles
+    if len(account.roles.by_name) >= quota:
+        raise quota_exceeded("RolesPerAccount", quota)
     role = RoleState(
         name=name,
         role_id=new_unique_id("AROA"),
@@ -318,7 +322,7 @@ def list_instance_profiles_for_role(request: Request) -> Output:
 def tag_role(request: Request) -> Output:
     """TagRole."""
     role = find_role(request)
-    _check_role_tags(dict(role.tags), request.tags)
+    _check_role_tags(request, role.tags)
     request.account.roles.change(role, request.visible_at, tags={**role.tags, **request.tags})
     return {}
 

@@ -17,7 +17,7 @@ from elasticache_iam_sandbox.world.request import (
     request_tags_context,
     resource_tags_context,
 )
-from elasticache_iam_sandbox.world.user_groups import group_grants, render_group, version_key
+from elasticache_iam_sandbox.world.user_groups import active_group, check_engine, group_grants, version_key
 from elasticache_iam_sandbox.world.users import read_engine, read_id, read_page_size, read_tags
 
 _AUTH_TOKEN_LENGTHS = range(16, 129)
@@ -106,7 +106,7 @@ def put_cache(region: Region, cache: ReplicationGroup) -> None:
     if cache.cache_id in region.caches:
         raise AwsError("ReplicationGroupAlreadyExists", f"Replication group {cache.cache_id} already exists.")
     region.caches.add(cache.cache_id, cache)
-    region.revision += 1
+    region.views.touch()
 
 
 def digest_auth_token(auth_token: str) -> str:
@@ -180,13 +180,7 @@ def _read_group_to_attach(request: Request, parameter: str) -> UserGroup | None:
         return None
     if len(group_ids) != 1:
         raise AwsError("InvalidParameterValue", "A replication group uses exactly one user group.")
-    group = request.region.group(group_ids[0])
-    if group.status != "active":
-        raise AwsError(
-            "InvalidUserGroupState",
-            f"User group {group.group_id} has status {group.status}. Only active user groups can be associated.",
-        )
-    return group
+    return active_group(request.region, group_ids[0])
 
 
 def _check_attach(region: Region, cache: ReplicationGroup, group: UserGroup) -> None:
@@ -195,18 +189,7 @@ def _check_attach(region: Region, cache: ReplicationGroup, group: UserGroup) -> 
             "InvalidParameterCombination",
             "User group based access control requires encryption-in-transit to be enabled",
         )
-    if cache.engine == "redis":
-        if group.engine == "valkey":
-            raise AwsError(
-                "InvalidParameterCombination",
-                f"User group {group.group_id} has engine valkey and can't be associated with a redis cache.",
-            )
-        needed = render_group(region, group)["MinimumEngineVersion"]
-        if version_key(cache.engine_version) < version_key(needed):
-            raise AwsError(
-                "InvalidParameterCombination",
-                f"User group {group.group_id} requires engine version {needed}; the cache has {cache.engine_version}.",
-            )
+    check_engine(region, group, cache.engine, cache.engine_version)
 
 
 def modify_replication_group(request: Request) -> Output:
@@ -225,7 +208,7 @@ def modify_replication_group(request: Request) -> Output:
             f"Replication group {cache.cache_id} has status {cache.status} and can't be modified.",
         )
     cache.description = description
-    region.revision += 1
+    region.views.touch()
     merged = _merge(cache.deferred, change)
     if not request.get("ApplyImmediately", False):
         cache.deferred = merged
@@ -459,14 +442,6 @@ def _render_cluster(region: Region, member_id: str, cache: ReplicationGroup, *, 
     return output
 
 
-def describe_serverless_caches(request: Request) -> Output:
-    """DescribeServerlessCaches: there are none yet."""
-    name = request.get("ServerlessCacheName")
-    if name is not None:
-        raise AwsError("ServerlessCacheNotFoundFault", f"Serverless Cache {name} not found.", 404)
-    return {"ServerlessCaches": []}
-
-
 def _cache_grant(action: str, request: Request, cache_id: str, context: dict[str, tuple[str, ...]]) -> Grant:
     region = request.region
     cache = region.caches.get(cache_id.lower())
@@ -555,17 +530,5 @@ OPERATIONS = (
             )
         ],
         optional="CacheClusterId MaxRecords Marker ShowCacheNodeInfo ShowCacheClustersNotInReplicationGroups",
-    ),
-    operation(
-        "elasticache",
-        "DescribeServerlessCaches",
-        describe_serverless_caches,
-        lambda request: [
-            Grant(
-                "elasticache:DescribeServerlessCaches",
-                request.region.arn("serverlesscache", request.get("ServerlessCacheName", "*")),
-            )
-        ],
-        optional="ServerlessCacheName MaxResults NextToken",
     ),
 )

@@ -12,12 +12,13 @@ from elasticache_iam_sandbox.world.call import AwsError
 from elasticache_iam_sandbox.world.catalogue import Catalogue, page_of
 from elasticache_iam_sandbox.world.conditions import Context
 from elasticache_iam_sandbox.world.elasticache import Region
+from elasticache_iam_sandbox.world.memorydb import MemoryDb
 from elasticache_iam_sandbox.world.settings import WorldSettings
 from elasticache_iam_sandbox.world.transitions import Transitions
+from elasticache_iam_sandbox.world.views import Views
 
 T = TypeVar("T")
 Output = dict[str, Any]
-_TAGS_PER_RESOURCE = 50
 _TAG_KEY_LENGTH = 128
 _TAG_VALUE_LENGTH = 256
 
@@ -69,6 +70,11 @@ class Request:
         return self.account.region(self.region_name)
 
     @property
+    def memorydb(self) -> MemoryDb:
+        """Return MemoryDB in the caller's account and the call's region."""
+        return self.account.memorydb(self.region_name)
+
+    @property
     def visible_at(self) -> datetime:
         """Return when an IAM write of now takes effect for STS, Connect and authorization."""
         return self.now + timedelta(seconds=self.state.settings.iam_propagation_s)
@@ -78,14 +84,14 @@ class Request:
         """Return the Tags parameter as a dict."""
         return {tag["Key"]: tag.get("Value", "") for tag in self.get("Tags", [])}
 
-    def later(self, change: Callable[[], None]) -> None:
-        """Have ElastiCache carry out a change when the transition is over."""
-        region = self.region
-        region.revision += 1
+    def later(self, change: Callable[[], None], views: Views | None = None) -> None:
+        """Have ElastiCache, or the service that `views` are of, carry out a change when the transition is over."""
+        touched = views or self.region.views
+        touched.touch()
 
         def carry_out() -> None:
             change()
-            region.revision += 1
+            touched.touch()
 
         self.state.transitions.put(self.now + timedelta(seconds=self.state.settings.transition_s), carry_out)
 
@@ -152,12 +158,13 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def check_tags(old: Mapping[str, str], new: Mapping[str, str], *, over_quota: AwsError, invalid: str) -> None:
-    """Raise if a resource may not have these tags: `over_quota`, or an error with the code `invalid`."""
+def check_tags(request: Request, old: Mapping[str, str], *, over_quota: AwsError, invalid: str) -> None:
+    """Raise if a resource may not have the request's tags, too: `over_quota`, or an error with the code `invalid`."""
+    new = request.tags
     for key, value in new.items():
         if not 0 < len(key) <= _TAG_KEY_LENGTH or len(value) > _TAG_VALUE_LENGTH or key.lower().startswith("aws:"):
             raise AwsError(invalid, f"Tag key {key} or its value is invalid or reserved.")
-    if len({**old, **new}) > _TAGS_PER_RESOURCE:
+    if len({**old, **new}) > request.state.settings.tags_per_resource:
         raise over_quota
 
 

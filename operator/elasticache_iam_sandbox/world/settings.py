@@ -42,4 +42,10 @@ class WorldSettings:
     users_per_group: int = 100
     users: int = 1000
     groups: int = 100
+    memorydb_users_per_acl: int = 100
+    memorydb_users: int = 2000
+    memorydb_acls: int = 200
+    roles: int = 1000
+    oidc_providers: int = 100
+    tags_per_resource: int = 50
     faults: list[Fault] = field(default_factory=list)

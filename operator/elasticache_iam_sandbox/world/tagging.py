@@ -1,10 +1,10 @@
 """Tags: ElastiCache's own calls by ARN, and the Resource Groups Tagging API."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from elasticache_iam_sandbox.world.call import AwsError, not_implemented
-from elasticache_iam_sandbox.world.elasticache import Region, ReplicationGroup, User, UserGroup
+from elasticache_iam_sandbox.world.elasticache import ReplicationGroup, ServerlessCache, User, UserGroup
 from elasticache_iam_sandbox.world.request import (
     Grant,
     Output,
@@ -16,13 +16,17 @@ from elasticache_iam_sandbox.world.request import (
     resource_tags_context,
     tag_list,
 )
+from elasticache_iam_sandbox.world.serverless_caches import check_available
 from elasticache_iam_sandbox.world.users import tag_quota_exceeded, user_context
 
 _ARN_PARTS = 7
 _PAGE_SIZES = range(1, 101)
 
 
-def _find(request: Request) -> User | UserGroup | ReplicationGroup:
+Tagged: TypeAlias = User | UserGroup | ReplicationGroup | ServerlessCache
+
+
+def _find(request: Request) -> Tagged:
     """Return the object that ResourceName names. A user or group that is not active can't be seen by tagging."""
     region = request.region
     arn: str = request["ResourceName"]
@@ -42,6 +46,8 @@ def _find(request: Request) -> User | UserGroup | ReplicationGroup:
         return group
     if kind == "replicationgroup":
         return region.cache(name)
+    if kind == "serverlesscache":
+        return region.serverless_cache(name)
     raise not_implemented(f"tags of {kind}")
 
 
@@ -49,7 +55,7 @@ def add_tags_to_resource(request: Request) -> Output:
     """AddTagsToResource."""
     found = _find(request)
     _check_available(found)
-    check_tags(found.tags, request.tags, over_quota=tag_quota_exceeded(), invalid="InvalidParameterValue")
+    check_tags(request, found.tags, over_quota=tag_quota_exceeded(request), invalid="InvalidParameterValue")
     found.tags.update(request.tags)
     return {"TagList": tag_list(found.tags)}
 
@@ -71,7 +77,9 @@ def list_tags_for_resource(request: Request) -> Output:
     return {"TagList": tag_list(_find(request).tags)}
 
 
-def _check_available(found: User | UserGroup | ReplicationGroup) -> None:
+def _check_available(found: Tagged) -> None:
+    if isinstance(found, ServerlessCache):
+        check_available(found)
     if isinstance(found, ReplicationGroup) and found.status != "available":
         raise AwsError("InvalidReplicationGroupState", f"Replication group {found.cache_id} has status {found.status}.")
 
@@ -88,8 +96,10 @@ def get_resources(request: Request) -> Output:
     kinds = request.get("ResourceTypeFilters", [])
     found = {
         arn: tags
-        for kind, arn, tags in _tagged(request.region)
-        if (not kinds or kind in kinds or "elasticache" in kinds) and all(_passes(tags, entry) for entry in filters)
+        for kind, arn, tags in _tagged(request)
+        if tags
+        and (not kinds or kind in kinds or kind.partition(":")[0] in kinds)
+        and all(_passes(tags, entry) for entry in filters)
     }
     keys, marker = page_keys(
         sorted(found), request.get("PaginationToken") or None, size, invalid="InvalidParameterException"
@@ -100,16 +110,15 @@ def get_resources(request: Request) -> Output:
     }
 
 
-def _tagged(region: Region) -> Iterator[tuple[str, str, dict[str, str]]]:
-    for user in region.users.values():
-        if user.tags:
-            yield "elasticache:user", user.arn, user.tags
-    for group in region.groups.values():
-        if group.tags:
-            yield "elasticache:usergroup", group.arn, group.tags
-    for cache in region.caches.values():
-        if cache.tags:
-            yield "elasticache:replicationgroup", cache.arn, cache.tags
+def _tagged(request: Request) -> Iterator[tuple[str, str, dict[str, str]]]:
+    region, memorydb = request.region, request.memorydb
+    yield from (("elasticache:user", user.arn, user.tags) for user in region.users.values())
+    yield from (("elasticache:usergroup", group.arn, group.tags) for group in region.groups.values())
+    yield from (("elasticache:replicationgroup", cache.arn, cache.tags) for cache in region.caches.values())
+    yield from (("elasticache:serverlesscache", cache.arn, cache.tags) for cache in region.serverless_caches.values())
+    yield from (("memorydb:user", user.arn, user.tags) for user in memorydb.users.values())
+    yield from (("memorydb:acl", acl.arn, acl.tags) for acl in memorydb.acls.values())
+    yield from (("memorydb:cluster", cluster.arn, cluster.tags) for cluster in memorydb.clusters.values())
 
 
 def _passes(tags: dict[str, str], entry: dict[str, Any]) -> bool:
@@ -130,6 +139,8 @@ def _grants(request: Request) -> Iterable[Grant]:
         context = resource_tags_context(region.groups[name].tags)
     elif kind == "replicationgroup" and name in region.caches:
         context = resource_tags_context(region.caches[name].tags)
+    elif kind == "serverlesscache" and name in region.serverless_caches:
+        context = resource_tags_context(region.serverless_caches[name].tags)
     return [Grant("", arn, context)]
 
 

@@ -33,7 +33,7 @@ def render_group(region: Region, group: UserGroup) -> Output:
         "UserIds": list(group.user_ids),
         "MinimumEngineVersion": max([*versions, "7.2" if group.engine == "valkey" else "6.0"], key=version_key),
         "ReplicationGroups": sorted(group.cache_ids),
-        "ServerlessCaches": [],
+        "ServerlessCaches": sorted(group.serverless_names),
         "ARN": group.arn,
     }
     pending = {"UserIdsToAdd": group.adding, "UserIdsToRemove": [*group.removing, *group.departing]}
@@ -41,6 +41,34 @@ def render_group(region: Region, group: UserGroup) -> Output:
     if shown:
         output["PendingChanges"] = shown
     return output
+
+
+def active_group(region: Region, group_id: str) -> UserGroup:
+    """Return a group that a cache may start to use. Raises UserGroupNotFound, InvalidUserGroupState."""
+    group = region.group(group_id)
+    if group.status != "active":
+        raise AwsError(
+            "InvalidUserGroupState",
+            f"User group {group.group_id} has status {group.status}. Only active user groups can be associated.",
+        )
+    return group
+
+
+def check_engine(region: Region, group: UserGroup, engine: str, engine_version: str) -> None:
+    """Raise unless a cache of this engine and version can use the group; valkey caches take every group."""
+    if engine != "redis":
+        return
+    if group.engine == "valkey":
+        raise AwsError(
+            "InvalidParameterCombination",
+            f"User group {group.group_id} has engine valkey and can't be associated with a redis cache.",
+        )
+    needed = render_group(region, group)["MinimumEngineVersion"]
+    if version_key(engine_version) < version_key(needed):
+        raise AwsError(
+            "InvalidParameterCombination",
+            f"User group {group.group_id} requires engine version {needed}; the cache has {engine_version}.",
+        )
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -173,11 +201,12 @@ def _check_engine_change(region: Region, group: UserGroup, engine: str) -> None:
         return
     if engine == "redis":
         raise AwsError("InvalidParameterValue", "A user group's engine can't be changed from valkey to redis.")
-    for cache_id in sorted(group.cache_ids | group.attaching_cache_ids):
-        if region.caches[cache_id].engine == "redis":
-            raise AwsError(
-                "InvalidParameterValue", f"Replication group {cache_id} has engine redis and can't use a valkey group."
-            )
+    engines = {cache_id: region.caches[cache_id].engine for cache_id in group.cache_ids | group.attaching_cache_ids}
+    serverless = group.serverless_names | group.attaching_serverless_names
+    engines |= {name: region.serverless_caches[name].engine for name in serverless}
+    for cache_id, cache_engine in sorted(engines.items()):
+        if cache_engine == "redis":
+            raise AwsError("InvalidParameterValue", f"{cache_id} has engine redis and can't use a valkey group.")
 
 
 def _apply(region: Region, group: UserGroup, engine: str) -> None:
@@ -202,12 +231,15 @@ def delete_user_group(request: Request) -> Output:
             "InvalidUserGroupState",
             f"User group {group.group_id} has status {group.status}. Only active user groups can be deleted.",
         )
-    attached = sorted(group.cache_ids | group.attaching_cache_ids)
-    if attached:
-        raise AwsError(
-            "InvalidUserGroupState",
-            f"User group {group.group_id} is associated with replication groups: {', '.join(attached)}.",
-        )
+    for kind, attached in (
+        ("replication groups", group.cache_ids | group.attaching_cache_ids),
+        ("serverless caches", group.serverless_names | group.attaching_serverless_names),
+    ):
+        if attached:
+            raise AwsError(
+                "InvalidUserGroupState",
+                f"User group {group.group_id} is associated with {kind}: {', '.join(sorted(attached))}.",
+            )
     group.lifecycle = "deleting"
 
     def done() -> None:

@@ -1,13 +1,13 @@
 """ElastiCache users: create, modify, delete, describe."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
 from elasticache_iam_sandbox.world.access_strings import rewrite
 from elasticache_iam_sandbox.world.call import AwsError, not_implemented
-from elasticache_iam_sandbox.world.elasticache import Region, ReplicationGroup, User, UserGroup
+from elasticache_iam_sandbox.world.elasticache import Region, ReplicationGroup, ServerlessCache, User, UserGroup
 from elasticache_iam_sandbox.world.request import (
     Grant,
     Output,
@@ -31,22 +31,22 @@ _OUTPUT_MODES = {"iam": "iam", "password": "password", "no-password-required": "
 """What is sent as no-password-required is read back as no-password."""
 
 
-def read_id(value: str, what: str) -> str:
-    """Return an id as it is stored: in lower case. Raises InvalidParameterValue."""
+def read_id(value: str, what: str, *, invalid: str = "InvalidParameterValue") -> str:
+    """Return an id as it is stored: in lower case; anything else is an error with the code `invalid`."""
     if not _ID.fullmatch(value) or len(value) > _ID_LENGTH:
         raise AwsError(
-            "InvalidParameterValue",
+            invalid,
             f"The parameter {what} is not a valid identifier. Identifiers must begin with a letter; must contain only "
             "ASCII letters, digits, and hyphens; and must not end with a hyphen or contain two consecutive hyphens.",
         )
     return value.lower()
 
 
-def read_engine(value: str) -> str:
-    """Return an engine's name in lower case. Raises InvalidParameterValue."""
+def read_engine(value: str, *, invalid: str = "InvalidParameterValue") -> str:
+    """Return an engine's name in lower case; anything else is an error with the code `invalid`."""
     engine = value.lower()
     if engine not in _ENGINES:
-        raise AwsError("InvalidParameterValue", f"Invalid engine: {value}. The options are valkey or redis.")
+        raise AwsError(invalid, f"Invalid engine: {value}. The options are valkey or redis.")
     return engine
 
 
@@ -60,14 +60,14 @@ def read_page_size(request: Request) -> int:
 
 def read_tags(request: Request) -> dict[str, str]:
     """Return the tags of a create call, checked."""
-    tags = request.tags
-    check_tags({}, tags, over_quota=tag_quota_exceeded(), invalid="InvalidParameterValue")
-    return tags
+    check_tags(request, {}, over_quota=tag_quota_exceeded(request), invalid="InvalidParameterValue")
+    return request.tags
 
 
-def tag_quota_exceeded() -> AwsError:
+def tag_quota_exceeded(request: Request) -> AwsError:
     """Return ElastiCache's error for too many tags."""
-    return AwsError("TagQuotaPerResourceExceeded", "The request can't have more than 50 tags per resource.")
+    quota = request.state.settings.tags_per_resource
+    return AwsError("TagQuotaPerResourceExceeded", f"The request can't have more than {quota} tags per resource.")
 
 
 def user_context(user: User) -> dict[str, tuple[str, ...]]:
@@ -128,9 +128,14 @@ def _read_authentication(request: Request) -> tuple[str, tuple[str, ...]] | None
             "InvalidParameterCombination",
             "Passwords are required for authentication type: password, and not allowed for any other.",
         )
+    return kind, digest_passwords(passwords)
+
+
+def digest_passwords(passwords: Sequence[str], *, invalid: str = "InvalidParameterValue") -> tuple[str, ...]:
+    """Return what is kept of passwords; too many or too short ones are an error with the code `invalid`."""
     if len(passwords) > _PASSWORDS or any(len(password) not in _PASSWORD_LENGTHS for password in passwords):
-        raise AwsError("InvalidParameterValue", "One or two passwords of 16 to 128 characters are allowed.")
-    return kind, tuple(sha256(password.encode()).hexdigest() for password in passwords)
+        raise AwsError(invalid, "One or two passwords of 16 to 128 characters are allowed.")
+    return tuple(sha256(password.encode()).hexdigest() for password in passwords)
 
 
 def _check_iam(mode: str, user_id: str, user_name: str) -> None:
@@ -215,8 +220,8 @@ def modify_user(request: Request) -> Output:
 def occupy_groups(region: Region, group_ids: Iterable[str]) -> Callable[[], None]:
     """Make groups and the caches they are attached to busy, until the returned function is called."""
     groups = [region.groups[group_id] for group_id in group_ids]
-    caches = [region.caches[cache_id] for group in groups for cache_id in group.cache_ids]
-    busy: tuple[UserGroup | ReplicationGroup, ...] = (*groups, *caches)
+    caches = [cache for group in groups for cache in region.attached_caches(group)]
+    busy: tuple[UserGroup | ReplicationGroup | ServerlessCache, ...] = (*groups, *caches)
     for one in busy:
         one.changes_in_flight += 1
 

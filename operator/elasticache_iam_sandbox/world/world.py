@@ -6,7 +6,7 @@ beside this one; here a call finds its operation, and what is not known is refus
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from secrets import token_urlsafe
 from typing import Any
@@ -15,7 +15,12 @@ from elasticache_iam_sandbox.world import (
     eks,
     iam_providers,
     iam_roles,
+    memorydb_acls,
+    memorydb_clusters,
+    memorydb_tags,
+    memorydb_users,
     replication_groups,
+    serverless_caches,
     sts,
     tagging,
     user_groups,
@@ -25,6 +30,7 @@ from elasticache_iam_sandbox.world.accounts import AccessKey, Account, EksCluste
 from elasticache_iam_sandbox.world.authorization import authorize
 from elasticache_iam_sandbox.world.call import (
     AwsError,
+    CacheKind,
     CacheView,
     Call,
     ConnectDecision,
@@ -32,17 +38,33 @@ from elasticache_iam_sandbox.world.call import (
     not_implemented,
 )
 from elasticache_iam_sandbox.world.connect import Login, decide
-from elasticache_iam_sandbox.world.elasticache import ReplicationGroup
+from elasticache_iam_sandbox.world.elasticache import ReplicationGroup, ServerlessCache
+from elasticache_iam_sandbox.world.memorydb import OPEN_ACCESS, Cluster
 from elasticache_iam_sandbox.world.policy import parse_policy
 from elasticache_iam_sandbox.world.replication_groups import digest_auth_token, put_cache
 from elasticache_iam_sandbox.world.request import Operation, Output, Request, State
 from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
 from elasticache_iam_sandbox.world.users import read_id
 
+CACHE_KINDS: tuple[CacheKind, ...] = ("replicationgroup", "serverlesscache", "cluster")
 _UNSIGNED = frozenset({("sts", "AssumeRoleWithWebIdentity")})
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     (operation.service, operation.name): operation
-    for module in (users, user_groups, replication_groups, tagging, iam_roles, iam_providers, sts, eks)
+    for module in (
+        users,
+        user_groups,
+        replication_groups,
+        serverless_caches,
+        tagging,
+        memorydb_users,
+        memorydb_acls,
+        memorydb_clusters,
+        memorydb_tags,
+        iam_roles,
+        iam_providers,
+        sts,
+        eks,
+    )
     for operation in module.OPERATIONS
 }
 """All that the sandbox implements."""
@@ -146,14 +168,34 @@ class World:
 
     # -- for the fronts -------------------------------------------------------------------------------------------
 
-    def cache_view(self, account_id: str, region: str, cache_id: str) -> CacheView | None:
+    def cache_view(
+        self, account_id: str, region: str, cache_id: str, *, kind: CacheKind | None = None
+    ) -> CacheView | None:
         """Return what the cache's front needs to know now; None if there is no such cache.
 
         As long as nothing in it changed it is the very same object.
+
+        Args:
+            account_id: Of the cache.
+            region: Of the cache.
+            cache_id: Its replication group id, serverless cache name or MemoryDB cluster name.
+            kind: None: of whichever kind there is, in the order of `CACHE_KINDS`.
         """
         self._advance(self.now())
         account = self._state.accounts.get(account_id)
-        return account.region(region).view(cache_id) if account else None
+        kinds = CACHE_KINDS if kind is None else (kind,)
+        views = (account.view(region, one, cache_id) for one in kinds) if account else ()
+        return next((view for view in views if view is not None), None)
+
+    def caches(self) -> Sequence[CacheView]:
+        """Return the views of all caches of all accounts: what a supervisor has to serve."""
+        self._advance(self.now())
+        return [
+            view
+            for account in self._state.accounts.values()
+            for region, kind, cache_id in account.all_caches()
+            if (view := account.view(region, kind, cache_id)) is not None
+        ]
 
     def decide_connect(
         self, identity: SigningIdentity, view: CacheView, user_id: str, *, source_ip: str
@@ -164,8 +206,8 @@ class World:
         key = self._state.access_keys.get(identity.access_key_id)
         if key is None:
             return ConnectDecision(allowed=False, reason=f"unknown access key {identity.access_key_id}")
-        region = self._account(view.account_id).region(view.region)
-        return decide(Login(key, region, view, user_id, source_ip, now))
+        cache_tags, user_tags = self._account(view.account_id).tags_for_connect(view, user_id)
+        return decide(Login(key, view, cache_tags, user_id, user_tags, source_ip, now))
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -267,9 +309,137 @@ class World:
         put_cache(there, cache)
         self._changed = True
 
-    def set_endpoint(self, account_id: str, region: str, cache_id: str, *, host: str, port: int) -> None:
-        """Tell where a cache's front listens."""
-        cache = self._account(account_id).region(region).cache(cache_id)
+    def add_serverless_cache(
+        self,
+        account_id: str,
+        region: str,
+        name: str,
+        *,
+        engine: str,
+        host: str,
+        port: int,
+        major_engine_version: str | None = None,
+        full_engine_version: str | None = None,
+        reader_host: str = "",
+        reader_port: int = 0,
+        user_group_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put a serverless cache there, available at once; without versions, of the engine's newest.
+
+        CreateServerlessCache through the wire does the same; the cache then has no endpoint until the supervisor calls
+        `set_endpoint`.
+        """
+        self._advance(self.now())
+        there = self._account(account_id).region(region)
+        major, full = serverless_caches.DEFAULT_VERSIONS[engine]
+        cache = ServerlessCache(
+            name=read_id(name, "ServerlessCacheName"),
+            arn=there.arn("serverlesscache", name.lower()),
+            description=name,
+            engine=engine,
+            major_engine_version=major_engine_version or (full_engine_version or major).partition(".")[0],
+            full_engine_version=full_engine_version or full,
+            lifecycle="available",
+            created_at=self.now(),
+            tags=dict(tags or {}),
+            host=host,
+            port=port,
+            reader_host=reader_host,
+            reader_port=reader_port,
+        )
+        if user_group_id is not None:
+            cache.group_id = serverless_caches.find_group(there, cache, user_group_id)
+        serverless_caches.put_serverless_cache(there, cache)
+        self._changed = True
+
+    def add_memorydb_cluster(
+        self,
+        account_id: str,
+        region: str,
+        name: str,
+        *,
+        engine: str,
+        host: str,
+        port: int,
+        engine_version: str | None = None,
+        acl: str = OPEN_ACCESS,
+        tls: bool = True,
+        shards: int = 1,
+        nodes: Sequence[tuple[str, int]] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put a MemoryDB cluster there, available at once; without a version, of the engine's newest.
+
+        CreateCluster through the wire does the same; it then has no endpoint until the supervisor calls `set_endpoint`.
+        """
+        self._advance(self.now())
+        memorydb = self._account(account_id).memorydb(region)
+        cluster = Cluster(
+            name=read_id(name, "ClusterName"),
+            arn=memorydb.arn("cluster", name.lower()),
+            description=name,
+            engine=engine,
+            engine_version=engine_version or memorydb_clusters.DEFAULT_VERSIONS[engine],
+            lifecycle="available",
+            created_at=self.now(),
+            tls=tls,
+            acl_name=acl,
+            tags=dict(tags or {}),
+            shards=shards,
+            nodes=tuple(nodes),
+            host=host,
+            port=port,
+        )
+        memorydb_clusters.put_cluster(memorydb, cluster)
+        self._changed = True
+
+    def remove_memorydb_cluster(self, account_id: str, region: str, name: str) -> None:
+        """Take a MemoryDB cluster away at once. Raises AwsError if it isn't there, or busy."""
+        self._advance(self.now())
+        memorydb = self._account(account_id).memorydb(region)
+        cluster = memorydb.cluster(name)
+        memorydb_clusters.check_cluster_available(cluster)
+        memorydb_clusters.drop_cluster(memorydb, cluster)
+        self._changed = True
+
+    def remove_serverless_cache(self, account_id: str, region: str, name: str) -> None:
+        """Take a serverless cache away at once. Raises AwsError if it isn't there, or busy."""
+        self._advance(self.now())
+        there = self._account(account_id).region(region)
+        cache = there.serverless_cache(name)
+        serverless_caches.check_available(cache)
+        serverless_caches.drop_serverless_cache(there, cache)
+        self._changed = True
+
+    def set_endpoint(
+        self,
+        account_id: str,
+        region: str,
+        cache_id: str,
+        *,
+        host: str,
+        port: int,
+        kind: CacheKind | None = None,
+        nodes: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """Tell where a cache's front listens. Raises AwsError if there is no such cache.
+
+        Args:
+            account_id: Of the cache.
+            region: Of the cache.
+            cache_id: As for `cache_view`.
+            host: Of the primary, configuration or cluster endpoint.
+            port: Of the same.
+            kind: As for `cache_view`.
+            nodes: Of a MemoryDB cluster: host and port of each shard's node.
+        """
+        account = self._account(account_id)
+        kinds = CACHE_KINDS if kind is None else (kind,)
+        found = next((one for one in kinds if account.view(region, one, cache_id) is not None), kinds[0])
+        cache = account.cache(region, found, cache_id)
+        if isinstance(cache, Cluster):
+            cache.nodes = tuple(nodes)
         cache.host, cache.port = host, port
 
     def call_counts(self) -> Mapping[tuple[str, str], int]:

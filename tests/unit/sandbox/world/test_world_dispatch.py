@@ -17,7 +17,7 @@ COMMON_CODES = {
     # The sandbox's own.
     "NotImplementedInSandbox",
 }  # fmt: skip
-SERVICES = ("elasticache", "iam", "sts", "resourcegroupstaggingapi", "eks")
+SERVICES = ("elasticache", "memorydb", "iam", "sts", "resourcegroupstaggingapi", "eks")
 
 
 def refused(code, match=""):

@@ -60,5 +60,7 @@ class OperatorConfig(ApiModel):
     drift_interval: Annotated[float, Field(gt=0)] = 300.0
     slow_drift_interval: Annotated[float, Field(gt=0)] = 3600.0
     resync_interval: Annotated[float, Field(gt=0)] = 720.0
+    mass_deletion_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    mass_deletion_minimum: Annotated[int, Field(ge=0)] = 5
     poll_interval: Annotated[float, Field(gt=0, description="while AWS is at work on something of ours")] = 5.0
     namespaces: tuple[str, ...] = Field(default=(), description="watch only these; empty: the whole cluster")

@@ -15,6 +15,7 @@ TOKEN_FIELD_MANAGER: Final = "elasticache-iam-tokens"  # noqa: S105
 ANNOTATION_PAUSED: Final = f"{GROUP}/paused"
 ANNOTATION_PLAN_ONLY: Final = f"{GROUP}/plan-only"
 ANNOTATION_REFRESH: Final = f"{GROUP}/refresh"
+ANNOTATION_CONFIRM_DELETIONS: Final = f"{GROUP}/confirm-deletions"
 ANNOTATION_EXPIRES_AT: Final = f"{GROUP}/expires-at"
 ANNOTATION_ISSUED_AT: Final = f"{GROUP}/issued-at"
 
@@ -29,6 +30,7 @@ TAG_NAMESPACE: Final = f"{GROUP}/namespace"
 TAG_NAME: Final = f"{GROUP}/name"
 TAG_UID: Final = f"{GROUP}/uid"
 TAG_ALLOW: Final = f"{GROUP}/allow"
+TAG_ORPHANED: Final = f"{GROUP}/orphaned"
 
 DEFAULT_AUDIENCE: Final = f"{GROUP}/sign"
 ROLE_POLICY_NAME: Final = "elasticache-iam-connect"

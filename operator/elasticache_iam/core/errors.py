@@ -102,6 +102,16 @@ class NotOwnedError(PermanentError):
     reason = "NotOwned"
 
 
+class ContestedError(RetryableError):
+    """Somebody keeps changing back what we put right: we go slower, and a person has to end it."""
+
+    reason = "Contested"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnexpectedAwsError(RetryableError):
     """A code that we don't know: retried slowly."""
 

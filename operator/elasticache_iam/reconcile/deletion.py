@@ -27,6 +27,13 @@ class UserDeletion:
         plane, user, key = self._plane, self._user, self._key
         if FINALIZER not in user.metadata.finalizers:
             return None
+        held = await plane.guard.hold(user)
+        if held is not None:
+            if await plane.lets_go(key, user.metadata, held):
+                return None
+            return await plane.finish(
+                key, user.metadata, user.status, user.status, [held], order=USER_STAGES, polling=False
+            )
         polling = False
         status = user.status
         try:
@@ -35,6 +42,7 @@ class UserDeletion:
             waits_for = None if user.spec.deletion_policy is DeletionPolicy.RETAIN else await self._next_step()
             if waits_for is None:
                 await plane.remove_finalizer(key, user.metadata)
+                plane.guard.note_gone(user)
                 plane.queue.wake(group_key(user))
                 return None
             stage, polling = waits_for, True

@@ -15,8 +15,10 @@ from elasticache_iam.api.keys import (
     GROUP_KIND,
     USER_KIND,
 )
+from elasticache_iam.core.drift import RepairLog
 from elasticache_iam.core.errors import (
     AccessDeniedError,
+    ContestedError,
     NotFoundError,
     OperatorError,
     ThrottledError,
@@ -28,6 +30,7 @@ from elasticache_iam.core.names import is_owned, place_of_arn
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
 from elasticache_iam.ports import Aws, Clock, Kube
+from elasticache_iam.reconcile.guard import DELETIONS_HELD, DeletionGuard
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Store
 
@@ -39,7 +42,7 @@ HELD_LOOK_S: Final = 60.0
 """How often to look whether the namespace of a paused resource that is deleted ends: no event tells."""
 ENDING_S: Final = 120.0
 """For so long a resource's deletion may take while its namespace ends."""
-STUCK_REASONS: Final = frozenset({"MembersRemain", "StillAttached", AccessDeniedError.reason})
+STUCK_REASONS: Final = frozenset({"MembersRemain", "StillAttached", DELETIONS_HELD, AccessDeniedError.reason})
 """What a deletion waits for that only people can end."""
 PASSING_TROUBLE_S: Final = 120.0
 PASSING_REASONS: Final = frozenset({UnavailableError.reason, ThrottledError.reason})
@@ -55,6 +58,7 @@ class Plane:
         aws: AWS in one place: made at first use, the same one after that.
         stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
         allow_minting: Takes that back, with what the store says is to be minted.
+        namespace: The operator's own.
     """
 
     installation: Installation
@@ -65,9 +69,19 @@ class Plane:
     clock: Clock
     stop_minting: Callable[[tuple[str, str]], Awaitable[None]]
     allow_minting: Callable[[tuple[str, str]], None]
+    namespace: str = "elasticache-iam"
     reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
     _polls: dict[Key, int] = field(default_factory=dict)
     _troubles: dict[Key, float] = field(default_factory=dict)
+    _repairs: RepairLog = field(init=False)
+    guard: DeletionGuard = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set up what belongs to one plane."""
+        self._repairs = RepairLog(self.installation.config.drift_interval)
+        self.guard = DeletionGuard(
+            self.installation.config, store=self.store, kube=self.kube, clock=self.clock, namespace=self.namespace
+        )
 
     # -- observing --------------------------------------------------------------------------------------------------
 
@@ -126,6 +140,34 @@ class Plane:
             return Stage.failed(stage, error)
         since = self._troubles.setdefault(key, self.clock.monotonic())
         return Stage.failed(stage, error, is_passing=self.clock.monotonic() - since < PASSING_TROUBLE_S)
+
+    # -- changes behind our back --------------------------------------------------------------------------------------
+
+    async def repair(self, key: Key, meta: Metadata, what: str, was: str) -> None:
+        """Say that something changed behind our back is put back now: call it right before the write.
+
+        Args:
+            key: The resource.
+            meta: Its metadata.
+            what: The field of the AWS object, as a reader knows it: `the access string of user demo-x`.
+            was: What it had been changed to, in a few words.
+
+        Raises:
+            ContestedError: It was put back so often lately that somebody else must want it otherwise; leave it alone
+                for now.
+        """
+        now_s, thing = self.clock.monotonic(), (key, what)
+        wait_s = self._repairs.wait_s(thing, now_s)
+        if wait_s > 0:
+            count = self._repairs.count(thing, now_s)
+            raise ContestedError(
+                f"{what} was put back {count} times lately, and is changed again ({was}): somebody else manages it, "
+                "too; CloudTrail tells who. It is put back less often until that ends",
+                retry_after_s=wait_s,
+            )
+        self._repairs.note(thing, now_s)
+        note = f"{what} was changed behind our back ({was}); putting it back"
+        await self.post_event(key, meta, reason="DriftRepaired", note=note, warning=True)
 
     # -- finalizers -------------------------------------------------------------------------------------------------
 
@@ -301,6 +343,7 @@ class Plane:
         """Drop what is kept about a resource that is gone."""
         self._polls.pop(key, None)
         self._troubles.pop(key, None)
+        self._repairs.forget(key)
         if key.plural == USERS:
             self.reports.pop((key.namespace, key.name), None)
 

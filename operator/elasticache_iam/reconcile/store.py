@@ -19,6 +19,8 @@ class Store:
     def __init__(self) -> None:
         self._bodies: dict[Key, Body] = {}
         self._parsed: dict[Key, Resource | InvalidResourceError] = {}
+        self._users: set[Key] = set()
+        self._ending_users: set[Key] = set()
         self._users_of: defaultdict[Key, set[Key]] = defaultdict(set)
         self._groups_of: dict[Key, frozenset[Key]] = {}
 
@@ -29,6 +31,8 @@ class Store:
         self._bodies[key] = body
         self._parsed.pop(key, None)
         if key.plural == USERS:
+            self._users.add(key)
+            (self._ending_users.add if body["metadata"].get("deletionTimestamp") else self._ending_users.discard)(key)
             self._index(key, frozenset(_group_keys(body, key.namespace)))
 
     def note_status(self, key: Key, uid: str, status: Mapping[str, Any], *, resource_version: str) -> None:
@@ -43,6 +47,8 @@ class Store:
         self._bodies.pop(key, None)
         self._parsed.pop(key, None)
         if key.plural == USERS:
+            self._users.discard(key)
+            self._ending_users.discard(key)
             self._index(key, frozenset())
 
     def body(self, key: Key) -> Body | None:
@@ -96,6 +102,14 @@ class Store:
                 continue
             if group is not None:
                 yield group
+
+    def count_users(self) -> int:
+        """Return how many users there are."""
+        return len(self._users)
+
+    def ending_users(self) -> tuple[Body, ...]:
+        """Return the bodies of users that are being deleted."""
+        return tuple(self._bodies[key] for key in self._ending_users)
 
     def all_keys(self) -> tuple[Key, ...]:
         """Return all keys."""

@@ -218,6 +218,7 @@ class _Operator:
             queue=WorkQueue(clock),
             clock=clock,
             stop_minting=stop_minting,
+            namespace=self._namespace,
             allow_minting=lambda key: loops.tokens.call(tokens.allow, key, edge.order(key)),
         )
 

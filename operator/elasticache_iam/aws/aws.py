@@ -96,6 +96,25 @@ class BotoAws:
         remember(arn, tags)
         return tags
 
+    async def set_tags(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a user or group, or replace their values; others stay. Raises NotFoundError, BusyError."""
+        remember = self._inventory.start_reading_tags()
+        answer = await self._api.call(
+            "elasticache", "AddTagsToResource", {"ResourceName": arn, "Tags": write_tags(tags)}
+        )
+        remember(arn, read_tags(answer.get("TagList", ())))
+
+    async def remove_tags(self, arn: str, keys: frozenset[str]) -> None:
+        """Take tags off a user or group; missing ones are success. Raises NotFoundError, BusyError."""
+        there = keys & (await self.list_tags(arn)).keys()  # AWS refuses the call for one that is missing
+        if not there:
+            return
+        remember = self._inventory.start_reading_tags()
+        answer = await self._api.call(
+            "elasticache", "RemoveTagsFromResource", {"ResourceName": arn, "TagKeys": sorted(there)}
+        )
+        remember(arn, read_tags(answer.get("TagList", ())))
+
     # -- users ------------------------------------------------------------------------------------------------------
 
     async def create_user(
@@ -181,6 +200,16 @@ class BotoAws:
             "elasticache",
             "ModifyUserGroup",
             {"UserGroupId": group_id, **_ids("UserIdsToAdd", add), **_ids("UserIdsToRemove", remove)},
+            on_end=self._touch_members,
+        )
+        return observe_group(answer)
+
+    async def set_group_engine(self, group_id: str, engine: str) -> ObservedGroup:
+        """Make a redis group a valkey one; its users stay. Raises BusyError."""
+        answer = await self._api.call(
+            "elasticache",
+            "ModifyUserGroup",
+            {"UserGroupId": group_id, "Engine": engine},
             on_end=self._touch_members,
         )
         return observe_group(answer)
@@ -272,6 +301,47 @@ class BotoAws:
         )
         if known is not None:
             self._inventory.note_role(replace(known, policies={**(known.policies or {}), policy_name: document}))
+
+    async def delete_role_policy(self, role_name: str, policy_name: str) -> None:
+        """Delete an inline policy; a missing one, or a missing role, is success."""
+        known = self._inventory.known_role(role_name)
+        with _gone_is_success("NoSuchEntity"):
+            await self._write_role(role_name, "DeleteRolePolicy", {"PolicyName": policy_name})
+            if known is not None:
+                policies = {name: document for name, document in (known.policies or {}).items() if name != policy_name}
+                self._inventory.note_role(replace(known, policies=policies))
+
+    async def set_boundary(self, role_name: str, boundary: str | None) -> None:
+        """Put a permissions boundary (its ARN) on a role; None takes it off."""
+        known = self._inventory.known_role(role_name)
+        if boundary is None:
+            await self._write_role(role_name, "DeleteRolePermissionsBoundary", {})
+        else:
+            await self._write_role(role_name, "PutRolePermissionsBoundary", {"PermissionsBoundary": boundary})
+        if known is not None:
+            self._inventory.note_role(replace(known, boundary=boundary))
+
+    async def set_max_session(self, role_name: str, max_session_s: int) -> None:
+        """Set how long a role's sessions may last, 3600 to 43200 s."""
+        known = self._inventory.known_role(role_name)
+        await self._write_role(role_name, "UpdateRole", {"MaxSessionDuration": max_session_s})
+        if known is not None:
+            self._inventory.note_role(replace(known, max_session_s=max_session_s))
+
+    async def tag_role(self, role_name: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a role, or replace their values; others stay."""
+        known = self._inventory.known_role(role_name)
+        await self._write_role(role_name, "TagRole", {"Tags": write_tags(tags)})
+        if known is not None:
+            self._inventory.note_role(replace(known, tags={**(known.tags or {}), **tags}))
+
+    async def untag_role(self, role_name: str, keys: frozenset[str]) -> None:
+        """Take tags off a role; missing ones are success."""
+        known = self._inventory.known_role(role_name)
+        await self._write_role(role_name, "UntagRole", {"TagKeys": sorted(keys)})
+        if known is not None:
+            tags = {key: value for key, value in (known.tags or {}).items() if key not in keys}
+            self._inventory.note_role(replace(known, tags=tags))
 
     async def delete_role(self, role_name: str) -> None:
         """Delete a role with its inline policies; a missing one is success.

@@ -58,6 +58,7 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "UserQuotaExceeded": _QUOTA,
     "UserGroupQuotaExceeded": _QUOTA,
     "TagQuotaPerResourceExceeded": _INVALID,
+    "TagNotFound": Rule(ConflictError),  # somebody else took it off
     # Not NotFoundError: on a delete path that would read as "already gone".
     "ServiceLinkedRoleNotFoundFault": _DENIED,
     # -- ElastiCache: caches
@@ -98,6 +99,7 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "ConcurrentModification": Rule(ConflictError, retry_after_s=5.0),
     "EntityTemporarilyUnmodifiable": _BUSY,
     "UnmodifiableEntity": _INVALID,
+    "PolicyNotAttachable": _DENIED,  # the configured boundary: no edit of the resource helps
     "InvalidInput": _INVALID,
     "ServiceFailure": _DOWN,
     # -- STS

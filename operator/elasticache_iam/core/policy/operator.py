@@ -9,7 +9,7 @@ and becomes a workload's role only with that workload's own token.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from elasticache_iam.api.keys import TAG_ALLOW, TAG_OWNER
+from elasticache_iam.api.keys import TAG_ALLOW, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER, TAG_UID
 from elasticache_iam.core.names import role_path
 from elasticache_iam.core.policy.connect import POLICY_VERSION
 
@@ -22,6 +22,8 @@ _VIA_ELASTICACHE: Final = (
 )
 """What ModifyReplicationGroup depends on. Source: service authorization reference, ElastiCache, dependent actions."""
 
+_OWNERSHIP_KEYS: Final = (TAG_OWNER, TAG_KIND, TAG_NAMESPACE, TAG_NAME, TAG_UID)
+
 CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     # Calls are not actions: a creation with tags needs the right to tag as well.
     ("elasticache", "DescribeUsers"): ("elasticache:DescribeUsers",),
@@ -30,6 +32,7 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("elasticache", "DescribeCacheClusters"): ("elasticache:DescribeCacheClusters",),
     ("elasticache", "ListTagsForResource"): ("elasticache:ListTagsForResource",),
     ("elasticache", "AddTagsToResource"): ("elasticache:AddTagsToResource",),
+    ("elasticache", "RemoveTagsFromResource"): ("elasticache:RemoveTagsFromResource",),
     ("elasticache", "CreateUser"): ("elasticache:CreateUser", "elasticache:AddTagsToResource"),
     ("elasticache", "ModifyUser"): ("elasticache:ModifyUser",),
     ("elasticache", "DeleteUser"): ("elasticache:DeleteUser",),
@@ -44,6 +47,10 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("iam", "ListRolePolicies"): ("iam:ListRolePolicies",),
     ("iam", "CreateRole"): ("iam:CreateRole", "iam:TagRole"),
     ("iam", "TagRole"): ("iam:TagRole",),
+    ("iam", "UntagRole"): ("iam:UntagRole",),
+    ("iam", "UpdateRole"): ("iam:UpdateRole",),
+    ("iam", "PutRolePermissionsBoundary"): ("iam:PutRolePermissionsBoundary",),
+    ("iam", "DeleteRolePermissionsBoundary"): ("iam:DeleteRolePermissionsBoundary",),
     ("iam", "UpdateAssumeRolePolicy"): ("iam:UpdateAssumeRolePolicy",),
     ("iam", "PutRolePolicy"): ("iam:PutRolePolicy",),
     ("iam", "DeleteRolePolicy"): ("iam:DeleteRolePolicy",),
@@ -85,6 +92,7 @@ def operator_policy(
     is_ours = {"StringEquals": {f"aws:ResourceTag/{TAG_OWNER}": owner}}
     has_consent = {"StringLike": {f"aws:ResourceTag/{TAG_ALLOW}": _consent_patterns(owner)}}
     has_boundary = {"StringEquals": {"iam:PermissionsBoundary": boundary}} if boundary else {}
+    keeps_ownership = {"ForAllValues:StringNotEquals": {"aws:TagKeys": list(_OWNERSHIP_KEYS)}}
     statements = [
         # Lists: AWS offers no finer fence for most of them. They show no secret.
         _allow(
@@ -133,9 +141,17 @@ def operator_policy(
                 "elasticache:DeleteUser",
                 "elasticache:ModifyUserGroup",
                 "elasticache:DeleteUserGroup",
+                "elasticache:AddTagsToResource",
             ],
             [all_users, all_groups],
             is_ours,
+        ),
+        # Never those that say whose it is: what has lost them can't be found again, and nobody may touch it.
+        _allow(
+            "RemoveTags",
+            ["elasticache:RemoveTagsFromResource"],
+            [all_users, all_groups],
+            {**is_ours, **keeps_ownership},
         ),
         # Groups of others (adoption: Reference): members only, never deleted, and only where their owner said yes.
         _allow("ChangeMembersOfOthersGroups", ["elasticache:ModifyUserGroup"], [all_groups], has_consent),
@@ -155,8 +171,22 @@ def operator_policy(
         # No boundary key exists for the trust, tags and the deletion: the path is the fence.
         _allow(
             "ChangeOurRoles",
-            ["iam:TagRole", "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"],
+            [
+                "iam:TagRole",
+                "iam:UpdateRole",
+                "iam:UpdateAssumeRolePolicy",
+                "iam:DeleteRolePolicy",
+                "iam:DeleteRole",
+            ],
             [our_roles],
+        ),
+        _allow("UntagOurRoles", ["iam:UntagRole"], [our_roles], keeps_ownership),
+        # With a boundary configured only that one is put on, and none is taken off.
+        _allow(
+            "SetBoundary",
+            ["iam:PutRolePermissionsBoundary" if boundary else "iam:DeleteRolePermissionsBoundary"],
+            [our_roles],
+            has_boundary,
         ),
     ]
     if trusted_caches:

@@ -55,8 +55,12 @@ def render_access_string(access: Access) -> str:
 
 
 def _checked(patterns: Iterable[str], what: str) -> Iterable[str]:
-    """Yield patterns that stay one word: white space would begin a rule of the author's own making."""
+    """Return patterns that stay one word: white space would begin a rule of the author's own making.
+
+    Behind `*` servers refuse any other pattern, so that stands alone.
+    """
+    patterns = tuple(patterns)
     for pattern in patterns:
         if not pattern or _WHITE_SPACE.search(pattern):
             raise InvalidSpecError(f"not a {what}: {pattern!r} (empty, or with white space)")
-        yield pattern
+    return ("*",) if "*" in patterns else patterns

@@ -9,7 +9,7 @@ from elasticache_iam.core.access import lint, render_access_string
 def test_the_literal_of_many_guides_wipes_and_refuses_ping():
     wipes, refuses = lint("on ~orders:* +@read +@write")
 
-    assert "allows FLUSHALL, FLUSHDB, SWAPDB" in wipes
+    assert "allows FLUSHALL, FLUSHDB, SWAPDB, FUNCTION FLUSH: " in wipes
     assert refuses.startswith("refuses PING, SELECT, MULTI, CLUSTER SLOTS, COMMAND, ACL WHOAMI")
 
 
@@ -32,7 +32,9 @@ def test_no_preset_is_warned_of(access: Access):
         pytest.param("on +@all", "no key pattern", id="no-key"),
         pytest.param("on ~a", "allows no command", id="no-command"),
         pytest.param("on ~a +@all nopass", "AWS refuses NOPASS", id="a-word-aws-refuses"),
-        pytest.param("on ~a +@write -flushdb -flushall", "allows SWAPDB:", id="what-is-left-of-the-dangerous"),
+        pytest.param(
+            "on ~a +@write -flushdb -flushall", "allows SWAPDB, FUNCTION FLUSH:", id="what-is-left-of-the-dangerous"
+        ),
         pytest.param("on ~a +@connection +@read +@transaction", "refuses CLUSTER SLOTS, ACL WHOAMI", id="cluster"),
     ],
 )

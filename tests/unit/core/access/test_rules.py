@@ -79,7 +79,7 @@ def test_the_normal_form_says_on_or_off_first_and_starts_from_all_or_nothing(tex
     rules = parse_access_string(text)
 
     assert rules.text.split()[0] in {"on", "off"}
-    assert rules.commands[0] in {"+@all", "-@all"}
+    assert rules.root.commands[0] in {"+@all", "-@all"}
 
 
 def test_a_password_is_not_in_the_repr():

@@ -187,6 +187,12 @@ class FakeKube:
             metadata = {**self._objects[key]["metadata"], "labels": dict(labels)}
             self._store(key, {**self._objects[key], "metadata": metadata})
 
+    def annotate_namespace(self, name: str, annotations: Mapping[str, str]) -> None:
+        """Give a namespace these annotations."""
+        key = ("namespaces", "", name)
+        metadata = {**self._objects[key]["metadata"], "annotations": dict(annotations)}
+        self._store(key, {**self._objects[key], "metadata": metadata})
+
     def terminate_namespace(self, name: str) -> None:
         """Begin a namespace's deletion: nothing new in it, and all in it is deleted (finalizers hold)."""
         namespace = copy.deepcopy(self._objects["namespaces", "", name])

@@ -336,7 +336,7 @@ class Ground:
         found = [c for c in body.get("status", {}).get("conditions", ()) if c["type"] == kind]
         return found[0] if found else None
 
-    async def until(self, what: Any, *, timeout_s: float = 8.0) -> Any:
+    async def until(self, what: Any, *, timeout_s: float = 30.0) -> Any:
         """Wait until a predicate holds, and return what it said; the failure shows all conditions."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while asyncio.get_running_loop().time() < deadline:
@@ -355,13 +355,13 @@ class Ground:
                 return await self.until(what, timeout_s=0.08)
             except AssertionError:
                 self.pass_time(step_s)
-        return await self.until(what, timeout_s=2.0)
+        return await self.until(what, timeout_s=20.0)
 
     def is_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> bool:
         return self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True"
 
     async def until_ready(
-        self, plural: str = USERS, namespace: str = "shop", name: str = "checkout", *, timeout_s: float = 8.0
+        self, plural: str = USERS, namespace: str = "shop", name: str = "checkout", *, timeout_s: float = 30.0
     ) -> None:
         await self.until(lambda: self.is_ready(plural, namespace, name), timeout_s=timeout_s)
 

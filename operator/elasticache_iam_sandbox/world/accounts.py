@@ -155,7 +155,8 @@ class TokenBucket:
 class Account:
     """One AWS account."""
 
-    def __init__(self, account_id: str, partition: str, created_at: datetime) -> None:
+    def __init__(self, account_id: str, partition: str, created_at: datetime, *, managed_iam_user: bool) -> None:
+        self._managed_iam_user = managed_iam_user
         self.account_id = account_id
         self.partition = partition
         self.created_at = created_at
@@ -172,7 +173,9 @@ class Account:
         """Return the ElastiCache objects of a region; every region has the built-in user `default`."""
         region = self._regions.get(name)
         if region is None:
-            region = self._regions[name] = Region(self.partition, name, self.account_id)
+            region = self._regions[name] = Region(
+                self.partition, name, self.account_id, managed_iam_user=self._managed_iam_user
+            )
         return region
 
     def memorydb(self, region: str) -> MemoryDb:

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from elasticache_iam_sandbox.world.call import AwsError, CacheKind, CacheView, EngineUser
 from elasticache_iam_sandbox.world.catalogue import Catalogue
 from elasticache_iam_sandbox.world.views import CLOSED_DEFAULT_USER, OPEN_DEFAULT_USER, Views
+
+MANAGED_PREFIX: Final = "default."
+"""Of the ids of users and groups that AWS manages; nobody's own id can have a dot."""
 
 
 @dataclass(slots=True)
@@ -157,7 +161,7 @@ class ServerlessCache:
 class Region:
     """ElastiCache in one account and region."""
 
-    def __init__(self, partition: str, name: str, account_id: str) -> None:
+    def __init__(self, partition: str, name: str, account_id: str, *, managed_iam_user: bool) -> None:
         self.name = name
         self.account_id = account_id
         self._arn_prefix = f"arn:{partition}:elasticache:{name}:{account_id}"
@@ -171,6 +175,20 @@ class Region:
         )
         default.apply()
         self.users.add("default", default)
+        if managed_iam_user:
+            self._add_managed_iam_user()
+        self.built_in_users = len(self.users)
+        self.built_in_groups = len(self.groups)
+
+    def _add_managed_iam_user(self) -> None:
+        """Put in what AWS keeps for serverless caches with a public endpoint; all but the ids is a guess."""
+        user_id, group_id = f"{MANAGED_PREFIX}iam-user", f"{MANAGED_PREFIX}iam-user-group"
+        user = User(user_id, self.arn("user", user_id), user_id, "valkey", "on ~* +@all", "iam", (), "active", {})
+        user.group_ids.add(group_id)
+        user.apply()
+        self.users.add(user_id, user)
+        group = UserGroup(group_id, self.arn("usergroup", group_id), "valkey", "active", {}, user_ids=[user_id])
+        self.groups.add(group_id, group)
 
     def arn(self, kind: str, name: str) -> str:
         """Return an ARN; ElastiCache separates with colons."""

@@ -48,4 +48,6 @@ class WorldSettings:
     roles: int = 1000
     oidc_providers: int = 100
     tags_per_resource: int = 50
+    managed_iam_user: bool = False
+    """Whether new accounts have `default.iam-user` and `default.iam-user-group`, which AWS keeps and nobody changes."""
     faults: list[Fault] = field(default_factory=list)

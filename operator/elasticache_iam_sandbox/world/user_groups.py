@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from elasticache_iam_sandbox.world.call import AwsError
-from elasticache_iam_sandbox.world.elasticache import Region, User, UserGroup
+from elasticache_iam_sandbox.world.elasticache import MANAGED_PREFIX, Region, User, UserGroup
 from elasticache_iam_sandbox.world.request import (
     Grant,
     Output,
@@ -46,12 +46,18 @@ def render_group(region: Region, group: UserGroup) -> Output:
 def active_group(region: Region, group_id: str) -> UserGroup:
     """Return a group that a cache may start to use. Raises UserGroupNotFound, InvalidUserGroupState."""
     group = region.group(group_id)
+    _refuse_managed(group)
     if group.status != "active":
         raise AwsError(
             "InvalidUserGroupState",
             f"User group {group.group_id} has status {group.status}. Only active user groups can be associated.",
         )
     return group
+
+
+def _refuse_managed(group: UserGroup) -> None:
+    if group.group_id.startswith(MANAGED_PREFIX):
+        raise AwsError("InvalidParameterValue", f"User group {group.group_id} is managed by ElastiCache.")
 
 
 def check_engine(region: Region, group: UserGroup, engine: str, engine_version: str) -> None:
@@ -122,6 +128,8 @@ def _read_user_ids(request: Request, parameter: str) -> list[str]:
 def _active_users(region: Region, user_ids: Iterable[str]) -> list[User]:
     users = [region.user(user_id) for user_id in user_ids]
     for user in users:
+        if user.user_id.startswith(MANAGED_PREFIX):
+            raise AwsError("InvalidParameterValue", f"User {user.user_id} is managed by ElastiCache.")
         if user.status != "active":
             raise AwsError(
                 "InvalidUserState",
@@ -139,7 +147,7 @@ def create_user_group(request: Request) -> Output:
     tags = read_tags(request)
     if group_id in region.groups:
         raise AwsError("UserGroupAlreadyExists", f"User Group {group_id} already exists.")
-    if len(region.groups) >= settings.groups:
+    if len(region.groups) - region.built_in_groups >= settings.groups:
         raise AwsError("UserGroupQuotaExceeded", f"Quota of {settings.groups} user groups exceeded.")
     users = _active_users(region, user_ids)
     _check_members(request, engine, users)
@@ -159,6 +167,7 @@ def modify_user_group(request: Request) -> Output:
     """ModifyUserGroup: everything in one call, or nothing of it."""
     region = request.region
     group = region.group(request["UserGroupId"])
+    _refuse_managed(group)
     adding = _read_user_ids(request, "UserIdsToAdd")
     removing = _read_user_ids(request, "UserIdsToRemove")
     engine = read_engine(request["Engine"]) if request.get("Engine") is not None else group.engine
@@ -226,6 +235,7 @@ def delete_user_group(request: Request) -> Output:
     """DeleteUserGroup: it must be active and attached to no cache."""
     region = request.region
     group = region.group(request["UserGroupId"])
+    _refuse_managed(group)
     if group.status != "active":
         raise AwsError(
             "InvalidUserGroupState",

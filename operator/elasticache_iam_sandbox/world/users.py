@@ -7,7 +7,14 @@ from typing import Any
 
 from elasticache_iam_sandbox.world.access_strings import rewrite
 from elasticache_iam_sandbox.world.call import AwsError, not_implemented
-from elasticache_iam_sandbox.world.elasticache import Region, ReplicationGroup, ServerlessCache, User, UserGroup
+from elasticache_iam_sandbox.world.elasticache import (
+    MANAGED_PREFIX,
+    Region,
+    ReplicationGroup,
+    ServerlessCache,
+    User,
+    UserGroup,
+)
 from elasticache_iam_sandbox.world.request import (
     Grant,
     Output,
@@ -164,7 +171,7 @@ def create_user(request: Request) -> Output:
     tags = read_tags(request)
     if user_id in region.users:
         raise AwsError("UserAlreadyExists", f"User {user_id} already exists.")
-    if len(region.users) - 1 >= settings.users:
+    if len(region.users) - region.built_in_users >= settings.users:
         raise AwsError("UserQuotaExceeded", f"Quota of {settings.users} users exceeded.")
     user = User(
         user_id,
@@ -233,8 +240,8 @@ def occupy_groups(region: Region, group_ids: Iterable[str]) -> Callable[[], None
 
 
 def _refuse_built_in(user: User) -> None:
-    if user.user_id == "default":
-        raise AwsError("InvalidParameterValue", "User default is managed by ElastiCache and can't be changed.")
+    if user.user_id == "default" or user.user_id.startswith(MANAGED_PREFIX):
+        raise AwsError("InvalidParameterValue", f"User {user.user_id} is managed by ElastiCache and can't be changed.")
 
 
 def _check_engine_change(region: Region, user: User, engine: str) -> None:

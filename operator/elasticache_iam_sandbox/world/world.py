@@ -241,7 +241,9 @@ class World:
         """Create an empty account."""
         if account_id in self._state.accounts:
             raise ValueError(f"account {account_id} is there already")
-        self._state.accounts[account_id] = Account(account_id, partition, self.now())
+        self._state.accounts[account_id] = Account(
+            account_id, partition, self.now(), managed_iam_user=self.settings.managed_iam_user
+        )
 
     def add_access_key(
         self, account_id: str, *, user_name: str, policy: Mapping[str, Any] | None = None

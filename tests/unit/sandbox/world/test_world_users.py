@@ -327,3 +327,51 @@ def test_filtered_users_are_answered_in_pages_too(aws: Ground):
     second = aws.ec("DescribeUsers", Engine="valkey", MaxRecords=20, Marker=first["Marker"])
 
     assert [user["UserId"] for user in second["Users"]] == ["u20"]
+
+
+@pytest.fixture
+def managed() -> Ground:
+    return Ground(managed_iam_user=True)
+
+
+def test_awss_own_iam_user_and_group_are_there_if_the_setting_says_so(managed: Ground):
+    assert managed.describe_user("default.iam-user")["UserGroupIds"] == ["default.iam-user-group"]
+    assert managed.describe_group("default.iam-user-group")["UserIds"] == ["default.iam-user"]
+    with refused("UserNotFound"):
+        Ground().describe_user("default.iam-user")
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("ModifyUser", {"UserId": "default.iam-user", "AccessString": "off"}),
+        ("DeleteUser", {"UserId": "default.iam-user"}),
+        ("ModifyUserGroup", {"UserGroupId": "default.iam-user-group", "UserIdsToAdd": ["app"]}),
+        ("DeleteUserGroup", {"UserGroupId": "default.iam-user-group"}),
+        ("ModifyUserGroup", {"UserGroupId": "orders", "UserIdsToAdd": ["default.iam-user"]}),
+        (
+            "ModifyReplicationGroup",
+            {"ReplicationGroupId": "orders-prod", "UserGroupIdsToAdd": ["default.iam-user-group"]},
+        ),
+        ("CreateUserGroup", {"UserGroupId": "second", "Engine": "valkey", "UserIds": ["default.iam-user"]}),
+        ("CreateUserGroup", {"UserGroupId": "default.mine", "Engine": "valkey"}),
+    ],
+)
+def test_nobody_changes_or_uses_what_aws_manages(managed: Ground, operation: str, parameters):
+    managed.user()
+    managed.group()
+    managed.cache()
+
+    with refused("InvalidParameterValue"):
+        managed.ec(operation, **parameters)
+
+
+def test_what_aws_manages_counts_for_no_quota():
+    aws = Ground(managed_iam_user=True, users=1, groups=1)
+    aws.user()
+    aws.group("app")
+
+    with refused("UserQuotaExceeded"):
+        aws.user("second")
+    with refused("UserGroupQuotaExceeded"):
+        aws.group(group_id="second")

@@ -1,13 +1,15 @@
 """The kinds of caches that the sandbox serves, and how a command names one. Light to import."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from elasticache_iam_sandbox.cache_programs import PROGRAMS
+from elasticache_iam_sandbox.world.call import CacheKind
 
 CACHE_SYNTAX: Final = "ID[:ENGINE[:KIND[:SHARDS]]]"
-_MOST_SHARDS: Final = 8
+MOST_SHARDS: Final = 8
 """Each is a server of its own; more would prove nothing more on one machine."""
 _MOST_PARTS: Final = CACHE_SYNTAX.count(":") + 1
 
@@ -25,11 +27,22 @@ class ServedKind(StrEnum):
     """A MemoryDB cluster, cluster mode on."""
 
     @property
+    def resource(self) -> CacheKind:
+        """What it is in its ARN."""
+        return _RESOURCES[self]
+
+    @property
     def default_shards(self) -> int | None:
         """How many shards a cache has unless asked otherwise; None: cluster mode is off."""
         return _DEFAULT_SHARDS[self]
 
 
+_RESOURCES: Final[Mapping[ServedKind, CacheKind]] = {
+    ServedKind.REPLICATION_GROUP: "replicationgroup",
+    ServedKind.CLUSTER: "replicationgroup",
+    ServedKind.SERVERLESS: "serverlesscache",
+    ServedKind.MEMORYDB: "cluster",
+}
 _DEFAULT_SHARDS: Final = {
     ServedKind.REPLICATION_GROUP: None,
     ServedKind.CLUSTER: 2,
@@ -67,11 +80,11 @@ def specify_cache(
     if kind not in set(ServedKind):
         raise ValueError(f"no such kind of cache: {kind}; there are {', '.join(ServedKind)}")
     asked = ServedKind(kind)
-    if shards is not None:
+    if shards is not None and shards != asked.default_shards:
         if asked not in {ServedKind.CLUSTER, ServedKind.MEMORYDB}:
             raise ValueError(f"a cache of kind {asked} has no shards to choose")
-        if not 1 <= shards <= _MOST_SHARDS:
-            raise ValueError(f"a cache has 1 to {_MOST_SHARDS} shards here, not {shards}")
+        if not 1 <= shards <= MOST_SHARDS:
+            raise ValueError(f"a cache has 1 to {MOST_SHARDS} shards here, not {shards}")
     return CacheSpec(cache_id, engine, asked, shards if shards is not None else asked.default_shards)
 
 

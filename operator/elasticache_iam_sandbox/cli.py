@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from elasticache_iam_sandbox.cache_kinds import CACHE_SYNTAX, CacheSpec, ServedKind, parse_cache
 from elasticache_iam_sandbox.cache_programs import PROGRAMS, find_missing, find_programs
 from elasticache_iam_sandbox.processes import start_time
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE, read_run
@@ -58,7 +59,11 @@ def sandbox(context: click.Context, state: Path) -> None:
 @click.option("--detach", is_flag=True, help="Return once it is ready, and keep it running.")
 @click.option("--cluster/--no-cluster", default=True, show_default=True, help="With a Kubernetes control plane.")
 @click.option(
-    "--cache", "caches", multiple=True, metavar="ID[:ENGINE]", help="Start with this cache (valkey or redis)."
+    "--cache",
+    "caches",
+    multiple=True,
+    metavar=CACHE_SYNTAX,
+    help=f"Start with this cache. ENGINE: {' or '.join(PROGRAMS)}. KIND: {', '.join(ServedKind)}.",
 )
 @click.option(
     "--redis-server",
@@ -88,9 +93,13 @@ def up(
             raise CallerError(f"a sandbox runs already in {state} (process {run['pid']})")
         _say(f"the sandbox runs already: {run['aws_url']}")
         return
+    try:
+        specs = [parse_cache(cache) for cache in caches]
+    except ValueError as error:
+        raise CallerError(str(error)) from error
     named = {"redis": redis_server, "valkey": valkey_server}
     programs = find_programs() | {engine: program for engine, program in named.items() if program is not None}
-    engines = {cache.partition(":")[2] or "valkey" for cache in caches} if caches else PROGRAMS
+    engines = {spec.engine for spec in specs} or PROGRAMS
     if (missing := find_missing(engines, programs)) is not None:
         raise CallerError(missing)
     if detach:
@@ -102,7 +111,7 @@ def up(
         )
         _start_detached(state, options)
         return
-    _run(state, cluster=cluster, caches=caches, programs=programs, port=port)
+    _run(state, cluster=cluster, caches=specs, programs=programs, port=port)
 
 
 @sandbox.command()
@@ -173,7 +182,7 @@ def _require_run(state: Path) -> dict[str, Any]:
     return run
 
 
-def _run(state: Path, *, cluster: bool, caches: Sequence[str], programs: Mapping[str, Path], port: int) -> None:
+def _run(state: Path, *, cluster: bool, caches: Sequence[CacheSpec], programs: Mapping[str, Path], port: int) -> None:
     # A second of imports, which only this command should pay for.
     from elasticache_iam_sandbox.cluster.binaries import find_binaries  # noqa: PLC0415
     from elasticache_iam_sandbox.cluster.control_plane import ControlPlane  # noqa: PLC0415
@@ -199,7 +208,7 @@ def _run(state: Path, *, cluster: bool, caches: Sequence[str], programs: Mapping
     _say("stopped")
 
 
-async def _serve(service: "Sandbox", caches: Sequence[str]) -> None:
+async def _serve(service: "Sandbox", caches: Sequence[CacheSpec]) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -207,10 +216,9 @@ async def _serve(service: "Sandbox", caches: Sequence[str]) -> None:
         loop.add_signal_handler(signal_number, stop.set)
     async with service:
         _say(f"AWS endpoint ready: {service.aws_url}")
-        for option in caches:
-            cache_id, _, engine = option.partition(":")
-            cache = await service.add_cache(cache_id, engine=engine or "valkey")
-            _say(f"cache {cache.id} ({cache.engine}) ready: {cache.host}:{cache.port}")
+        for spec in caches:
+            cache = await service.add_cache(spec.cache_id, engine=spec.engine, kind=spec.kind, shards=spec.shards)
+            _say(f"cache {cache.id} ({cache.engine}, {cache.kind}) ready: {cache.host}:{cache.port}")
         service.announce()
         _say('ready; in another shell: eval "$(elasticache-iam sandbox env)"')
         await stop.wait()
@@ -283,7 +291,7 @@ def _ask(run: Mapping[str, Any], what: str) -> Any:
 
 
 def _show_caches(caches: Sequence[Mapping[str, Any]]) -> None:
-    columns = ("id", "engine", "host", "port", "account", "region")
+    columns = ("id", "engine", "kind", "host", "port", "account", "region")
     if not caches:
         click.echo("caches         none")
     elif sys.stdout.isatty():

@@ -23,8 +23,10 @@ import boto3
 import trustme
 from typing_extensions import override
 
+from elasticache_iam_sandbox.cache_kinds import CacheSpec, ServedKind, specify_cache
 from elasticache_iam_sandbox.cache_programs import find_missing, find_programs
 from elasticache_iam_sandbox.front.fronts import CacheFronts
+from elasticache_iam_sandbox.front.login import CacheKey
 from elasticache_iam_sandbox.front.server import FrontError
 from elasticache_iam_sandbox.processes import start_time
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
@@ -103,13 +105,20 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A replication group with a live front."""
+    """A cache with a live front.
+
+    Attributes:
+        shards: Number of servers that share the slots; None: cluster mode off.
+        host: Of the endpoint for all: in cluster mode the configuration endpoint.
+    """
 
     account: str
     region: str
     id: str
     arn: str
+    kind: ServedKind
     engine: str
+    shards: int | None
     host: str
     port: int
     ca_file: str
@@ -139,7 +148,8 @@ class Sandbox:
         self.state_dir = state_dir.absolute()
         self.ca_file = self.state_dir / "ca.crt"
         self.settings = settings if settings is not None else WorldSettings()
-        self._unserved: list[_CacheKey] = []
+        self._unserved: list[tuple[str, str, CacheSpec]] = []
+        self._opening: set[asyncio.Task[None]] = set()
         self.world: World = _WatchedWorld(
             self.settings, now=lambda: datetime.now(UTC), get_jwks=self._get_jwks, on_cache=self._unserved.append
         )
@@ -150,7 +160,7 @@ class Sandbox:
         self._programs = programs if programs is not None else find_programs()
         self._port = port
         self._issuers: dict[str, Mapping[str, Any]] = {}
-        self._caches: dict[_CacheKey, Cache] = {}
+        self._caches: dict[CacheKey, Cache] = {}
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -187,6 +197,7 @@ class Sandbox:
             self.world, authority=authority, state_dir=self.state_dir / "caches", programs=self._programs
         )
         self._stack.push_async_callback(self._fronts.close)
+        self._stack.push_async_callback(self._stop_opening)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
@@ -294,56 +305,66 @@ class Sandbox:
         account_id: str = ACCOUNT,
         region: str = REGION,
         engine: str = "valkey",
+        kind: str = ServedKind.REPLICATION_GROUP,
+        shards: int | None = None,
         engine_version: str | None = None,
         tags: Mapping[str, str] | None = None,
         auth_token: str | None = None,
     ) -> Cache:
-        """Create a replication group with a live front that requires TLS.
+        """Create a cache with a live front that requires TLS. In cluster mode it takes two seconds.
+
+        Args:
+            cache_id: Replication group id, serverless cache name or MemoryDB cluster name.
+            account_id: Of the cache.
+            region: Of the cache.
+            engine: redis or valkey.
+            kind: replication-group, cluster, serverless or memorydb.
+            shards: For cluster (2 unless given) and memorydb (1): how many servers share the slots.
+            engine_version: As AWS has it; None: one of this engine and kind.
+            tags: In AWS.
+            auth_token: Of a replication group.
 
         Raises:
             ValueError: The id is taken, or an option is wrong.
-            SandboxError: There is no server program to put behind it.
+            SandboxError: There is no server program to put behind it, or it doesn't start.
         """
         fronts = self._need_fronts()
-        if engine not in _ENGINE_VERSIONS:
-            raise ValueError(f"no such engine: {engine}; there are {', '.join(_ENGINE_VERSIONS)}")
+        spec = specify_cache(cache_id, engine, kind, shards)
         if (missing := find_missing((engine,), self._programs)) is not None:
             raise SandboxError(missing)
+        if auth_token is not None and spec.kind.resource != "replicationgroup":
+            raise ValueError(f"a cache of kind {spec.kind} has no AUTH token")
+        place = (account_id, region, cache_id)
+        unserved: Mapping[str, Any] = {"engine": engine, "host": "127.0.0.1", "port": 0, "tags": tags}
         try:
-            self.world.add_replication_group(
-                account_id,
-                region,
-                cache_id,
-                engine=engine,
-                engine_version=engine_version or _ENGINE_VERSIONS[engine],
-                host="127.0.0.1",
-                port=0,
-                tags=tags,
-                auth_token=auth_token,
-            )
+            match spec.kind:
+                case ServedKind.SERVERLESS:
+                    self.world.add_serverless_cache(*place, full_engine_version=engine_version, **unserved)
+                case ServedKind.MEMORYDB:
+                    self.world.add_memorydb_cluster(
+                        *place, engine_version=engine_version, shards=spec.shards or 1, **unserved
+                    )
+                case ServedKind.REPLICATION_GROUP | ServedKind.CLUSTER:
+                    version = engine_version or _ENGINE_VERSIONS[engine]
+                    self.world.add_replication_group(*place, engine_version=version, auth_token=auth_token, **unserved)
         except AwsError as error:
             raise ValueError(str(error)) from error
-        key = _CacheKey(account_id, region, cache_id, engine)
         try:
-            async with self._settling:
-                return await self._open_front(fronts, key)
+            cache = await self._open_front(fronts, account_id, region, spec)
         except FrontError as error:
             raise SandboxError(str(error)) from error
+        if cache is None:
+            raise SandboxError(f"{cache_id} was deleted while it started")
+        return cache
 
     async def settle(self) -> None:
-        """Carry out what is due and bring the fronts up to date now, instead of at the next tick."""
-        async with self._settling:
-            self.world.advance()
-            if self._fronts is None:
-                return
-            while self._unserved:
-                key = self._unserved.pop()
-                if key not in self._caches and self.world.cache_view(*key.names) is not None:
-                    await self._open_front(self._fronts, key)
-            for key in [key for key in self._caches if self.world.cache_view(*key.names) is None]:
-                del self._caches[key]
-                await self._fronts.remove(*key.names)
-            await self._fronts.sync()
+        """Carry out what is due and bring the fronts up to date now, instead of at the next tick.
+
+        Waits for the fronts of new caches, too.
+        """
+        await self._catch_up()
+        if self._opening:
+            await asyncio.wait(tuple(self._opening))
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -374,28 +395,67 @@ class Sandbox:
             raise SandboxError("the sandbox was not started")
         return self._fronts
 
-    async def _open_front(self, fronts: CacheFronts, key: "_CacheKey") -> Cache:
-        endpoint = await fronts.add(*key.names, engine=key.engine)
-        self.world.set_endpoint(*key.names, host=endpoint.host, port=endpoint.port)
-        view = self.world.cache_view(*key.names)
+    async def _catch_up(self) -> None:
+        """Bring the fronts up to date; new ones start meanwhile, so that nobody's revocation waits for them."""
+        async with self._settling:
+            self.world.advance()
+            if self._fronts is None:
+                return
+            while self._unserved:
+                self._begin_to_serve(self._fronts, *self._unserved.pop())
+            for key in [key for key in self._caches if key.view(self.world) is None]:
+                del self._caches[key]
+                await self._fronts.remove(key.account_id, key.region, key.cache_id, kind=key.kind)
+            await self._fronts.sync()
+
+    def _begin_to_serve(self, fronts: CacheFronts, account_id: str, region: str, spec: CacheSpec) -> None:
+        key = CacheKey(account_id, region, spec.cache_id, spec.kind.resource)
+        if key in self._caches or key.view(self.world) is None:
+            return
+
+        async def serve() -> None:
+            try:
+                await self._open_front(fronts, account_id, region, spec)
+            except Exception:  # noqa: BLE001  # one cache that fails must not stop the others
+                _log.exception("the cache %s has no front", spec.cache_id)
+
+        task = asyncio.create_task(serve(), name=f"sandbox-cache-{spec.cache_id}")
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _stop_opening(self) -> None:
+        for task in tuple(self._opening):
+            await _cancel(task)
+
+    async def _open_front(self, fronts: CacheFronts, account_id: str, region: str, spec: CacheSpec) -> Cache | None:
+        """Start servers and front of a cache of the world; None if it was deleted meanwhile."""
+        place, kind = (account_id, region, spec.cache_id), spec.kind.resource
+        endpoint = await fronts.add(*place, engine=spec.engine, kind=kind, shards=spec.shards)
+        view = self.world.cache_view(*place, kind=kind)
+        if view is None:
+            await fronts.remove(*place, kind=kind)
+            return None
+        self.world.set_endpoint(*place, host=endpoint.host, port=endpoint.port, kind=kind, nodes=endpoint.nodes)
         cache = Cache(
-            account=key.account_id,
-            region=key.region,
-            id=key.cache_id,
-            arn=view.arn if view is not None else "",
-            engine=key.engine,
+            account=account_id,
+            region=region,
+            id=spec.cache_id,
+            arn=view.arn,
+            kind=spec.kind,
+            engine=spec.engine,
+            shards=spec.shards,
             host=endpoint.host,
             port=endpoint.port,
             ca_file=str(self.ca_file),
         )
-        self._caches[key] = cache
+        self._caches[CacheKey(*place, kind)] = cache
         return cache
 
     async def _tick_for_ever(self) -> None:
         while True:
             self._changed.clear()
             try:
-                await self.settle()
+                await self._catch_up()
             except Exception:  # noqa: BLE001  # one cache that fails must not stop time for all
                 _log.exception("the caches' fronts could not follow the world")
             next_at = self.world.next_transition_at()
@@ -559,16 +619,19 @@ class BackgroundSandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class _CacheKey:
-    account_id: str
-    region: str
-    cache_id: str
-    engine: str
+class _Create:
+    """How a call that creates a cache says what is wanted."""
 
-    @property
-    def names(self) -> tuple[str, str, str]:
-        """As world and fronts take them."""
-        return self.account_id, self.region, self.cache_id
+    kind: ServedKind
+    id_parameter: str
+    default_engine: str = "redis"
+
+
+_CREATES: Mapping[tuple[str, str], _Create] = {
+    ("elasticache", "CreateReplicationGroup"): _Create(ServedKind.REPLICATION_GROUP, "ReplicationGroupId"),
+    ("elasticache", "CreateServerlessCache"): _Create(ServedKind.SERVERLESS, "ServerlessCacheName"),
+    ("memorydb", "CreateCluster"): _Create(ServedKind.MEMORYDB, "ClusterName"),
+}
 
 
 class _WatchedWorld(World):
@@ -580,7 +643,7 @@ class _WatchedWorld(World):
         *,
         now: Callable[[], datetime],
         get_jwks: Callable[[str], Mapping[str, Any]],
-        on_cache: Callable[[_CacheKey], None],
+        on_cache: Callable[[tuple[str, str, CacheSpec]], None],
     ) -> None:
         super().__init__(settings, now=now, get_jwks=get_jwks)
         self._on_cache = on_cache
@@ -590,12 +653,20 @@ class _WatchedWorld(World):
         try:
             return super().dispatch(call)
         finally:
-            # Also after an error: the answer may be lost and the cache there all the same. `settle` looks.
+            # Also after an error: the answer may be lost and the cache there all the same. `_catch_up` looks.
             identity = self.signing_identity(call.access_key_id or "")
-            if call.operation == "CreateReplicationGroup" and identity is not None:
-                cache_id = str(call.parameters.get("ReplicationGroupId", "")).lower()
-                engine = call.parameters.get("Engine", "redis")
-                self._on_cache(_CacheKey(identity.account_id, call.region, cache_id, engine))
+            create = _CREATES.get((call.service, call.operation))
+            if create is not None and identity is not None:
+                self._on_cache((identity.account_id, call.region, _asked_for(create, call.parameters)))
+
+
+def _asked_for(create: _Create, parameters: Mapping[str, Any]) -> CacheSpec:
+    return CacheSpec(
+        cache_id=str(parameters.get(create.id_parameter, "")).lower(),
+        engine=str(parameters.get("Engine", create.default_engine)).lower(),
+        kind=create.kind,
+        shards=parameters.get("NumShards", create.kind.default_shards),
+    )
 
 
 class _Session(boto3.session.Session):

@@ -54,18 +54,21 @@ def sandbox(state, *arguments):
 
 
 def test_up_env_status_down(state):
-    up = sandbox(state, "up", "--detach", "--no-cluster", "--cache", "orders")
+    up = sandbox(state, "up", "--detach", "--no-cluster", "--cache", "orders", "--cache", "ledger:redis:memorydb")
     again = sandbox(state, "up", "--detach", "--no-cluster")
     env = sandbox(state, "env")
     status = sandbox(state, "status", "-o", "json")
     down = sandbox(state, "down")
 
     assert up.returncode == 0, up.stderr
-    assert "cache orders (valkey) ready" in up.stdout
+    assert "cache orders (valkey, replication-group) ready" in up.stdout
     assert "runs already" in again.stdout
     document = json.loads(status.stdout)
-    assert document["caches"][0]["id"] == "orders"
-    assert document["caches"][0]["port"] > 0
+    assert [(cache["id"], cache["engine"], cache["kind"], cache["shards"]) for cache in document["caches"]] == [
+        ("orders", "valkey", "replication-group", None),
+        ("ledger", "redis", "memorydb", 1),
+    ]
+    assert all(cache["port"] > 0 and cache["ca_file"] == document["ca_file"] for cache in document["caches"])
     assert f"export AWS_ENDPOINT_URL={document['aws_url']}" in env.stdout
     assert "KUBECONFIG" not in env.stdout
     assert "export AWS_SECRET_ACCESS_KEY=" in env.stdout
@@ -99,11 +102,11 @@ def test_down_without_a_sandbox_is_fine(state):
     assert sandbox(state, "down").returncode == 0
 
 
-def test_a_wrong_cache_fails_the_start_and_leaves_nothing(state):
+def test_a_wrong_cache_is_said_before_anything_starts(state):
     up = sandbox(state, "up", "--detach", "--no-cluster", "--cache", "orders:memcached")
 
     assert up.returncode == 2
-    assert "no such engine" in up.stdout
+    assert "no such engine" in up.stderr
     assert read_run(state) is None
 
 

@@ -19,7 +19,7 @@ from typing import Final, assert_never, cast
 
 from typing_extensions import override
 
-from elasticache_iam_sandbox.front.login import KnownUser, Pass, Replace, World, judge_login
+from elasticache_iam_sandbox.front.login import CacheKey, KnownUser, Pass, Replace, World, judge_login
 from elasticache_iam_sandbox.front.resp import Inspected, RequestFramer
 from elasticache_iam_sandbox.front.server import FORBIDDEN_SUBCOMMANDS, AccessStringError, CacheServer
 from elasticache_iam_sandbox.front.token import Reason, Refused, is_on
@@ -90,9 +90,7 @@ class CacheFront:
 
     Args:
         world: Asked at every login, on the event loop's thread.
-        account_id: Of the cache.
-        region: Of the cache.
-        cache_id: Its replication group id, serverless cache name or MemoryDB cluster name.
+        key: The cache.
         servers: Run already, all with the same users, which nobody else changes; several in cluster mode.
         on_refusal: Told of every login that fails.
 
@@ -103,9 +101,7 @@ class CacheFront:
     def __init__(
         self,
         world: World,
-        account_id: str,
-        region: str,
-        cache_id: str,
+        key: CacheKey,
         *,
         servers: Sequence[CacheServer],
         on_refusal: Callable[[Refusal], None],
@@ -114,7 +110,7 @@ class CacheFront:
         self.world = world
         self.servers = tuple(servers)
         self.sessions: set[ClientSession] = set()
-        self._key = (account_id, region, cache_id)
+        self._key = key
         self._on_refusal = on_refusal
         self._known: dict[str, KnownUser] = {}
         self._wrong_password = secrets.token_hex(32).encode()
@@ -146,7 +142,7 @@ class CacheFront:
     async def sync(self) -> None:
         """Make each server's users those of the cache: cut who left, then push who is new or changed."""
         async with self._syncing:
-            view = self.world.cache_view(*self._key)
+            view = self._key.view(self.world)
             wanted = view.users if view is not None else {}
             for name, known in tuple(self._known.items()):
                 if _has_left(known.user, wanted.get(name)):
@@ -172,7 +168,7 @@ class CacheFront:
                 await server.set_user(user, password)
         except AccessStringError as error:
             if self.problems.get(name) != str(error):
-                logger.warning("%s: %s", self._key[2], error)
+                logger.warning("%s: %s", self._key.cache_id, error)
             self.problems[name] = str(error)
             return
         self.problems.pop(name, None)
@@ -193,7 +189,7 @@ class CacheFront:
         user_name = name.decode(errors="replace")
         verdict = judge_login(
             self.world,
-            self.world.cache_view(*self._key),
+            self._key.view(self.world),
             self._known.get(user_name),
             user_name=user_name,
             password=password,
@@ -212,8 +208,8 @@ class CacheFront:
                 assert_never(verdict)
         if refused is not None:
             detail = self.problems.get(user_name, refused.detail)
-            logger.info("%s: refused %r: %s: %s", self._key[2], user_name[:100], refused.reason, detail)
-            self._on_refusal(Refusal(self.world.now(), self._key[2], user_name[:100], refused.reason, detail))
+            logger.info("%s: refused %r: %s: %s", self._key.cache_id, user_name[:100], refused.reason, detail)
+            self._on_refusal(Refusal(self.world.now(), self._key.cache_id, user_name[:100], refused.reason, detail))
         return login
 
 

@@ -11,11 +11,13 @@ from typing import Final
 
 import trustme
 
+from elasticache_iam_sandbox.cache_kinds import MOST_SHARDS
 from elasticache_iam_sandbox.cache_programs import explain_missing
 from elasticache_iam_sandbox.front.cluster import find_bus_port, form_cluster
 from elasticache_iam_sandbox.front.front import CacheFront, Connection, Refusal
-from elasticache_iam_sandbox.front.login import World
+from elasticache_iam_sandbox.front.login import CacheKey, World
 from elasticache_iam_sandbox.front.server import CacheServer, ClusterAddress, FrontError
+from elasticache_iam_sandbox.world.call import CacheKind
 
 _HOST: Final = "127.0.0.1"
 _REFUSALS_KEPT: Final = 1000
@@ -25,10 +27,15 @@ _START_ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a cache's front listens; writes and reads alike. In cluster mode: the configuration endpoint."""
+    """Where a cache's front listens; writes and reads alike. In cluster mode: the configuration endpoint.
+
+    Attributes:
+        nodes: Host and port of each shard's own front, in cluster mode.
+    """
 
     host: str
     port: int
+    nodes: tuple[tuple[str, int], ...] = ()
 
 
 class CacheFronts:
@@ -46,9 +53,9 @@ class CacheFronts:
         self._authority = authority
         self._state_dir = state_dir
         self._programs = programs
-        self._keys: set[tuple[str, str, str]] = set()
+        self._keys: set[CacheKey] = set()
         """Of the caches that are served or start."""
-        self._fronts: dict[tuple[str, str, str], CacheFront] = {}
+        self._fronts: dict[CacheKey, CacheFront] = {}
         self._refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
 
     async def add(
@@ -58,6 +65,7 @@ class CacheFronts:
         cache_id: str,
         *,
         engine: str,
+        kind: CacheKind = "replicationgroup",
         shards: int | None = None,
         port: int = 0,
         hostnames: Sequence[str] = (),
@@ -69,6 +77,7 @@ class CacheFronts:
             region: Of the cache.
             cache_id: As in the world.
             engine: redis or valkey.
+            kind: As in the world.
             shards: How many servers share the slots, in cluster mode; None: one server, cluster mode off.
             port: To listen on; a free one for 0. In cluster mode each server's front has a free one besides.
             hostnames: Further names for the certificate.
@@ -77,23 +86,25 @@ class CacheFronts:
             FrontError: There is a front already, or the engine's program is not installed or doesn't start.
             OSError: The port is taken.
         """
-        key = (account_id, region, cache_id)
+        key = CacheKey(account_id, region, cache_id, kind)
         if key in self._keys:
             raise FrontError(f"{cache_id} is served already")
         if engine not in self._programs:
             raise FrontError(explain_missing(engine))
+        if shards is not None and not 1 <= shards <= MOST_SHARDS:
+            raise FrontError(f"{cache_id} has {shards} shards; 1 to {MOST_SHARDS} are served here")
         self._keys.add(key)
         with ExitStack() as sockets:
             servers: list[CacheServer] = []
             try:
                 endpoint = sockets.enter_context(_bind(port))
                 of_nodes = [sockets.enter_context(_bind(0)) for _ in range(shards or 0)]
-                folder = self._state_dir / account_id / region / cache_id
+                folder = self._state_dir / account_id / region / kind / cache_id
                 for number, of_node in enumerate(of_nodes or [None], 1):
                     servers.append(await self._start_server(f"cache-{cache_id}-{number}", folder, engine, of_node))
                 if shards is not None:
                     await form_cluster(servers)
-                front = CacheFront(self._world, *key, servers=servers, on_refusal=self._refusals.append)
+                front = CacheFront(self._world, key, servers=servers, on_refusal=self._refusals.append)
                 self._fronts[key] = front
                 await front.sync()
                 tls = self._tls(("localhost", _HOST, *hostnames))
@@ -101,13 +112,13 @@ class CacheFronts:
                 for of_node, server in zip(of_nodes, servers, strict=False):  # none with cluster mode off
                     await front.listen(of_node, tls, server)
             except BaseException:
-                await self.remove(*key)
+                await self._remove(key)
                 for server in servers:
                     await server.stop()
                 self._keys.discard(key)
                 raise
             sockets.pop_all()  # the front closes them
-            return Endpoint(_HOST, _port(endpoint))
+            return Endpoint(_HOST, _port(endpoint), tuple((_HOST, _port(of_node)) for of_node in of_nodes))
 
     async def _start_server(self, name: str, folder: Path, engine: str, front: socket.socket | None) -> CacheServer:
         """Start a server; in cluster mode one that sends clients to its front's bound socket."""
@@ -151,11 +162,15 @@ class CacheFronts:
         return tuple(connection for front in self._serving(cache_id) for connection in front.connections())
 
     def _serving(self, cache_id: str) -> list[CacheFront]:
-        return [front for key, front in self._fronts.items() if key[2] == cache_id]
+        return [front for key, front in self._fronts.items() if key.cache_id == cache_id]
 
-    async def remove(self, account_id: str, region: str, cache_id: str) -> None:
+    async def remove(
+        self, account_id: str, region: str, cache_id: str, *, kind: CacheKind = "replicationgroup"
+    ) -> None:
         """Cut a cache's connections and stop its servers; unknown ones are fine."""
-        key = (account_id, region, cache_id)
+        await self._remove(CacheKey(account_id, region, cache_id, kind))
+
+    async def _remove(self, key: CacheKey) -> None:
         front = self._fronts.pop(key, None)
         if front is not None:
             await front.close()
@@ -166,7 +181,7 @@ class CacheFronts:
     async def close(self) -> None:
         """Remove every cache."""
         for key in tuple(self._fronts):
-            await self.remove(*key)
+            await self._remove(key)
 
 
 def _bind(port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from elasticache_iam_sandbox.front.token import (
     looks_like_token,
     verify_token,
 )
-from elasticache_iam_sandbox.world.call import CacheView, ConnectDecision, EngineUser, SigningIdentity
+from elasticache_iam_sandbox.world.call import CacheKind, CacheView, ConnectDecision, EngineUser, SigningIdentity
 from elasticache_iam_sandbox.world.settings import WorldSettings
 
 
@@ -26,7 +26,9 @@ class World(Protocol):
         """Lives of tokens and connections; read at each login."""
         ...
 
-    def cache_view(self, account_id: str, region: str, cache_id: str) -> CacheView | None:
+    def cache_view(
+        self, account_id: str, region: str, cache_id: str, *, kind: CacheKind | None = None
+    ) -> CacheView | None:
         """Return the cache as it is now."""
         ...
 
@@ -43,6 +45,20 @@ class World(Protocol):
     def now(self) -> datetime:
         """Return AWS's clock."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """Which cache of all there are."""
+
+    account_id: str
+    region: str
+    cache_id: str
+    kind: CacheKind
+
+    def view(self, world: World) -> CacheView | None:
+        """Return the cache as it is now; None if it is gone."""
+        return world.cache_view(self.account_id, self.region, self.cache_id, kind=self.kind)
 
 
 @dataclass(frozen=True, slots=True)

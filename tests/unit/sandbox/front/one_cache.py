@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 
 from elasticache_iam_sandbox.cache_programs import find_programs
 from elasticache_iam_sandbox.front.fronts import CacheFronts, Endpoint
-from elasticache_iam_sandbox.world.call import CacheView, ConnectDecision, EngineUser, SigningIdentity
+from elasticache_iam_sandbox.world.call import CacheKind, CacheView, ConnectDecision, EngineUser, SigningIdentity
 from elasticache_iam_sandbox.world.settings import WorldSettings
 
 ACCOUNT, REGION, CACHE = "111122223333", "eu-central-1", "orders-cache"
@@ -77,7 +77,9 @@ class OneCache:
     time: datetime | None = None
     """None: the real one."""
 
-    def cache_view(self, account_id: str, region: str, cache_id: str) -> CacheView | None:
+    def cache_view(
+        self, account_id: str, region: str, cache_id: str, *, kind: CacheKind | None = None
+    ) -> CacheView | None:
         return self.view if (account_id, region, cache_id) == (ACCOUNT, REGION, CACHE) else None
 
     def signing_identity(self, access_key_id: str) -> SigningIdentity | None:
@@ -173,7 +175,12 @@ async def serve(folder: Path, *users: EngineUser) -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def serve_world(
-    folder: Path, world: Any, *, engine: str = "redis", shards: int | None = None
+    folder: Path,
+    world: Any,
+    *,
+    engine: str = "redis",
+    kind: CacheKind = "replicationgroup",
+    shards: int | None = None,
 ) -> AsyncIterator[Served]:
     """Serve the cache of that name in any world."""
     authority = trustme.CA()
@@ -181,7 +188,7 @@ async def serve_world(
     authority.cert_pem.write_to_path(str(ca_file))
     fronts = CacheFronts(world, authority=authority, state_dir=folder / "caches", programs=PROGRAMS)
     try:
-        endpoint = await fronts.add(ACCOUNT, REGION, CACHE, engine=engine, shards=shards)
+        endpoint = await fronts.add(ACCOUNT, REGION, CACHE, engine=engine, kind=kind, shards=shards)
         yield Served(world, fronts, endpoint, ca_file)
     finally:
         await fronts.close()

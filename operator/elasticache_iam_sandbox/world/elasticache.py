@@ -1,6 +1,6 @@
 """ElastiCache's objects in one account and region, and what the caches' servers must know of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -114,6 +114,10 @@ class ReplicationGroup:
     host: str = "127.0.0.1"
     port: int = 0
     reader_host: str = ""
+    shards: int | None = None
+    """In cluster mode, where `host` and `port` are the configuration endpoint; None: cluster mode disabled."""
+    nodes: Sequence[tuple[str, int]] = ()
+    """Host and port of each shard's node, in cluster mode; without them the configuration endpoint stands for all."""
     changes_in_flight: int = 0
     pending: CacheChange = CacheChange()
     """In flight now."""
@@ -127,7 +131,9 @@ class ReplicationGroup:
 
     @property
     def member_ids(self) -> list[str]:
-        """Return the ids of the member clusters."""
+        """Return the ids of the member clusters. In cluster mode each shard has one."""
+        if self.shards is not None:
+            return [f"{self.cache_id}-{shard:04}-001" for shard in range(1, self.shards + 1)]
         return [f"{self.cache_id}-{number:03}" for number in range(1, self.members + 1)]
 
 

@@ -14,11 +14,11 @@ from elasticache_iam_sandbox.world.request import (
     request_tags_context,
     resource_tags_context,
 )
+from elasticache_iam_sandbox.world.slots import slot_range
 from elasticache_iam_sandbox.world.user_groups import version_key
 from elasticache_iam_sandbox.world.users import read_engine
 
 DEFAULT_VERSIONS = {"redis": "7.1", "valkey": "7.3"}
-_SLOTS = 16384
 
 
 def render_cluster(cluster: Cluster, *, shards: bool) -> Output:
@@ -48,7 +48,6 @@ def render_cluster(cluster: Cluster, *, shards: bool) -> Output:
 
 def _render_shard(cluster: Cluster, number: int) -> Output:
     host, port = cluster.nodes[number] if number < len(cluster.nodes) else (cluster.host, cluster.port)
-    first, end = (_SLOTS * at // cluster.shards for at in (number, number + 1))
     node = {
         "Name": f"{cluster.name}-{number + 1:04}-001",
         "Status": "available",
@@ -58,7 +57,7 @@ def _render_shard(cluster: Cluster, number: int) -> Output:
     return {
         "Name": f"{number + 1:04}",
         "Status": "available",
-        "Slots": f"{first}-{end - 1}",
+        "Slots": slot_range(number, cluster.shards),
         "Nodes": [node],
         "NumberOfNodes": 1,
     }

@@ -18,6 +18,7 @@ from elasticache_iam_sandbox.world.request import (
     resource_tags_context,
 )
 from elasticache_iam_sandbox.world.user_groups import active_group, check_engine, group_grants, version_key
+from elasticache_iam_sandbox.world.slots import slot_range
 from elasticache_iam_sandbox.world.users import read_engine, read_id, read_page_size, read_tags
 
 _AUTH_TOKEN_LENGTHS = range(16, 129)
@@ -38,33 +39,17 @@ _CONDITION_KEYS = {
 
 def render_cache(cache: ReplicationGroup) -> Output:
     """Return a replication group as Describe tells it. The engine version is not there: ask a member cluster."""
-    primary = {"Address": cache.host, "Port": cache.port}
     output: Output = {
         "ReplicationGroupId": cache.cache_id,
         "Description": cache.description,
         "Status": cache.status,
         "PendingModifiedValues": _render_pending(cache),
         "MemberClusters": cache.member_ids,
-        "NodeGroups": [
-            {
-                "NodeGroupId": "0001",
-                "Status": cache.status,
-                "PrimaryEndpoint": primary,
-                "NodeGroupMembers": [
-                    {
-                        "CacheClusterId": member_id,
-                        "CacheNodeId": "0001",
-                        "ReadEndpoint": primary,
-                        "CurrentRole": "replica" if number else "primary",
-                    }
-                    for number, member_id in enumerate(cache.member_ids)
-                ],
-            }
-        ],
+        "NodeGroups": _render_shards(cache) if cache.shards else [_render_node_group(cache)],
         "AutomaticFailover": "enabled" if cache.automatic_failover else "disabled",
         "MultiAZ": "enabled" if cache.multi_az else "disabled",
-        "ClusterEnabled": False,
-        "ClusterMode": "disabled",
+        "ClusterEnabled": cache.shards is not None,
+        "ClusterMode": "disabled" if cache.shards is None else "enabled",
         "CacheNodeType": cache.node_type,
         "AuthTokenEnabled": bool(cache.auth_tokens),
         "TransitEncryptionEnabled": cache.tls,
@@ -74,11 +59,47 @@ def render_cache(cache: ReplicationGroup) -> Output:
         "ReplicationGroupCreateTime": cache.created_at,
         "Engine": cache.engine,
     }
-    if cache.reader_host:
-        output["NodeGroups"][0]["ReaderEndpoint"] = {"Address": cache.reader_host, "Port": cache.port}
+    if cache.shards is not None:
+        output["ConfigurationEndpoint"] = {"Address": cache.host, "Port": cache.port}
     if cache.tls_mode is not None:
         output["TransitEncryptionMode"] = cache.tls_mode
     return output
+
+
+def _render_node_group(cache: ReplicationGroup) -> Output:
+    """Return the only node group of a cache with cluster mode disabled: clients use its endpoints."""
+    primary = {"Address": cache.host, "Port": cache.port}
+    output: Output = {
+        "NodeGroupId": "0001",
+        "Status": cache.status,
+        "PrimaryEndpoint": primary,
+        "NodeGroupMembers": [
+            {
+                "CacheClusterId": member_id,
+                "CacheNodeId": "0001",
+                "ReadEndpoint": primary,
+                "CurrentRole": "replica" if number else "primary",
+            }
+            for number, member_id in enumerate(cache.member_ids)
+        ],
+    }
+    if cache.reader_host:
+        output["ReaderEndpoint"] = {"Address": cache.reader_host, "Port": cache.port}
+    return output
+
+
+def _render_shards(cache: ReplicationGroup) -> list[Output]:
+    """Return the shards of a cache in cluster mode: clients learn the nodes from the configuration endpoint."""
+    ids = cache.member_ids
+    return [
+        {
+            "NodeGroupId": f"{number + 1:04}",
+            "Status": cache.status,
+            "Slots": slot_range(number, len(ids)),
+            "NodeGroupMembers": [{"CacheClusterId": member_id, "CacheNodeId": "0001"}],
+        }
+        for number, member_id in enumerate(ids)
+    ]
 
 
 def _render_pending(cache: ReplicationGroup) -> Output:
@@ -431,12 +452,14 @@ def _render_cluster(region: Region, member_id: str, cache: ReplicationGroup, *, 
         "ARN": region.arn("cluster", member_id),
     }
     if nodes:
+        at = cache.member_ids.index(member_id)
+        host, port = cache.nodes[at] if at < len(cache.nodes) else (cache.host, cache.port)
         output["CacheNodes"] = [
             {
                 "CacheNodeId": "0001",
                 "CacheNodeStatus": cache.status,
                 "CacheNodeCreateTime": cache.created_at,
-                "Endpoint": {"Address": cache.host, "Port": cache.port},
+                "Endpoint": {"Address": host, "Port": port},
             }
         ]
     return output

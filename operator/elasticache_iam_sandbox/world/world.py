@@ -282,9 +282,13 @@ class World:
         tls: bool = True,
         at_rest_encryption: bool = True,
         auth_token: str | None = None,
+        shards: int | None = None,
+        nodes: Sequence[tuple[str, int]] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Put a replication group there, available at once, with a member cluster that tells the engine version.
+
+        With `shards` it is in cluster mode: host and port are the configuration endpoint, `nodes` each shard's.
 
         CreateReplicationGroup through the wire does the same; its endpoint then comes from `settings`-less defaults
         (host 127.0.0.1, port 0) until the supervisor calls `set_endpoint`.
@@ -302,11 +306,14 @@ class World:
             tls_mode="required" if tls else None,
             at_rest_encryption=at_rest_encryption,
             tags=dict(tags or {}),
-            parameter_group=f"default.{engine}{engine_version.split('.', maxsplit=1)[0]}",
+            parameter_group=f"default.{engine}{engine_version.split('.', maxsplit=1)[0]}"
+            + ("" if shards is None else ".cluster.on"),
             auth_tokens=(digest_auth_token(auth_token),) if auth_token is not None else (),
             host=host,
             port=port,
             reader_host=reader_host,
+            shards=shards,
+            nodes=tuple(nodes),
         )
         put_cache(there, cache)
         self._changed = True
@@ -434,13 +441,13 @@ class World:
             host: Of the primary, configuration or cluster endpoint.
             port: Of the same.
             kind: As for `cache_view`.
-            nodes: Of a MemoryDB cluster: host and port of each shard's node.
+            nodes: In cluster mode: host and port of each shard's node.
         """
         account = self._account(account_id)
         kinds = CACHE_KINDS if kind is None else (kind,)
         found = next((one for one in kinds if account.view(region, one, cache_id) is not None), kinds[0])
         cache = account.cache(region, found, cache_id)
-        if isinstance(cache, Cluster):
+        if not isinstance(cache, ServerlessCache):
             cache.nodes = tuple(nodes)
         cache.host, cache.port = host, port
 

@@ -526,3 +526,20 @@ def test_caches_are_answered_in_pages(aws: Ground):
     second = aws.ec("DescribeReplicationGroups", MaxRecords=20, Marker=first["Marker"])
 
     assert [cache["ReplicationGroupId"] for cache in second["ReplicationGroups"]] == ["c20"]
+
+
+def test_a_cache_in_cluster_mode_tells_its_configuration_endpoint_and_shards(aws: Ground):
+    aws.cache(shards=2)
+    aws.world.set_endpoint(
+        ACCOUNT, REGION, "orders-prod", host="127.0.0.1", port=7000, nodes=[("127.0.0.1", 7001), ("127.0.0.1", 7002)]
+    )
+
+    cache = aws.describe_cache()
+    clusters = aws.ec("DescribeCacheClusters", ShowCacheNodeInfo=True)["CacheClusters"]
+
+    assert (cache["ClusterEnabled"], cache["ClusterMode"]) == (True, "enabled")
+    assert cache["ConfigurationEndpoint"] == {"Address": "127.0.0.1", "Port": 7000}
+    assert [shard["Slots"] for shard in cache["NodeGroups"]] == ["0-8191", "8192-16383"]
+    assert not any("PrimaryEndpoint" in shard for shard in cache["NodeGroups"])
+    assert cache["MemberClusters"] == ["orders-prod-0001-001", "orders-prod-0002-001"]
+    assert [cluster["CacheNodes"][0]["Endpoint"]["Port"] for cluster in clusters] == [7001, 7002]

@@ -276,7 +276,7 @@ class Operator:
 
     def look_at_the_clock(self) -> None:
         """Let the loops see that time was moved."""
-        self.plane.queue._changed.set()
+        self.plane.queue.look_again()
         self.tokens._changed.set()
 
 

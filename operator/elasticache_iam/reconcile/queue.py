@@ -14,6 +14,8 @@ from elasticache_iam.ports import Clock
 
 log = structlog.get_logger("reconcile")
 
+URGENT_SHARE: Final = 4
+"""One worker in so many is kept for urgent keys."""
 USERS: Final = "elasticacheiamusers"
 GROUPS: Final = "usergroups"
 
@@ -30,72 +32,109 @@ class Key:
 class WorkQueue:
     """Keys by due time; a key that is being worked on runs again after that, never beside itself.
 
+    What somebody changed just now is urgent: it is served before, and has a few workers to itself beside, all that
+    merely comes up for its turn: a thousand new resources, drift passes, retries.
+
     Not thread-safe: it belongs to the loop that `run` runs on.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._urgent: Schedule[Key] = Schedule()
         self._schedule: Schedule[Key] = Schedule()
         self._running: set[Key] = set()
-        self._again: set[Key] = set()
-        self._changed = asyncio.Event()
+        self._again: dict[Key, bool] = {}
+        """Woken while running; True: urgently."""
+        self._changed: set[asyncio.Event] = set()
         self._trouble = ""
 
-    def wake(self, key: Key, *, after_s: float = 0.0) -> None:
-        """Make a key due in `after_s` seconds, unless it is due earlier already."""
-        if key in self._running and after_s <= 0:
-            self._again.add(key)
+    def wake(self, key: Key, *, after_s: float = 0.0, is_urgent: bool = False) -> None:
+        """Make a key due in `after_s` seconds, unless it is due earlier already; urgent is always at once."""
+        if key in self._running and (after_s <= 0 or is_urgent):
+            self._again[key] = is_urgent or self._again.get(key, False)
             return
-        due = self._clock.monotonic() + max(0.0, after_s)
+        if key in self._urgent:
+            return
+        now = self._clock.monotonic()
+        if is_urgent:
+            self._schedule.remove(key)
+            self._urgent.put(key, due=now)
+            self.look_again()
+            return
+        due = now + max(0.0, after_s)
         known = self._schedule.due_of(key)
         if known is None or due < known:
             self._schedule.put(key, due=due)
-            self._changed.set()
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Have the workers look what is due: something was woken, or the clock was moved."""
+        for event in self._changed:
+            event.set()
 
     def forget(self, key: Key) -> None:
         """Drop a key."""
+        self._urgent.remove(key)
         self._schedule.remove(key)
-        self._again.discard(key)
+        self._again.pop(key, None)
 
     def depth(self) -> int:
         """Return how many keys are due now."""
-        return len(self._running) + (1 if self._schedule.lateness(self._clock.monotonic()) > 0 else 0)
+        return len(self._running) + (1 if self.lateness_s() > 0 else 0)
 
     def lateness_s(self) -> float:
         """Return for how long the most overdue key has been waiting."""
-        return self._schedule.lateness(self._clock.monotonic())
+        now = self._clock.monotonic()
+        return max(self._urgent.lateness(now), self._schedule.lateness(now))
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is due or being worked on now."""
         due = self._schedule.next_due()
-        return not self._running and not self._again and (due is None or due > self._clock.monotonic())
+        waits = due is None or due > self._clock.monotonic()
+        return not self._running and not self._again and not len(self._urgent) and waits
 
     async def run(self, work: Callable[[Key], Awaitable[float | None]], *, workers: int) -> None:
-        """Work the queue off until cancelled; `work` returns after how many seconds to come back, None: when woken."""
+        """Work the queue off until cancelled; `work` returns after how many seconds to come back, None: when woken.
+
+        A quarter of the workers takes urgent keys only.
+        """
+        urgent = workers // URGENT_SHARE
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._serve(work, workers=workers - urgent, takes_all=True))
+            if urgent:
+                tasks.create_task(self._serve(work, workers=urgent, takes_all=False))
+
+    async def _serve(self, work: Callable[[Key], Awaitable[float | None]], *, workers: int, takes_all: bool) -> None:
         slots = asyncio.Semaphore(workers)
+        changed = asyncio.Event()
+        self._changed.add(changed)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await slots.acquire()
-                key = await self._next()
+                key = await self._next(changed, takes_all=takes_all)
                 self._running.add(key)
                 tasks.create_task(self._work_off(key, work, slots))
 
-    async def _next(self) -> Key:
+    async def _next(self, changed: asyncio.Event, *, takes_all: bool) -> Key:
         while True:
-            ready = self._schedule.pop_due(self._clock.monotonic(), limit=1)
+            now = self._clock.monotonic()
+            ready = self._urgent.pop_due(now, limit=1)
+            is_urgent = bool(ready)
+            if not ready and takes_all:
+                ready = self._schedule.pop_due(now, limit=1)
             if ready and ready[0] in self._running:
-                self._again.add(ready[0])
+                self._again[ready[0]] = is_urgent or self._again.get(ready[0], False)
                 continue
             if ready:
                 return ready[0]
-            self._changed.clear()
-            due = self._schedule.next_due()
+            changed.clear()
+            due = self._schedule.next_due() if takes_all else None
             pause = None if due is None else max(0.0, due - self._clock.monotonic())
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._changed.wait()
+                    await changed.wait()
 
     async def _work_off(
         self, key: Key, work: Callable[[Key], Awaitable[float | None]], slots: asyncio.Semaphore
@@ -122,7 +161,6 @@ class WorkQueue:
             self._running.discard(key)
             slots.release()
             if key in self._again:
-                self._again.discard(key)
-                self.wake(key)
+                self.wake(key, is_urgent=self._again.pop(key))
             elif again_s is not None:
                 self.wake(key, after_s=again_s)

@@ -16,6 +16,7 @@ from elasticache_iam.api.keys import GROUP, VERSION
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.mint import MintOrder, mint_order
+from elasticache_iam.core.status import READY
 from elasticache_iam.kube.connection import load_configuration
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
@@ -47,13 +48,16 @@ class Edge:
         for group in set(groups) - set(plane.store.group_keys_of(key)):
             plane.queue.wake(group)  # the user has left it
         # Not for a new status: it is our own, and a message that differs each time would have us run in circles.
-        if before is None or _asked(before) != _asked(body):
-            plane.queue.wake(key)
+        is_news = before is None or _asked(before) != _asked(body)
+        if is_news:
+            plane.queue.wake(key, is_urgent=before is not None)
         if plural == USERS:
             self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
         else:
+            is_for_all = is_news or _told(before) != _told(body)
             for user in plane.store.user_keys_of(key):
-                plane.queue.wake(user)
+                if is_for_all or not _is_ready(plane.store.body(user)):
+                    plane.queue.wake(user)
 
     def forget(self, key: Key) -> None:
         """Take that a resource is gone."""
@@ -111,6 +115,17 @@ def _asked(body: Body) -> tuple[object, ...]:
     """Return what a body asks of us: anything but its status."""
     fields = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
     return tuple(body["metadata"].get(field) for field in fields)
+
+
+def _told(body: Body | None) -> object:
+    """Return what a group's status tells its users: whether it stands, and where its caches are."""
+    status = (body or {}).get("status") or {}
+    return status.get("arn"), status.get("caches")
+
+
+def _is_ready(body: Body | None) -> bool:
+    conditions = ((body or {}).get("status") or {}).get("conditions") or ()
+    return any(condition.get("type") == READY and condition.get("status") == "True" for condition in conditions)
 
 
 def _version(body: Body | None) -> tuple[str, str] | None:

@@ -222,3 +222,71 @@ async def test_the_depth_and_lateness_of_a_backlog_show(queue):
     assert queue.lateness_s() == 7.0
     assert queue.depth() >= 1
     assert not queue.is_idle
+
+
+# -- urgent keys ------------------------------------------------------------------------------------------------------
+
+MANY = [Key(USERS, "shop", f"new-{number}") for number in range(100)]
+
+
+async def test_an_urgent_key_is_served_before_a_crowd(queue, run):
+    work = Work(takes_s=1.0)
+    for key in MANY:
+        queue.wake(key)
+    run(work, workers=8)
+    await asyncio.sleep(0.5)
+
+    queue.wake(A, is_urgent=True)
+    await asyncio.sleep(0.01)
+
+    assert work.times(A) == [0.5]  # at once, although all other workers have work
+
+
+async def test_the_crowd_leaves_the_urgent_workers_free(queue, run):
+    work = Work(takes_s=1.0)
+    for key in MANY:
+        queue.wake(key)
+
+    run(work, workers=8)
+    await asyncio.sleep(0.5)
+
+    assert work.most == 6
+
+
+async def test_a_waiting_key_becomes_urgent(queue, run):
+    work = Work(takes_s=1.0)
+    for key in MANY:
+        queue.wake(key)
+    queue.wake(A, after_s=300.0)
+    run(work, workers=8)
+
+    queue.wake(A, is_urgent=True)
+    await asyncio.sleep(2.5)
+
+    assert work.times(A) == [0.0]
+
+
+async def test_a_key_woken_urgently_while_it_runs_runs_again_at_once(queue, run):
+    work = Work(takes_s=1.0)
+    queue.wake(A)
+    run(work, workers=8)
+    await asyncio.sleep(0.5)
+    for key in MANY:
+        queue.wake(key)
+
+    queue.wake(A, is_urgent=True)
+    await asyncio.sleep(1.0)
+
+    assert work.times(A) == [0.0, 1.0]
+
+
+async def test_few_workers_serve_everything(queue, run):
+    work = Work(takes_s=1.0)
+    queue.wake(B)
+    run(work, workers=1)
+    await asyncio.sleep(0.5)
+
+    queue.wake(A, is_urgent=True)
+    await asyncio.sleep(3.0)
+
+    assert work.times(A) == [1.0]

@@ -45,7 +45,7 @@ class FakePlane:
 
     def woken(self) -> set[Key]:
         """Return what was woken since the last time it was asked."""
-        return set(self.queue._schedule.pop_due(0.0))
+        return {*self.queue._urgent.pop_due(0.0), *self.queue._schedule.pop_due(0.0)}
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_status_wakes_nobody_but_is_known(edge, plane):
     assert plane.store.user(USER).status.id == "demo-checkout"
 
 
-def test_the_status_of_a_group_wakes_its_users(edge, plane):
+def test_any_status_of_a_group_wakes_users_that_wait(edge, plane):
     edge.see(USERS, None, body(user_manifest()))
     edge.see(GROUPS, None, body(group_manifest()))
     plane.woken()
@@ -123,6 +123,32 @@ def test_the_status_of_a_group_wakes_its_users(edge, plane):
     edge.see(GROUPS, "MODIFIED", {**body(group_manifest()), "status": {"members": 1}})
 
     assert plane.woken() == {USER}
+
+
+READY_STATUS = {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": ""}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "woken"),
+    [({"members": 1}, set()), ({"caches": [{"name": "main", "id": "a", "host": "h"}]}, {USER}), ({"arn": "a"}, {USER})],
+)
+def test_users_that_are_ready_are_looked_at_only_when_a_cache_changes(edge, plane, status, woken):
+    edge.see(USERS, None, {**body(user_manifest()), "status": READY_STATUS})
+    edge.see(GROUPS, None, body(group_manifest()))
+    plane.woken()
+
+    edge.see(GROUPS, "MODIFIED", {**body(group_manifest()), "status": status})
+
+    assert plane.woken() == woken
+
+
+def test_what_somebody_changed_is_urgent_and_what_is_new_is_not(edge, plane):
+    edge.see(USERS, "ADDED", body(user_manifest()))
+    assert plane.queue._urgent.pop_due(0.0) == []
+
+    edge.see(USERS, "MODIFIED", body(user_manifest(), generation=2))
+
+    assert plane.queue._urgent.pop_due(0.0) == [USER]
 
 
 def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):

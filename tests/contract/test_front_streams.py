@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.sandbox.front.one_cache import RawConnection, engine_user, open_default, presign, raw, serve
+from tests.unit.sandbox.front.one_cache import RawConnection, engine_user, open_default, presign, raw, serve, until
 
 from elasticache_iam_sandbox.front.resp import MAX_BULK_BYTES, MAX_LINE_BYTES, encode_command
 
@@ -72,7 +72,7 @@ async def test_a_client_that_does_not_read_makes_the_server_wait(served):
         connection.writer.transport.pause_reading()
 
         await connection.send(b"GET k\r\n" * 64)
-        await asyncio.sleep(0.3)
+        await until(lambda: not served.only_session()._server.is_reading())
         held = buffered_bytes(served)
         connection.writer.transport.resume_reading()
         for _ in range(64):
@@ -95,7 +95,7 @@ async def test_a_server_that_does_not_read_makes_the_client_wait(served):
 
         sending = asyncio.create_task(send())
 
-        await asyncio.sleep(0.3)
+        await until(lambda: not served.only_session()._client.is_reading())
         held = buffered_bytes(served)
         assert not sending.done()
         os.kill(server.pid, signal.SIGCONT)

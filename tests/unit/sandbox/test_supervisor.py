@@ -140,7 +140,7 @@ def test_time_passes_without_anybody_asking(background):
             AccessString="on ~* +@all",
             AuthenticationMode={"Type": "iam"},
         )
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while background._running.world.next_transition_at() is not None:
             assert time.monotonic() < deadline
             time.sleep(0.02)

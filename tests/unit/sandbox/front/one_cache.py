@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from elasticache_iam_sandbox.cache_programs import find_programs
+from elasticache_iam_sandbox.front.front import ClientSession
 from elasticache_iam_sandbox.front.fronts import CacheFronts, Endpoint
 from elasticache_iam_sandbox.world.call import CacheKind, CacheView, ConnectDecision, EngineUser, SigningIdentity
 from elasticache_iam_sandbox.world.settings import WorldSettings
@@ -24,6 +26,8 @@ from elasticache_iam_sandbox.world.settings import WorldSettings
 ACCOUNT, REGION, CACHE = "111122223333", "eu-central-1", "orders-cache"
 ARN = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:replicationgroup:{CACHE}"
 PROGRAMS = find_programs()
+DEADLINE_S = 20
+"""For what comes at once on an idle machine."""
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -161,6 +165,12 @@ class Served:
         self.world.view = cache_view(*users)
         await self.fronts.sync()
 
+    def only_session(self) -> ClientSession:
+        """Return the front's side of the one connection there is."""
+        (front,) = self.fronts._fronts.values()
+        (session,) = front.sessions
+        return session
+
     def reasons(self) -> list[str]:
         """Return why logins were refused, in order."""
         return [refusal.reason.value for refusal in self.fronts.refusals()]
@@ -194,6 +204,14 @@ async def serve_world(
         await fronts.close()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.005)
+
+
 @dataclass
 class RawConnection:
     """A connection that sends and reads bytes."""
@@ -211,15 +229,15 @@ class RawConnection:
         assert await self.line() == b"+OK\r\n"
 
     async def line(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.reader.readline()
 
     async def read_until(self, end: bytes) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.reader.readuntil(end)
 
     async def read_to_the_end(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.reader.read()
 
 

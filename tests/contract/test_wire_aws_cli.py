@@ -144,3 +144,38 @@ def test_the_cli_adds_a_client_id_to_an_oidc_provider(env):
 
     shown = answer_of(env, "iam", "get-open-id-connect-provider", *provider)
     assert sorted(shown["ClientIDList"]) == ["first", "second", "sts.amazonaws.com"]
+
+
+def test_the_cli_creates_memorydb_users_and_puts_their_acl_onto_a_cluster(running, env):
+    def add_cluster(world):
+        world.add_memorydb_cluster("111122223333", "eu-central-1", "carts", engine="valkey", host="127.0.0.1", port=1)
+
+    running.run(add_cluster)
+
+    created = answer_of(
+        env, "memorydb", "create-user", "--user-name", "checkout", "--authentication-mode", "Type=iam",
+        "--access-string", "on ~* &* +@read", "--tags", "Key=team,Value=shop",
+    )  # fmt: skip
+    acl = answer_of(env, "memorydb", "create-acl", "--acl-name", "shop", "--user-names", "checkout")
+    updated = answer_of(env, "memorydb", "update-cluster", "--cluster-name", "carts", "--acl-name", "shop")
+    running.settle()
+
+    assert created["User"]["AccessString"] == "on ~* &* -@all +@read"
+    assert acl["ACL"]["ARN"] == "arn:aws:memorydb:eu-central-1:111122223333:acl/shop"
+    assert updated["Cluster"]["PendingUpdates"] == {"ACLs": {"ACLToApply": "shop"}}
+    memorydb = running.admin_session().client("memorydb")
+    assert memorydb.describe_clusters(ClusterName="carts")["Clusters"][0]["ACLName"] == "shop"
+    tags = memorydb.list_tags(ResourceArn=created["User"]["ARN"])["TagList"]
+    assert tags == [{"Key": "team", "Value": "shop"}]
+
+
+def test_the_cli_shows_a_serverless_cache(running, env):
+    def add_cache(world):
+        world.add_serverless_cache("111122223333", "eu-central-1", "carts", engine="valkey", host="127.0.0.1", port=1)
+
+    running.run(add_cache)
+
+    (cache,) = answer_of(env, "elasticache", "describe-serverless-caches")["ServerlessCaches"]
+
+    assert (cache["ServerlessCacheName"], cache["Status"], cache["Engine"]) == ("carts", "available", "valkey")
+    assert cache["Endpoint"] == {"Address": "127.0.0.1", "Port": 1}

@@ -331,3 +331,117 @@ def test_a_cache_whose_creations_answer_was_lost_gets_a_front_too(aws, account, 
     aws.settle()
 
     assert [cache.id for cache in aws.caches() if cache.account == account.account_id] == ["lost"]
+
+
+@pytest.fixture
+def memorydb(session):
+    return session.client("memorydb")
+
+
+def create_memorydb_user(memorydb, name, **options):
+    parameters = {"UserName": name, "AccessString": "on ~* +@read", "AuthenticationMode": {"Type": "iam"}} | options
+    return memorydb.create_user(**parameters)["User"]
+
+
+def test_memorydb_users_join_and_leave_an_acl_that_a_cluster_uses(aws, account, memorydb):
+    def add_cluster(world):
+        world.add_memorydb_cluster(
+            account.account_id, "eu-central-1", "carts", engine="valkey", host="127.0.0.1", port=6379
+        )
+
+    aws.run(add_cluster)
+    for name in ("reader", "writer"):
+        create_memorydb_user(memorydb, name)
+    memorydb.create_acl(ACLName="orders", UserNames=["reader"])
+    memorydb.update_cluster(ClusterName="carts", ACLName="orders")
+
+    memorydb.update_acl(ACLName="orders", UserNamesToAdd=["writer"], UserNamesToRemove=["reader"])
+
+    (acl,) = memorydb.describe_acls(ACLName="orders")["ACLs"]
+    (cluster,) = memorydb.describe_clusters(ClusterName="carts", ShowShardDetails=True)["Clusters"]
+    (user,) = memorydb.describe_users(UserName="writer")["Users"]
+    assert (acl["UserNames"], acl["Clusters"]) == (["writer"], ["carts"])
+    assert (cluster["ACLName"], cluster["ClusterEndpoint"]["Port"]) == ("orders", 6379)
+    assert (user["ACLNames"], user["AccessString"]) == (["orders"], "on ~* resetchannels -@all +@read")
+
+
+def test_memorydb_errors_are_botocores_exceptions_with_whole_names(memorydb):
+    create_memorydb_user(memorydb, "checkout")
+
+    with pytest.raises(memorydb.exceptions.UserAlreadyExistsFault) as caught:
+        create_memorydb_user(memorydb, "checkout")
+    with pytest.raises(memorydb.exceptions.InvalidParameterValueException):
+        create_memorydb_user(memorydb, "other", AccessString="on +nonsense")
+
+    assert caught.value.response["Error"]["Code"] == "UserAlreadyExistsFault"
+    assert type(error_of(memorydb.describe_acls, ACLName="nothing")).__name__ == "ACLNotFoundFault"
+
+
+def test_memorydb_lists_come_in_pages(memorydb):
+    for number in range(5):
+        create_memorydb_user(memorydb, f"user-{number}")
+
+    pages = list(memorydb.get_paginator("describe_users").paginate(PaginationConfig={"PageSize": 2}))
+
+    names = [user["Name"] for page in pages for user in page["Users"]]
+    assert (len(pages), names) == (3, ["default", *(f"user-{number}" for number in range(5))])
+
+
+def test_memorydb_tags_are_listed_and_found(memorydb, session):
+    arn = create_memorydb_user(memorydb, "checkout", Tags=[{"Key": "owner", "Value": "demo"}])["ARN"]
+
+    memorydb.tag_resource(ResourceArn=arn, Tags=[{"Key": "team", "Value": "shop"}])
+    memorydb.untag_resource(ResourceArn=arn, TagKeys=["owner"])
+
+    assert memorydb.list_tags(ResourceArn=arn)["TagList"] == [{"Key": "team", "Value": "shop"}]
+    found = session.client("resourcegroupstaggingapi").get_resources(ResourceTypeFilters=["memorydb:user"])
+    assert [entry["ResourceARN"] for entry in found["ResourceTagMappingList"]] == [arn]
+
+
+def test_a_missing_right_in_memorydb_is_named(aws, account):
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "memorydb:Describe*", "Resource": "*"}],
+    }
+    key = aws.add_access_key("memorydb-reader", account_id=account.account_id, policy=policy)
+    memorydb = aws.session(key).client("memorydb")
+
+    memorydb.describe_users()
+    error = error_of(memorydb.delete_user, UserName="checkout").response
+
+    assert (error["Error"]["Code"], error["ResponseMetadata"]["HTTPStatusCode"]) == ("AccessDeniedException", 400)
+    assert "memorydb:DeleteUser" in error["Error"]["Message"]
+
+
+def test_a_serverless_cache_gets_a_group_and_loses_it(aws, account, elasticache):
+    def add_cache(world):
+        world.add_serverless_cache(
+            account.account_id, "eu-central-1", "carts", engine="valkey", host="127.0.0.1", port=6379
+        )
+
+    aws.run(add_cache)
+    create_user(elasticache, "checkout")
+    elasticache.create_user_group(UserGroupId="orders", Engine="valkey", UserIds=["checkout"])
+
+    elasticache.modify_serverless_cache(ServerlessCacheName="carts", UserGroupId="orders")
+    (attached,) = elasticache.describe_serverless_caches(ServerlessCacheName="carts")["ServerlessCaches"]
+    elasticache.modify_serverless_cache(ServerlessCacheName="carts", RemoveUserGroup=True)
+    (detached,) = elasticache.describe_serverless_caches()["ServerlessCaches"]
+
+    assert (attached["UserGroupId"], attached["Endpoint"]["Port"]) == ("orders", 6379)
+    assert "UserGroupId" not in detached
+    error = error_of(elasticache.modify_serverless_cache, ServerlessCacheName="carts", RemoveUserGroup=True)
+    assert error.response["Error"]["Code"] == "InvalidParameterCombination"
+    missing = error_of(elasticache.describe_serverless_caches, ServerlessCacheName="nothing")
+    assert isinstance(missing, elasticache.exceptions.ServerlessCacheNotFoundFault)
+
+
+def test_a_throttled_call_to_memorydb_is_retried_by_boto3(aws, session):
+    fault = Fault(service="memorydb", operation="DescribeACLs", error_code="Throttling", remaining=1)
+    aws.settings.faults.append(fault)
+    try:
+        answer = session.client("memorydb", config=Config(retries={"mode": "standard"})).describe_acls()
+    finally:
+        aws.settings.faults.remove(fault)
+
+    assert answer["ResponseMetadata"]["RetryAttempts"] == 1

@@ -15,7 +15,19 @@ from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
 from elasticache_iam_sandbox.world.world import World
 
 _SECONDS = ("transition_s", "iam_propagation_s", "connection_seconds", "web_identity_calls_per_s")
-_COUNTS = ("token_seconds", "min_session_seconds", "users_per_group", "users", "groups")
+_COUNTS = (
+    "token_seconds",
+    "min_session_seconds",
+    "users_per_group",
+    "users",
+    "groups",
+    "memorydb_users_per_acl",
+    "memorydb_users",
+    "memorydb_acls",
+    "roles",
+    "oidc_providers",
+    "tags_per_resource",
+)
 
 
 class Ground(Protocol):
@@ -73,7 +85,12 @@ class AdminApi:
     async def show_settings(self, _: web.Request) -> Any:
         """Show all durations and limits."""
         shown: dict[str, Any] = {name: getattr(self._settings, name) for name in (*_SECONDS, *_COUNTS)}
-        return {**shown, "clock_offset_s": self._settings.clock_offset.total_seconds()}
+        return {
+            **shown,
+            "calls_per_s": dict(self._settings.calls_per_s),
+            "clock_offset_s": self._settings.clock_offset.total_seconds(),
+            "managed_iam_user": self._settings.managed_iam_user,
+        }
 
     async def change_settings(self, request: web.Request) -> Any:
         """Change those given; all or none."""
@@ -85,8 +102,10 @@ class AdminApi:
                 changes[name] = float(value)
             elif name == "clock_offset_s" and _is_number(value):
                 changes["clock_offset"] = timedelta(seconds=value)
+            elif _takes(name, value):
+                changes[name] = value
             else:
-                raise ValueError(f"no such setting, or not a number it can take: {name}")
+                raise ValueError(f"no such setting, or not a value it can take: {name}")
         for name, value in changes.items():
             setattr(self._settings, name, value)
         self._on_change()
@@ -164,6 +183,17 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("the body is not a JSON object")  # noqa: TRY004  # as above
     return body
+
+
+def _takes(name: str, value: Any) -> bool:
+    """Whether a setting that is no number takes a value: throttles are rates by "service" or "service:Operation"."""
+    if name == "managed_iam_user":
+        return isinstance(value, bool)
+    return (
+        name == "calls_per_s"
+        and isinstance(value, dict)
+        and all(_is_number(rate) and rate >= 0 for rate in value.values())
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -134,9 +134,14 @@ class EksCluster:
     created_at: datetime
 
 
+def burst_of(rate: float) -> float:
+    """Return how many calls a throttle lets through at once."""
+    return max(2 * rate, 1.0)
+
+
 @dataclass(slots=True)
 class TokenBucket:
-    """A throttle on AWS's clock: `rate` calls a second, twice that at once."""
+    """A throttle on AWS's clock: `rate` calls a second, twice that at once, but always one."""
 
     level: float
     at: datetime
@@ -144,7 +149,7 @@ class TokenBucket:
     def take(self, rate: float, now: datetime) -> bool:
         """Take one; say whether there was one."""
         elapsed_s = max((now - self.at) / timedelta(seconds=1), 0.0)
-        self.level = min(self.level + elapsed_s * rate, 2 * rate)
+        self.level = min(self.level + elapsed_s * rate, burst_of(rate))
         self.at = now
         if self.level < 1:
             return False
@@ -165,7 +170,7 @@ class Account:
         self.oidc_providers: Catalogue[OidcProvider] = Catalogue()
         self.users: Catalogue[IamUser] = Catalogue()
         self.clusters: dict[tuple[str, str], EksCluster] = {}
-        self.web_identity_bucket: TokenBucket | None = None
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
         self._regions: dict[str, Region] = {}
         self._memorydbs: dict[str, MemoryDb] = {}
 
@@ -221,6 +226,13 @@ class Account:
             yield from ((name, "serverlesscache", cache_id) for cache_id in region.serverless_caches)
         for name, memorydb in self._memorydbs.items():
             yield from ((name, "cluster", cache_id) for cache_id in memorydb.clusters)
+
+    def take_call(self, api: str, region: str, rate: float, now: datetime) -> bool:
+        """Count a call against a throttle; say whether it may go on. A rate of 0 is no throttle."""
+        if not rate:
+            return True
+        bucket = self._buckets.setdefault((api, region), TokenBucket(burst_of(rate), now))
+        return bucket.take(rate, now)
 
     def iam_arn(self, resource: str) -> str:
         """Return an ARN of IAM, which knows no regions."""

@@ -91,6 +91,11 @@ class ConnectDecision:
     reason: str
 
 
+def throttled(service: str) -> AwsError:
+    """Return the error for too many calls; EKS alone has HTTP's own status for it."""
+    return AwsError("Throttling", "Rate exceeded", 429 if service == "eks" else 400)
+
+
 def not_implemented(what: str) -> AwsError:
     """Return the error for anything the sandbox does not know: it is never ignored, so that no test passes by luck."""
     return AwsError("NotImplementedInSandbox", f"The sandbox does not implement {what}.", 501)

@@ -17,8 +17,8 @@ from elasticache_iam_sandbox.world.request import (
     request_tags_context,
     resource_tags_context,
 )
-from elasticache_iam_sandbox.world.user_groups import active_group, check_engine, group_grants, version_key
 from elasticache_iam_sandbox.world.slots import slot_range
+from elasticache_iam_sandbox.world.user_groups import active_group, check_engine, group_grants, version_key
 from elasticache_iam_sandbox.world.users import read_engine, read_id, read_page_size, read_tags
 
 _AUTH_TOKEN_LENGTHS = range(16, 129)

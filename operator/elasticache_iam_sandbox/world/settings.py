@@ -37,6 +37,10 @@ class WorldSettings:
     """Least DurationSeconds of STS."""
     web_identity_calls_per_s: float = 5.0
     """AssumeRoleWithWebIdentity's throttle (AWS: unpublished; 4-5/s has been reported). 0: none."""
+    calls_per_s: dict[str, float] = field(default_factory=dict)
+    """Further throttles, by service ("elasticache") or API ("iam:GetRole"), each per account and region, with twice the
+    rate, but at least one call, at once. Both apply where both are named. AWS publishes no rates.
+    """
     clock_offset: timedelta = field(default_factory=timedelta)
     """AWS's and the caches' clock minus ours."""
     users_per_group: int = 100

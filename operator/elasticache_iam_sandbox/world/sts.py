@@ -19,7 +19,6 @@ from elasticache_iam_sandbox.world.accounts import (
     OidcProvider,
     RoleState,
     Session,
-    TokenBucket,
     new_unique_id,
 )
 from elasticache_iam_sandbox.world.authorization import (
@@ -28,7 +27,7 @@ from elasticache_iam_sandbox.world.authorization import (
     permissions_of,
     unique_id,
 )
-from elasticache_iam_sandbox.world.call import AwsError
+from elasticache_iam_sandbox.world.call import AwsError, throttled
 from elasticache_iam_sandbox.world.conditions import Context
 from elasticache_iam_sandbox.world.iam_roles import validation_error
 from elasticache_iam_sandbox.world.policy import Effect, Policy, Statement, parse_policy
@@ -151,12 +150,8 @@ def assume_role_with_web_identity(request: Request) -> Output:
 
 def _throttle(request: Request, account: Account | None) -> None:
     rate = request.state.settings.web_identity_calls_per_s
-    if not rate or account is None:
-        return
-    if account.web_identity_bucket is None:
-        account.web_identity_bucket = TokenBucket(2 * rate, request.now)
-    if not account.web_identity_bucket.take(rate, request.now):
-        raise AwsError("Throttling", "Rate exceeded")
+    if account is not None and not account.take_call("sts:AssumeRoleWithWebIdentity", "", rate, request.now):
+        raise throttled("sts")
 
 
 def _read_unverified(token: str) -> dict[str, Any]:

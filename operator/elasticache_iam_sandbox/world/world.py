@@ -36,6 +36,7 @@ from elasticache_iam_sandbox.world.call import (
     ConnectDecision,
     SigningIdentity,
     not_implemented,
+    throttled,
 )
 from elasticache_iam_sandbox.world.connect import Login, decide
 from elasticache_iam_sandbox.world.elasticache import ReplicationGroup, ServerlessCache
@@ -105,7 +106,10 @@ class World:
         self._advance(now)
         self._counts[call.service, call.operation] += 1
         lost = self._apply_faults(call)
-        request = Request(self._state, now, call.parameters, call.region, self._find_caller(call))
+        caller = self._find_caller(call)
+        if caller is not None:
+            self._throttle(call, caller.account, now)
+        request = Request(self._state, now, call.parameters, call.region, caller)
         operation = _find_operation(call)
         if request.caller is not None:
             authorize(call.service, request.caller, call.region, now, operation.grants(request))
@@ -124,7 +128,14 @@ class World:
         caller = self._state.access_keys.get(call.access_key_id)
         if caller is None:
             raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        if caller.account.partition != partition_of(call.region):  # keys are of one partition
+            raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         return caller
+
+    def _throttle(self, call: Call, account: Account, now: datetime) -> None:
+        for api in (call.service, f"{call.service}:{call.operation}"):
+            if not account.take_call(api, call.region, self.settings.calls_per_s.get(api, 0.0), now):
+                raise throttled(call.service)
 
     def _apply_faults(self, call: Call) -> bool:
         """Raise what the settings ask for; return whether the answer is to be lost."""
@@ -464,6 +475,12 @@ class World:
         if found is None:
             raise LookupError(f"no account {account_id}")
         return found
+
+
+def partition_of(region: str) -> str:
+    """Return the partition that a region is in."""
+    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+    return next((partition for prefix, partition in prefixes.items() if region.startswith(prefix)), "aws")
 
 
 def _find_operation(call: Call) -> Operation:

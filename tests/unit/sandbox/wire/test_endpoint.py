@@ -166,10 +166,40 @@ async def test_settings_are_changed_in_place(admin, settings, changes):
     assert changes["seen"] == 1
 
 
+async def test_throttles_quotas_and_switches_are_settings_too(admin, settings):
+    change = {"calls_per_s": {"iam:GetRole": 2}, "memorydb_acls": 5, "roles": 3, "managed_iam_user": True}
+    status, shown = await admin("PATCH", "settings", change)
+
+    assert status == 200
+    assert (settings.calls_per_s, settings.memorydb_acls, settings.roles) == ({"iam:GetRole": 2}, 5, 3)
+    assert settings.managed_iam_user
+    assert shown | change == shown
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"colour": 1}, {"transition_s": "long"}, {"transition_s": -1}, {"token_seconds": 1.5}, {"users": True}, []],
-    ids=["unknown", "no-number", "negative", "fraction", "boolean", "no-object"],
+    [
+        {"colour": 1},
+        {"transition_s": "long"},
+        {"transition_s": -1},
+        {"token_seconds": 1.5},
+        {"users": True},
+        {"calls_per_s": 5},
+        {"calls_per_s": {"iam": -1}},
+        {"managed_iam_user": 1},
+        [],
+    ],
+    ids=[
+        "unknown",
+        "no-number",
+        "negative",
+        "fraction",
+        "boolean",
+        "one-rate",
+        "negative-rate",
+        "no-switch",
+        "no-object",
+    ],
 )
 async def test_a_wrong_setting_changes_nothing(admin, settings, change):
     before = WorldSettings()

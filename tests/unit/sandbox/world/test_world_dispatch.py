@@ -3,7 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.sandbox.world.ground import ACCOUNT, REGION, Ground, allow, model
+from tests.unit.sandbox.world.ground import ACCOUNT, OTHER_ACCOUNT, REGION, Ground, allow, document, model, trust_aws
 
 from elasticache_iam_sandbox import world as world_package
 from elasticache_iam_sandbox.world.call import AwsError, Call
@@ -195,3 +195,78 @@ def test_secrets_are_not_in_a_signing_identitys_repr(aws: Ground):
 
     assert identity is not None
     assert identity.secret_access_key not in repr(identity)
+
+
+@pytest.mark.parametrize("api", ["elasticache", "elasticache:DescribeUsers"])
+def test_calls_beyond_twice_the_rate_at_once_are_throttled_until_time_passes(aws: Ground, api: str):
+    aws.settings.calls_per_s[api] = 1.0
+
+    aws.ec("DescribeUsers")
+    aws.ec("DescribeUsers")
+    with pytest.raises(AwsError) as caught:
+        aws.ec("DescribeUsers")
+    aws.wait(1)
+
+    assert (caught.value.code, caught.value.message, caught.value.http_status) == ("Throttling", "Rate exceeded", 400)
+    assert aws.ec("DescribeUsers")["Users"]
+
+
+def test_a_throttle_is_of_one_account_region_and_api(aws: Ground):
+    aws.settings.calls_per_s["elasticache:DescribeUsers"] = 0.5
+    aws.world.add_account(OTHER_ACCOUNT)
+    other, _ = aws.world.add_access_key(OTHER_ACCOUNT, user_name="admin")
+    aws.ec("DescribeUsers")
+
+    with refused("Throttling"):
+        aws.ec("DescribeUsers")
+    assert aws.ec("DescribeUsers", region="us-east-1")["Users"]
+    assert aws.ec("DescribeUsers", key=other)["Users"]
+    assert aws.ec("DescribeUserGroups") == {"UserGroups": []}
+
+
+def test_eks_alone_says_too_many_requests(aws: Ground):
+    aws.world.add_cluster(ACCOUNT, REGION, "prod", "https://oidc.example/id/X")
+    aws.settings.calls_per_s["eks"] = 0.1
+    aws.call("eks", "DescribeCluster", name="prod")
+
+    with pytest.raises(AwsError) as caught:
+        aws.call("eks", "DescribeCluster", name="prod")
+
+    assert (caught.value.code, caught.value.http_status) == ("Throttling", 429)
+
+
+@pytest.mark.parametrize(
+    ("partition", "region"), [("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1"), ("aws", "eu-west-1")]
+)
+def test_arns_are_of_the_accounts_partition(partition: str, region: str):
+    aws = Ground()
+    account = "777788889999"
+    aws.world.add_account(account, partition=partition)
+    key, _ = aws.world.add_access_key(account, user_name="admin")
+    place = {"key": key, "region": region}
+    aws.world.add_cluster(account, region, "prod", "https://oidc.example/id/X")
+    aws.world.add_serverless_cache(account, region, "carts", engine="valkey", host="127.0.0.1", port=1)
+
+    role = aws.iam("CreateRole", **place, RoleName="r", AssumeRolePolicyDocument=trust_aws(account))["Role"]
+    session = aws.sts("AssumeRole", **place, RoleArn=role["Arn"], RoleSessionName="session")
+    provider = aws.iam("CreateOpenIDConnectProvider", **place, Url="https://oidc.example/id/X")
+    policy = aws.iam("CreatePolicy", **place, PolicyName="b", PolicyDocument=document(allow("*")))["Policy"]
+    (memorydb_user,) = aws.call("memorydb", "DescribeUsers", **place)["Users"]
+
+    arns = {
+        "role": role["Arn"],
+        "session": session["AssumedRoleUser"]["Arn"],
+        "provider": provider["OpenIDConnectProviderArn"],
+        "policy": policy["Arn"],
+        "user": aws.ec("DescribeUsers", **place)["Users"][0]["ARN"],
+        "memorydb": memorydb_user["ARN"],
+        "serverless": aws.ec("DescribeServerlessCaches", **place)["ServerlessCaches"][0]["ARN"],
+        "eks": aws.call("eks", "DescribeCluster", **place, name="prod")["cluster"]["arn"],
+        "caller": aws.sts("GetCallerIdentity", **place)["Arn"],
+    }
+    assert {name for name, text in arns.items() if text.split(":")[1] != partition} == set()
+
+
+def test_keys_of_one_partition_are_unknown_in_another(aws: Ground):
+    with refused("InvalidClientTokenId"):
+        aws.ec("DescribeUsers", region="cn-north-1")

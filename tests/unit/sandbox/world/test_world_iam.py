@@ -321,3 +321,29 @@ def test_a_deleted_provider_is_no_such_entity(aws: Ground):
 
     with refused("NoSuchEntity"):
         aws.iam("GetOpenIDConnectProvider", OpenIDConnectProviderArn=PROVIDER_ARN)
+
+
+def test_the_quota_of_roles_is_kept():
+    aws = Ground(roles=1)
+    aws.role("first", trust=trust_aws(ACCOUNT))
+
+    with refused("LimitExceeded", "RolesPerAccount: 1"):
+        aws.role("second", trust=trust_aws(ACCOUNT))
+
+
+def test_the_quota_of_oidc_providers_is_kept():
+    aws = Ground(oidc_providers=1)
+    aws.provider()
+
+    with refused("LimitExceeded", "OpenIdConnectProvidersPerAccount: 1"):
+        aws.iam("CreateOpenIDConnectProvider", Url="https://oidc.example/id/OTHER")
+
+
+def test_the_quota_of_tags_is_a_setting():
+    aws = Ground(tags_per_resource=1)
+    two = [{"Key": key, "Value": ""} for key in "ab"]
+
+    with refused("LimitExceeded", "TagsPerRole: 1"):
+        aws.role(trust=trust_aws(ACCOUNT), Tags=two)
+    with refused("TagQuotaPerResourceExceeded"):
+        aws.user(Tags=two)

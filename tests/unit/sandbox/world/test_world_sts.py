@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.sandbox.world.ground import (
     SUBJECT,
     Ground,
     allow,
+    arn,
     deny,
     document,
     other_key,
@@ -433,3 +435,19 @@ def test_too_long_a_session_policy_is_packed_policy_too_large(aws: Ground):
 def test_session_tags_and_the_like_are_refused_loudly(aws: Ground, parameter: str):
     with refused("NotImplementedInSandbox", parameter):
         assume(aws, **{parameter: []})
+
+
+@pytest.mark.parametrize("external_id", ["secret-word", "other", None])
+def test_a_role_of_another_account_is_assumed_with_its_external_id_alone(aws: Ground, external_id: str | None):
+    aws.world.add_account(OTHER_ACCOUNT)
+    operator, _ = aws.world.add_access_key(
+        OTHER_ACCOUNT, user_name="operator", policy=json.loads(document(allow("sts:AssumeRole", ROLE_ARN)))
+    )
+    condition = {"StringEquals": {"sts:ExternalId": "secret-word"}}
+    aws.role(trust=trust_aws(f"arn:aws:iam::{OTHER_ACCOUNT}:root", Condition=condition), statements=[allow("*")])
+    parameters = {"ExternalId": external_id} if external_id else {}
+
+    with nullcontext() if external_id == "secret-word" else refused("AccessDenied"):
+        key = assume(aws, key=operator, **parameters)["Credentials"]["AccessKeyId"]
+        aws.user(key=key)
+        assert aws.describe_user()["ARN"] == arn("user", "app")

@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init fmt lint type contracts crds install-yaml test check lock clean
+.PHONY: help init fmt lint type contracts crds acl-data install-yaml test check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ contracts: init ## Check the architecture's contracts
 
 crds: init ## Write the CRDs from the models
 	@$(BIN)/python -m elasticache_iam.api.crd crds
+
+acl-data: tools ## Write down the commands and categories that the servers here have
+	@$(BIN)/python -m elasticache_iam_sandbox.acl_catalogue operator/elasticache_iam/core/access/catalogues
 
 install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds helm, once)
 	@cp crds/*.yaml charts/elasticache-iam-operator/files/crds/

@@ -6,7 +6,6 @@ and compares.
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -17,15 +16,8 @@ from typing import Any, Final
 
 import redis
 
+from elasticache_iam_sandbox.cache_programs import PROGRAMS, explain_missing, find_programs
 from elasticache_iam_sandbox.processes import Process
-
-PROGRAMS: Final = ("redis-server", "valkey-server")
-"""One of each line of engines: a file is written for each."""
-
-INSTALL: Final[Mapping[str, str]] = {
-    "redis-server": "apt-get install redis-server (7.0)",
-    "valkey-server": "apt-get install valkey-server (8.0; on Debian 12 it is in bookworm-backports), or: make tools",
-}
 
 _START_TIMEOUT_S: Final = 20.0
 
@@ -35,25 +27,26 @@ class CatalogueError(Exception):
 
 
 @contextmanager
-def serve(program: str) -> Iterator[redis.Redis]:
-    """Start a stock server on a socket of its own, with nothing saved, and stop it at the end.
+def serve(engine: str) -> Iterator[redis.Redis]:
+    """Start a stock server of an engine on a socket of its own, with nothing saved, and stop it at the end.
 
     Raises:
         CatalogueError: It isn't installed, or doesn't come up.
     """
-    if shutil.which(program) is None:
-        raise CatalogueError(f"{program} is missing; install it: {INSTALL[program]}")
+    program = find_programs().get(engine)
+    if program is None:
+        raise CatalogueError(explain_missing(engine))
     with tempfile.TemporaryDirectory(prefix="acl-") as name:  # a short path: sockets allow about 100 characters
         folder = Path(name)
-        arguments = (program, "--port", "0", "--unixsocket", str(folder / "s"), "--save", "", "--appendonly", "no")
+        arguments = (str(program), "--port", "0", "--unixsocket", str(folder / "s"), "--save", "", "--appendonly", "no")
         with (
-            Process(program, arguments, log=folder / "log", cwd=folder) as process,
+            Process(engine, arguments, log=folder / "log", cwd=folder) as process,
             redis.Redis(unix_socket_path=str(folder / "s"), decode_responses=True, protocol=3) as client,
         ):
             deadline = time.monotonic() + _START_TIMEOUT_S
             while not _answers(client):
                 if not process.is_running or time.monotonic() > deadline:
-                    raise CatalogueError(f"{program} did not start: {process.tail()}")
+                    raise CatalogueError(f"{program.name} did not start: {process.tail()}")
                 time.sleep(0.02)
             yield client
 
@@ -142,13 +135,13 @@ def file_name(catalogue: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write a file for each server that there is."""
+    """Write a file for each engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     try:
-        for program in PROGRAMS:
-            with serve(program) as client:
+        for engine in PROGRAMS:
+            with serve(engine) as client:
                 catalogue = read_catalogue(client)
             (folder / file_name(catalogue)).write_text(render(catalogue), encoding="utf-8")
     except CatalogueError as error:

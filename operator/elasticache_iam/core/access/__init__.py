@@ -3,6 +3,7 @@
 from elasticache_iam.core.access.catalogue import Catalogue, find_catalogue, load_catalogues
 from elasticache_iam.core.access.compare import is_same_access, same_access
 from elasticache_iam.core.access.evaluate import allows
+from elasticache_iam.core.access.explain import explain
 from elasticache_iam.core.access.lint import Finding, find_surprises, lint
 from elasticache_iam.core.access.presets import render_access_string
 from elasticache_iam.core.access.rules import (
@@ -22,6 +23,7 @@ __all__ = [
     "Within",
     "allows",
     "check_access_string",
+    "explain",
     "find_catalogue",
     "find_surprises",
     "is_same_access",

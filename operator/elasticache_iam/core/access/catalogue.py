@@ -6,7 +6,7 @@ contract test compares. An engine whose version isn't among them has no catalogu
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -61,9 +61,9 @@ class Command:
         return words == self.arity if self.arity >= 0 else words >= -self.arity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """What one version of an engine has.
+    """What one version of an engine has. There is one of each, so that it is equal to itself only.
 
     Attributes:
         engine: `redis` or `valkey`.
@@ -74,8 +74,8 @@ class Catalogue:
 
     engine: str
     version: str
-    commands: Mapping[str, Command]
-    members: Mapping[str, frozenset[str]]
+    commands: Mapping[str, Command] = field(repr=False)
+    members: Mapping[str, frozenset[str]] = field(repr=False)
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ Source: acl.c of redis 7.0.15 and valkey 8.0.1; a contract test holds every clai
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from elasticache_iam.core.access.catalogue import Catalogue, Command, KeySpec, load_catalogues
@@ -46,7 +47,8 @@ class Grants:
         return tuple(sorted(more | arguments))
 
 
-def grant(rules: Sequence[str], catalogue: Catalogue) -> Grants:
+@lru_cache(maxsize=512)
+def grant(rules: tuple[str, ...], catalogue: Catalogue) -> Grants:
     """Apply command rules in their order. Names that the engine doesn't have change nothing."""
     allowed: frozenset[str] = frozenset()
     arguments: frozenset[tuple[str, str]] = frozenset()

@@ -20,6 +20,7 @@ _WORDS: Final = (*_ALIASES, "resetkeys", "resetchannels", "clearselectors", "on"
 _KEY: Final = re.compile(r"%(?P<access>r|w|rw|wr)~(?P<pattern>.*)", re.DOTALL | re.IGNORECASE)
 _COMMAND: Final = re.compile(r"\+[a-z0-9_.-]+(\|[^|\s]+)?|-[a-z0-9_.-]+(\|[a-z0-9_.-]+)?|[+-]@[a-z0-9_-]+")
 _ALL_COMMANDS: Final = frozenset({"+@all", "-@all"})
+_QUOTE: Final = re.compile(r"['\"]")
 _PASSWORD_WORDS: Final = frozenset({"nopass", "resetpass", "reset"})
 
 
@@ -206,7 +207,7 @@ class _Draft:
             case "~" | "%" if rule[0] == "~" or _KEY.fullmatch(rule):
                 self._add_key(column, rule, faults)
             case "&":
-                if "*" in self._channels:
+                if "*" in self._channels and rule != "&*":
                     faults.append(_fault((column, word), "stands behind &*, which has every channel", "leave it out"))
                 else:
                     self._channels = {"*"} if rule == "&*" else {*self._channels, rule[1:]}
@@ -217,8 +218,12 @@ class _Draft:
             case _ if rule.lower() == "resetchannels":
                 self._channels = set()
             case _:
-                self._others.append(word)
-                faults.append(_unknown(column, word))
+                self.refuse(word, _unknown(column, word), faults)
+
+    def refuse(self, word: str, fault: Fault, faults: list[Fault]) -> None:
+        """Keep a word that nobody can say the meaning of."""
+        self._others.append(word)
+        faults.append(fault)
 
     def _add_key(self, column: int, rule: str, faults: list[Fault]) -> None:
         if rule == "~*":
@@ -264,7 +269,12 @@ def _parse_selector(words: Sequence[tuple[int, str]], faults: list[Fault]) -> Se
             inner, column = inner[1:], column + 1
         if position == len(words) - 1:
             inner = inner[:-1]
-        if inner:
+        if _QUOTE.search(inner):
+            fault = _fault(
+                (column, inner), "has a quote, which servers interpret in selectors", "match it by a ? instead"
+            )
+            draft.refuse(inner, fault, faults)
+        elif inner:
             draft.add(column, inner, faults)
     return draft.finish()
 

@@ -112,7 +112,7 @@ def _channels_exceed(asked: Selector, limit: Selector) -> str:
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-def _commands_exceed(asked: Sequence[str], limit: Sequence[str], catalogue: Catalogue | None) -> str:
+def _commands_exceed(asked: tuple[str, ...], limit: tuple[str, ...], catalogue: Catalogue | None) -> str:
     if limit == ("+@all",) or _is_derivable(asked, limit):
         return ""
     for known in load_catalogues() if catalogue is None else (catalogue,):

@@ -346,7 +346,9 @@ class Sandbox:
                     )
                 case ServedKind.REPLICATION_GROUP | ServedKind.CLUSTER:
                     version = engine_version or _ENGINE_VERSIONS[engine]
-                    self.world.add_replication_group(*place, engine_version=version, auth_token=auth_token, **unserved)
+                    self.world.add_replication_group(
+                        *place, engine_version=version, auth_token=auth_token, shards=spec.shards, **unserved
+                    )
         except AwsError as error:
             raise ValueError(str(error)) from error
         try:

@@ -333,6 +333,22 @@ def test_caches_made_by_aws_s_api_are_served_and_go_with_it_whatever_their_names
     assert not [cache for cache in sandbox.caches() if cache.account == account.account_id]
 
 
+def test_a_replication_group_in_cluster_mode_tells_its_configuration_endpoint_and_nodes(grounds):
+    orders = grounds["cluster"]
+
+    group = orders.api.describe_replication_groups(ReplicationGroupId="orders")["ReplicationGroups"][0]
+    members = orders.api.describe_cache_clusters(ShowCacheNodeInfo=True)["CacheClusters"]
+    with orders.cluster_client() as client:
+        ports = {node.port for node in client.get_nodes()}
+
+    assert group["ConfigurationEndpoint"] == {"Address": orders.cache.host, "Port": orders.cache.port}
+    assert {
+        member["CacheNodes"][0]["Endpoint"]["Port"]
+        for member in members
+        if member["CacheClusterId"] in group["MemberClusters"]
+    } == ports
+
+
 def test_a_valkey_cache_is_valkey_and_a_redis_cache_is_redis(sandbox):
     told = {}
     for engine in ("valkey", "redis"):

@@ -149,7 +149,7 @@ class Sandbox:
         self.ca_file = self.state_dir / "ca.crt"
         self.settings = settings if settings is not None else WorldSettings()
         self._unserved: list[tuple[str, str, CacheSpec]] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[CacheKey, asyncio.Task[None]] = {}
         self.world: World = _WatchedWorld(
             self.settings, now=lambda: datetime.now(UTC), get_jwks=self._get_jwks, on_cache=self._unserved.append
         )
@@ -366,7 +366,7 @@ class Sandbox:
         """
         await self._catch_up()
         if self._opening:
-            await asyncio.wait(tuple(self._opening))
+            await asyncio.wait(self._opening.values())
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -412,7 +412,7 @@ class Sandbox:
 
     def _begin_to_serve(self, fronts: CacheFronts, account_id: str, region: str, spec: CacheSpec) -> None:
         key = CacheKey(account_id, region, spec.cache_id, spec.kind.resource)
-        if key in self._caches or key.view(self.world) is None:
+        if key in self._caches or key in self._opening or key.view(self.world) is None:
             return
 
         async def serve() -> None:
@@ -422,11 +422,11 @@ class Sandbox:
                 _log.exception("the cache %s has no front", spec.cache_id)
 
         task = asyncio.create_task(serve(), name=f"sandbox-cache-{spec.cache_id}")
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._opening[key] = task
+        task.add_done_callback(lambda _: self._opening.pop(key, None))
 
     async def _stop_opening(self) -> None:
-        for task in tuple(self._opening):
+        for task in tuple(self._opening.values()):
             await _cancel(task)
 
     async def _open_front(self, fronts: CacheFronts, account_id: str, region: str, spec: CacheSpec) -> Cache | None:

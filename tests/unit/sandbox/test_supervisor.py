@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from elasticache_iam_sandbox.front import fronts
 from elasticache_iam_sandbox.state import CREDENTIALS_FILE, RUN_FILE
 from elasticache_iam_sandbox.supervisor import (
     ACCOUNT,
@@ -194,6 +195,61 @@ def test_a_wrong_cache_is_refused(background, cache_id, options, message):
 
     with pytest.raises(ValueError, match=message):
         background.add_cache(cache_id, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "sentinel"}, "no such kind"),
+        ({"kind": "memorydb", "shards": 100}, "1 to 8 shards"),
+        ({"kind": "serverless", "auth_token": "a-token-of-sixteen-or-more"}, "no AUTH token"),
+    ],
+    ids=["unknown-kind", "too-many-shards", "auth-token"],
+)
+def test_a_wrong_kind_of_cache_is_refused(background, options, message):
+    with pytest.raises(ValueError, match=message):
+        background.add_cache("odd", **options)
+
+    assert not [cache for cache in background.caches() if cache.id == "odd"]
+
+
+async def test_closing_while_a_cluster_starts_leaves_no_server(tmp_path, monkeypatch):
+    servers = []
+
+    async def never(started):
+        servers.extend(started)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(fronts, "form_cluster", never)
+    async with Sandbox(tmp_path) as running:
+        memorydb = running.session().client("memorydb")
+        await asyncio.to_thread(
+            memorydb.create_cluster, ClusterName="ledger", NodeType="db.t4g.small", ACLName="open-access"
+        )
+        deadline = time.monotonic() + 20
+        while not servers:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert servers[0].is_running
+
+    assert not servers[0].is_running
+
+
+async def test_a_cache_that_can_not_be_served_does_not_harm_the_others(tmp_path, caplog):
+    async with Sandbox(tmp_path) as running:
+        memorydb = running.session().client("memorydb")
+        await asyncio.to_thread(
+            memorydb.create_cluster,
+            ClusterName="huge",
+            NodeType="db.t4g.small",
+            ACLName="open-access",
+            NumShards=100,
+        )
+        await running.settle()
+        await running.add_cache("orders")
+
+        assert [cache.id for cache in running.caches()] == ["orders"]
+    assert "huge has 100 shards" in caplog.text
 
 
 async def test_without_a_program_there_are_no_caches_of_its_engine_but_all_else(tmp_path, monkeypatch):

@@ -1,12 +1,17 @@
 """Writes the tables of docs/reference/ that come from code: `python docs/tables.py`. A test compares."""  # noqa: INP001
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from elasticache_iam.api.access import Preset
+from elasticache_iam.core.access.catalogue import Catalogue, load_catalogues
+from elasticache_iam.core.access.evaluate import grant
+from elasticache_iam.core.access.presets import PRESET_COMMANDS
 from elasticache_iam.runtime.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -25,7 +30,11 @@ def render_tables() -> dict[Path, dict[str, str]]:
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         resources[f"{kind} spec"] = _spec_table(schema["properties"]["spec"])
         resources[f"{kind} status"] = _status_table(schema["properties"]["status"])
-    return {REFERENCE / "resources.md": resources, REFERENCE / "metrics.md": {"metrics": _metric_table()}}
+    return {
+        REFERENCE / "resources.md": resources,
+        REFERENCE / "metrics.md": {"metrics": _metric_table()},
+        ROOT / "docs" / "access-strings.md": {preset.value: _preset_list(preset) for preset in PRESET_COMMANDS},
+    }
 
 
 def put_tables(page: str, tables: Mapping[str, str]) -> str:
@@ -100,6 +109,32 @@ def _metric_table() -> str:
         labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001  # as above
         rows.append(f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |")
     return "\n".join(rows) + "\n"
+
+
+def _preset_list(preset: Preset) -> str:
+    """Return the access string's command rules, and the commands that they come to."""
+    rules = tuple(PRESET_COMMANDS[preset].split())
+    if rules == ("+@all",):
+        return f"`{rules[0]}`\n"
+    first, *others = load_catalogues()
+    allowed = _runnable(rules, first)
+    sentences = [f"{len(allowed)} commands of {first.title}: {_named(allowed)}."]
+    for other in others:
+        here = _runnable(rules, other)
+        sentences.append(f"Of {other.title} also: {_named(here - allowed)}.")
+        sentences += [f"Not there: {_named(allowed - here)}."] if allowed - here else []
+    return "\n\n".join((f"`{' '.join(rules)}`", *(textwrap.fill(each, 120) for each in sentences))) + "\n"
+
+
+def _runnable(rules: tuple[str, ...], catalogue: Catalogue) -> frozenset[str]:
+    """Return what can be sent: CLIENT alone can't, COMMAND can."""
+    commands = catalogue.commands
+    granted = grant(rules, catalogue).commands
+    return frozenset(name for name in granted if not commands[name].is_container or commands[name].takes(1))
+
+
+def _named(commands: Iterable[str]) -> str:
+    return ", ".join(name.upper().replace("|", " ") for name in sorted(commands))
 
 
 def _cell(text: str) -> str:

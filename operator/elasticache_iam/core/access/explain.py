@@ -6,7 +6,7 @@ from typing import Final
 from elasticache_iam.core.access.catalogue import Catalogue, load_catalogues
 from elasticache_iam.core.access.evaluate import grant
 from elasticache_iam.core.access.lint import CLIENTS_NEED, WIPES
-from elasticache_iam.core.access.rules import Selector, parse_access_string
+from elasticache_iam.core.access.rules import Selector, parse_access_string, shown
 
 _DONE: Final = {"R": "read", "W": "write", "RW": "read and write"}
 _NOTABLE: Final = (*WIPES, "keys", "config|get", "client|kill", *CLIENTS_NEED)
@@ -24,7 +24,7 @@ def explain(text: str, *, catalogue: Catalogue | None = None) -> tuple[str, ...]
     rules = parse_access_string(text)
     lines = ["may log in" if rules.enabled else "may not log in", *_explain(rules.root, catalogues)]
     for selector in rules.selectors:
-        lines += [f"or else, by ({selector.text}):", *(f"  {line}" for line in _explain(selector, catalogues))]
+        lines += [f"or else, by ({shown(selector.text)}):", *(f"  {line}" for line in _explain(selector, catalogues))]
     lines += [f"not understood: {fault}" for fault in rules.faults]
     return tuple(lines)
 

@@ -127,7 +127,9 @@ def _find_dangers(text: str, rules: AccessRules, catalogues: Sequence[Catalogue]
         first = selector.commands[0]
         if first == "+@all" and not _has_all_keys(selector) and wiping:
             message = f"+@all with key patterns still reaches all keys by {_names(wiping)}"
-            yield Finding("all-commands", message, _column(text, first), "put -@dangerous behind it, or use a preset")
+            yield Finding(
+                "all-commands", message, _column(text, first), "put -@dangerous -function behind it, or use a preset"
+            )
         elif "+@dangerous" in selector.commands and "@all" not in first[1:2]:
             at = _column(text, "+@dangerous")
             if _allowed_somewhere(("keys", "flushall"), grants):

@@ -313,6 +313,8 @@ def _unknown(column: int, word: str) -> Fault:
         return _fault(at, "is unknown", f"did you mean {close[0]}?")
     if re.search(r"[:*?\[{]", word):
         return _fault(at, "is unknown", f"write ~{word} for keys or &{word} for channels")
+    if _COMMAND.fullmatch(f"+{lower}"):
+        return _fault(at, "is unknown", f"write +{word} or -{word} for a command, ~{word} for a key")
     return _fault(at, "is unknown", "rules begin with ~ & + - % or (; others are on, off and the like")
 
 

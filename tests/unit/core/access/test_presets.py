@@ -32,6 +32,12 @@ def test_admin():
     assert render_access_string(Access(preset=Preset.ADMIN)) == "on ~* &* +@all"
 
 
+def test_all_keys_need_no_others_which_servers_refuse_behind_them():
+    access = Access(preset=Preset.READ_WRITE, keys=("orders:*", "*"), channels=("*", "events"))
+
+    assert render_access_string(access).startswith("on ~* &* -@all ")
+
+
 def test_a_raw_access_string_is_sent_as_it_is():
     assert render_access_string(Access(access_string=" on  ~b ~a +@read ")) == "on  ~b ~a +@read"
 

@@ -5,8 +5,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from elasticache_iam.api.access import Access, Preset
-from elasticache_iam.core.access import is_within
-from elasticache_iam.core.access.within import covers
+from elasticache_iam.core.access import Catalogue, Within, find_catalogue, is_within, load_catalogues
+from elasticache_iam.core.access.evaluate import grant
+from elasticache_iam.core.access.globs import covers
+from elasticache_iam.core.access.presets import PRESET_COMMANDS
 
 GLOB_ALPHABET = "ab:*?[]^-\\"
 PATTERNS = st.text(GLOB_ALPHABET, max_size=6) | st.builds(
@@ -205,6 +207,66 @@ def test_presets_have_an_order(asked: Preset, limit: Preset, ok: bool):  # noqa:
     assert is_within(preset(asked, "a"), preset(limit, "a")).ok is ok
 
 
+@pytest.mark.parametrize("catalogue", load_catalogues(), ids=lambda catalogue: catalogue.title)
+def test_the_order_is_one_of_what_the_presets_allow(catalogue: Catalogue):
+    read_only, read_write, admin = (
+        grant(tuple(PRESET_COMMANDS[name].split()), catalogue)
+        for name in (Preset.READ_ONLY, Preset.READ_WRITE, Preset.ADMIN)
+    )
+
+    assert read_only.exceeding(read_write) == read_write.exceeding(admin) == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [
+        pytest.param("on ~orders:* +get", Preset.READ_WRITE, id="one-command"),
+        pytest.param("on ~orders:* -@all +get +set +expire +ping", Preset.READ_WRITE, id="some-commands"),
+        pytest.param("on %R~orders:1 +get +mget +cluster|slots +info", Preset.READ_ONLY, id="reading-less"),
+        pytest.param("on ~orders:* +@read -@dangerous", Preset.READ_ONLY, id="a-category"),
+        pytest.param(
+            "on ~orders:* -@all +@write +@read -@dangerous -function", Preset.READ_WRITE, id="in-another-order"
+        ),
+        pytest.param("on ~orders:* +select|0", Preset.READ_ONLY, id="a-command-with-one-argument"),
+        pytest.param("on ~x -@all (%R~orders:* +get) (~orders:1 +set)", Preset.READ_WRITE, id="selectors"),
+        pytest.param("on", Preset.READ_ONLY, id="nothing"),
+    ],
+)
+def test_what_catalogues_show_is_within_a_preset(asked: str, limit: Preset):
+    assert is_within(raw(asked), preset(limit, "orders:*")) == Within(ok=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "lacking"),
+    [
+        pytest.param("on ~orders:* +@read", Preset.READ_ONLY, "KEYS, SORT_RO", id="a-category-with-dangers"),
+        pytest.param("on ~orders:* +get +set", Preset.READ_ONLY, "SET", id="a-command-too-many"),
+        pytest.param("on ~orders:* +client", Preset.READ_WRITE, "CLIENT KILL", id="a-dangerous-sub-command"),
+        pytest.param("on ~orders:* +debug|object", Preset.READ_WRITE, "DEBUG OBJECT", id="an-argument-too-many"),
+        pytest.param("on ~orders:* +json.get", Preset.READ_WRITE, "aren't known", id="a-module's-command"),
+        pytest.param("on ~orders:* +client|unheard", Preset.READ_WRITE, "aren't known", id="a-newer-sub-command"),
+        pytest.param("on ~orders:* +@hash", Preset.READ_WRITE, "aren't known", id="another-category"),
+        pytest.param("on ~orders:* (~items:* +get)", Preset.READ_WRITE, "'~items:*'", id="a-selector"),
+        pytest.param("on (~'orders:*' +get)", Preset.READ_WRITE, "can't show", id="a-selector-with-quotes"),
+    ],
+)
+def test_what_is_beyond_a_preset_is_refused_by_name(asked: str, limit: Preset, lacking: str):
+    within = is_within(raw(asked), preset(limit, "orders:*"))
+
+    assert not within.ok
+    assert lacking in within.why
+
+
+def test_more_can_be_shown_where_the_engine_is_known():
+    asked, limit = raw("on ~orders:* +@hash"), preset(Preset.READ_WRITE, "orders:*")
+
+    assert is_within(asked, limit, catalogue=find_catalogue("valkey", "8.0")).ok
+
+
+def test_an_engine_without_a_catalogue_is_not_known():
+    assert find_catalogue("valkey", "7.2") is None
+
+
 def test_admin_is_within_admin_alone():
     assert not is_within(Access(preset=Preset.ADMIN), preset(Preset.READ_WRITE, "*", channels=("*",))).ok
 
@@ -217,6 +279,10 @@ def test_no_channels_asked_need_none():
     ("asked", "limit"),
     [
         pytest.param("on ~a:1 +get", "on ~a:* +get +set", id="fewer-commands"),
+        pytest.param("on ~b +json.get", "on ~* +@all -@dangerous +json.get", id="a-module's-command"),
+        pytest.param("on %R~* +get", "on ~* +get", id="reading-all-keys"),
+        pytest.param("on ~b -@all +ping -@all", "on ~a +get", id="a-key-for-no-command"),
+        pytest.param("on &a* +psubscribe", "on ~* &* +psubscribe", id="a-channel-of-all"),
         pytest.param("on ~a:1 +@read -@dangerous", "~a:* +@read +@write -@dangerous", id="fewer-categories"),
         pytest.param("on ~a:1 +@read -keys -@dangerous", "~a:* +@read -@dangerous", id="one-minus-more"),
         pytest.param("on ~a:1 +@read -@dangerous", "~* +@all -@dangerous", id="all-but-something"),
@@ -246,6 +312,9 @@ def test_an_access_string_with_less_is_within(asked: str, limit: str):
         pytest.param("on ~a +get (~b +set)", "on ~a +get", "(~b -@all +set)", id="a-selector"),
         pytest.param("on ~a +get nopass", "on ~a +get", "'nopass'", id="an-unknown-word"),
         pytest.param("on ~a +get", "on ~a +get reset", "'reset'", id="an-unknown-word-in-the-limit"),
+        pytest.param("on ~* +sort", "on %RW~** +sort", "'~*'", id="all-keys"),
+        pytest.param("on %R~* +sort", "on ~** +sort", "'%R~*'", id="a-text-that-sort-looks-for"),
+        pytest.param("on &* +publish", "on &** +publish", "'&*'", id="all-channels"),
     ],
 )
 def test_an_access_string_with_more_is_refused_by_name(asked: str, limit: str, offender: str):

@@ -445,3 +445,30 @@ def test_a_throttled_call_to_memorydb_is_retried_by_boto3(aws, session):
         aws.settings.faults.remove(fault)
 
     assert answer["ResponseMetadata"]["RetryAttempts"] == 1
+
+
+def test_a_service_account_is_associated_with_a_role(aws, account, session, iam):
+    def add_cluster(world):
+        world.add_cluster(account.account_id, "eu-central-1", "prod", ISSUER)
+
+    aws.run(add_cluster)
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    role = iam.create_role(RoleName="pods", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    eks = session.client("eks")
+
+    created = eks.create_pod_identity_association(
+        clusterName="prod", namespace="shop", serviceAccount="checkout", roleArn=role, tags={"owner": "demo"}
+    )["association"]
+
+    pages = eks.get_paginator("list_pod_identity_associations").paginate(clusterName="prod", namespace="shop")
+    listed = [one["associationId"] for page in pages for one in page["associations"]]
+    described = eks.describe_pod_identity_association(clusterName="prod", associationId=listed[0])["association"]
+    eks.delete_pod_identity_association(clusterName="prod", associationId=listed[0])
+    assert listed == [created["associationId"]]
+    assert (described["roleArn"], described["tags"]) == (role, {"owner": "demo"})
+    assert eks.list_pod_identity_associations(clusterName="prod")["associations"] == []

@@ -125,13 +125,28 @@ class IamUser:
 
 
 @dataclass(frozen=True, slots=True)
+class PodIdentityAssociation:
+    """Which role the pods of a ServiceAccount get."""
+
+    association_id: str
+    arn: str
+    namespace: str
+    service_account: str
+    role_arn: str
+    tags: Mapping[str, str]
+    created_at: datetime
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EksCluster:
-    """An EKS cluster, as far as its OIDC issuer."""
+    """An EKS cluster, as far as its OIDC issuer and its Pod Identity associations."""
 
     name: str
     arn: str
     issuer: str
     created_at: datetime
+    associations: Catalogue[PodIdentityAssociation] = field(default_factory=Catalogue)
 
 
 def burst_of(rate: float) -> float:

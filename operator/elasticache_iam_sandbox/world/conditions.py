@@ -46,6 +46,7 @@ _KEYS = frozenset(
         "elasticache:SnapshotRetentionLimit",
         "elasticache:TransitEncryptionEnabled",
         "elasticache:UserAuthenticationMode",
+        "iam:PassedToService",
         "iam:PermissionsBoundary",
         "memorydb:UserAuthenticationMode",
         "sts:ExternalId",

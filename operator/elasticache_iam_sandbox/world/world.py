@@ -15,6 +15,7 @@ from elasticache_iam_sandbox.world import (
     eks,
     iam_providers,
     iam_roles,
+    iam_simulation,
     memorydb_acls,
     memorydb_clusters,
     memorydb_tags,
@@ -63,6 +64,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         memorydb_tags,
         iam_roles,
         iam_providers,
+        iam_simulation,
         sts,
         eks,
     )

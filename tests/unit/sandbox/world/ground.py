@@ -202,6 +202,10 @@ def check_shape(shape: Any, value: Any, where: str) -> None:
         assert isinstance(value, list), where
         for item in value:
             check_shape(shape.member, item, f"{where}[]")
+    elif kind == "map":
+        assert isinstance(value, dict), where
+        for item in value.values():
+            check_shape(shape.value, item, f"{where}{{}}")
     else:
         types: Mapping[str, Any] = {"string": str, "integer": int, "boolean": bool, "timestamp": datetime}
         assert isinstance(value, types[kind]), f"{where} is no {kind}"

@@ -10,6 +10,8 @@ from tests.unit.sandbox.world.ground import (
     ROLE_ARN,
     Ground,
     allow,
+    arn,
+    deny,
     document,
     trust_aws,
     trust_issuer,
@@ -347,3 +349,45 @@ def test_the_quota_of_tags_is_a_setting():
         aws.role(trust=trust_aws(ACCOUNT), Tags=two)
     with refused("TagQuotaPerResourceExceeded"):
         aws.user(Tags=two)
+
+
+def simulate(aws, actions, *resources, source=ROLE_ARN, **options):
+    answer = aws.iam(
+        "SimulatePrincipalPolicy", PolicySourceArn=source, ActionNames=actions, ResourceArns=list(resources), **options
+    )
+    return [result["EvalDecision"] for result in answer["EvaluationResults"]]
+
+
+def test_a_simulation_says_what_a_roles_policies_say_of_each_resource(aws: Ground):
+    connect = "elasticache:Connect"
+    aws.role(trust=trust_aws(ACCOUNT), statements=[allow(connect, arn("user", "*")), deny(connect, arn("user", "bad"))])
+
+    decisions = simulate(aws, [connect], arn("user", "app"), arn("user", "bad"), arn("replicationgroup", "x"))
+
+    assert decisions == ["allowed", "explicitDeny", "implicitDeny"]
+
+
+def test_a_simulation_considers_the_boundary_and_tells_it(aws: Ground):
+    aws.role(trust=trust_aws(ACCOUNT), statements=[allow("*")], PermissionsBoundary=boundary(aws))
+
+    answer = aws.iam("SimulatePrincipalPolicy", PolicySourceArn=ROLE_ARN, ActionNames=["iam:GetRole"])
+
+    (result,) = answer["EvaluationResults"]
+    assert result["EvalDecision"] == "implicitDeny"
+    assert result["PermissionsBoundaryDecisionDetail"] == {"AllowedByPermissionsBoundary": False}
+
+
+def test_a_simulation_takes_condition_keys_from_the_caller(aws: Ground):
+    condition = {"StringEquals": {"aws:ResourceTag/stage": "prod"}}
+    aws.role(trust=trust_aws(ACCOUNT), statements=[allow("elasticache:Connect", Condition=condition)])
+    entry = {"ContextKeyName": "aws:ResourceTag/stage", "ContextKeyValues": ["prod"], "ContextKeyType": "string"}
+
+    without = simulate(aws, ["elasticache:Connect"], arn("user", "app"))
+    given = simulate(aws, ["elasticache:Connect"], arn("user", "app"), ContextEntries=[entry])
+
+    assert (without, given) == (["implicitDeny"], ["allowed"])
+
+
+def test_a_simulation_of_nobody_is_no_such_entity(aws: Ground):
+    with refused("NoSuchEntity"):
+        simulate(aws, ["elasticache:Connect"], "*", source=f"arn:aws:iam::{ACCOUNT}:role/nobody")

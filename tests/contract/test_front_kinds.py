@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
@@ -161,6 +162,14 @@ def test_a_cluster_client_works_on_all_keys_by_one_endpoint(ground):
 
         assert [client.get(key) for key in KEYS] == [key.upper() for key in KEYS]
         assert client.acl_whoami(target_nodes=RedisCluster.ALL_NODES) is not None
+
+
+async def test_the_asyncio_cluster_client_works_on_all_keys_too(ground):
+    async with redis.asyncio.RedisCluster(**ground.options()) as client:
+        for key in KEYS:
+            await client.set(key, key.upper())
+
+        assert [await client.get(key) for key in KEYS] == [key.upper() for key in KEYS]
 
 
 def test_the_servers_share_the_keys(sharded):

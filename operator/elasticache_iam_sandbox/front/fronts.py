@@ -101,7 +101,8 @@ class CacheFronts:
                 of_nodes = [sockets.enter_context(_bind(0)) for _ in range(shards or 0)]
                 folder = self._state_dir / account_id / region / kind / cache_id
                 for number, of_node in enumerate(of_nodes or [None], 1):
-                    servers.append(await self._start_server(f"cache-{cache_id}-{number}", folder, engine, of_node))
+                    of_server = folder / str(number)
+                    servers.append(await self._start_server(f"cache-{cache_id}-{number}", of_server, engine, of_node))
                 if shards is not None:
                     await form_cluster(servers)
                 front = CacheFront(self._world, key, servers=servers, on_refusal=self._refusals.append)
@@ -125,7 +126,7 @@ class CacheFronts:
         attempts = 1 if front is None else _START_ATTEMPTS
         while True:
             address = None if front is None else ClusterAddress(_HOST, _port(front), find_bus_port())
-            server = CacheServer(name, folder=folder / name, program=self._programs[engine], address=address)
+            server = CacheServer(name, folder=folder, program=self._programs[engine], address=address)
             try:
                 await server.start()
             except FrontError:

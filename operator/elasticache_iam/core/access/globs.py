@@ -6,98 +6,112 @@ Source: util.c, stringmatchlen, of redis 7.0.15 and valkey 8.0.1. Its surprises:
 empty one; a range takes whatever character follows `-` as its end, `]` too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
 _STAR: Final = -1
 _ANY: Final = (1 << 256) - 1
-_MAX_STEPS: Final = 4000
-"""What isn't decided after so many is not claimed."""
-_MAX_STARS: Final = 100
-"""Newer servers give up a match that nests deeper than 1000."""
+_MAX_TOKENS: Final = 128
+_MAX_STEPS: Final = 200
+"""What is longer, or isn't decided after so many, is not claimed: who asks for access chooses the patterns, and a
+milliseconds' work for each pair of them is enough."""
 
-_Tokens: TypeAlias = tuple[int, ...]
-"""A glob taken apart: per token the set of bytes that it matches, as bits, or _STAR."""
+
+@dataclass(frozen=True, slots=True)
+class _Glob:
+    """A glob as an automaton. A set of places in it is a number: bit n is the place before the n-th token.
+
+    Attributes:
+        size: Number of tokens.
+        stars: The places before a star, at which one may stay.
+        letters: Sets of bytes (bits again) with the places before tokens that match them.
+    """
+
+    size: int
+    stars: int
+    letters: tuple[tuple[int, int], ...]
+
+    @property
+    def start(self) -> int:
+        return self._pass_stars(1)
+
+    def is_end(self, places: int) -> bool:
+        return bool(places >> self.size & 1)
+
+    def step(self, places: int, letters: int) -> int:
+        """Return the places one can be at after one of the letters, which the tokens ahead don't tell apart."""
+        after = places & self.stars
+        for matched, before in self.letters:
+            if matched & letters:
+                after |= (places & before) << 1
+        return self._pass_stars(after)
+
+    def ahead(self, places: int) -> list[int]:
+        """Return the sets of bytes that tokens at these places match."""
+        return [matched for matched, before in self.letters if before & places]
+
+    def _pass_stars(self, places: int) -> int:
+        """Add the places behind a star, which may match nothing. No two stars stand side by side."""
+        return places | (places & self.stars) << 1
 
 
 def matches(pattern: str, name: str) -> bool | None:
     """Whether a glob matches a name; None for globs that servers read in ways of their own (`[` without `]`)."""
-    tokens = _tokens(pattern)
-    if tokens is None:
+    glob = _compile(pattern)
+    if glob is None:
         return None
     if not name:
-        return not tokens
-    states = _closure(tokens, 1)
+        return not glob.size
+    places = glob.start
     for byte in name.encode():
-        states = _step(tokens, states, 1 << byte)
-    return bool(states >> len(tokens) & 1)
+        places = glob.step(places, 1 << byte)
+    return glob.is_end(places)
 
 
+@lru_cache(maxsize=4096)
 def covers(wider: str, narrower: str) -> bool:
     """Whether each name that the glob `narrower` matches is matched by `wider` too; False when it can't be shown."""
     if wider == narrower:
         return True
-    wide, narrow = _tokens(wider), _tokens(narrower)
-    if wide is None or wide.count(_STAR) > _MAX_STARS:
+    prefix, rest = _literal_prefix(wider)
+    if rest == "*" and narrower and _literal_prefix(narrower)[0].startswith(prefix):
+        return True
+    wide, narrow = _compile(wider), _compile(narrower)
+    if wide is None or narrow is None or max(wide.size, narrow.size) > _MAX_TOKENS:
         return False
-    if narrow is None:
-        prefix, rest = _literal_prefix(wider)
-        return rest == "*" and _literal_prefix(narrower)[0].startswith(prefix)
     return _is_included(narrow, wide)
 
 
-def _is_included(narrow: _Tokens, wide: _Tokens) -> bool:
+def _is_included(narrow: _Glob, wide: _Glob) -> bool:
     """Walk through both at once: at no place may `narrow` be at its end and `wide` not."""
-    start = (_closure(narrow, 1), _closure(wide, 1))
-    if not narrow:
-        return not wide
+    if not narrow.size:
+        return not wide.size
+    start = (narrow.start, wide.start)
     seen, waiting = {start}, [start]
-    while waiting:
-        narrow_states, wide_states = waiting.pop()
-        for letters in _letter_classes(narrow, narrow_states, wide, wide_states):
-            after = (_step(narrow, narrow_states, letters), _step(wide, wide_states, letters))
-            if after[0] >> len(narrow) & 1 and not after[1] >> len(wide) & 1:
+    while waiting and len(seen) < _MAX_STEPS:
+        of_narrow, of_wide = waiting.pop()
+        for letters in _split(narrow.ahead(of_narrow) + wide.ahead(of_wide)):
+            after = (narrow.step(of_narrow, letters), wide.step(of_wide, letters))
+            if narrow.is_end(after[0]) and not wide.is_end(after[1]):
                 return False
             if after[0] and after not in seen:
-                if len(seen) > _MAX_STEPS:
-                    return False
                 seen.add(after)
                 waiting.append(after)
-    return True
+    return not waiting
 
 
-def _letter_classes(narrow: _Tokens, narrow_states: int, wide: _Tokens, wide_states: int) -> list[int]:
-    """Return sets of bytes none of which the tokens ahead tell apart."""
+def _split(sets: Iterable[int]) -> list[int]:
+    """Return sets of bytes none of which the given sets tell apart."""
     classes = [_ANY]
-    for tokens, states in ((narrow, narrow_states), (wide, wide_states)):
-        for token in {token for at, token in enumerate(tokens) if states >> at & 1} - {_STAR, _ANY}:
-            classes = [part for letters in classes for part in (letters & token, letters & ~token) if part]
+    for letters in set(sets) - {_ANY}:
+        classes = [part for each in classes for part in (each & letters, each & ~letters) if part]
     return classes
 
 
-def _step(tokens: _Tokens, states: int, letters: int) -> int:
-    """Return the places one can be at after one of the letters (which the tokens don't tell apart)."""
-    after = 0
-    for at, token in enumerate(tokens):
-        if states >> at & 1:
-            if token == _STAR:
-                after |= 1 << at
-            elif token & letters:
-                after |= 1 << at + 1
-    return _closure(tokens, after)
-
-
-def _closure(tokens: _Tokens, states: int) -> int:
-    """Add the places behind a star, which may match nothing."""
-    for at, token in enumerate(tokens):
-        if token == _STAR and states >> at & 1:
-            states |= 1 << at + 1
-    return states
-
-
 @lru_cache(maxsize=4096)
-def _tokens(pattern: str) -> _Tokens | None:
+def _compile(pattern: str) -> _Glob | None:
     tokens: list[int] = []
     try:
         for token in _read(pattern.encode()):
@@ -105,7 +119,10 @@ def _tokens(pattern: str) -> _Tokens | None:
                 tokens.append(token)
     except ValueError:
         return None
-    return tuple(tokens)
+    places: dict[int, int] = {}
+    for at, token in enumerate(tokens):
+        places[token] = places.get(token, 0) | 1 << at
+    return _Glob(len(tokens), places.pop(_STAR, 0), tuple(places.items()))
 
 
 def _read(pattern: bytes) -> Iterator[int]:

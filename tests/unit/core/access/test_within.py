@@ -348,6 +348,13 @@ def test_no_password_is_in_a_refusal():
     assert "hunter2" not in within.why
 
 
+@pytest.mark.parametrize(
+    ("wider", "narrower"), [("*" + "[a-z]?" * 20 + "*z*", "[a-z]*" * 20 + "z"), ("*" + "?" * 200, "?" * 200)]
+)
+def test_patterns_that_would_take_long_are_not_shown(wider: str, narrower: str):
+    assert not covers(wider, narrower)
+
+
 def test_long_access_strings_are_no_burden():
     asked = raw("on ~a " + "+get -get " * 400 + "+set")
 

@@ -247,6 +247,10 @@ class Kube(Protocol):
         """Replace the finalizers of exactly this version; return the object. Raises ConflictError, NotFoundError."""
         ...
 
+    async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
+        """As TokenKube's."""
+        ...
+
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """As TokenKube's."""
         ...

@@ -19,6 +19,9 @@ ANNOTATION_CONFIRM_DELETIONS: Final = f"{GROUP}/confirm-deletions"
 ANNOTATION_EXPIRES_AT: Final = f"{GROUP}/expires-at"
 ANNOTATION_ISSUED_AT: Final = f"{GROUP}/issued-at"
 
+ANNOTATION_ROLE_ARN: Final = "eks.amazonaws.com/role-arn"
+ANNOTATION_ANNOTATED_FOR: Final = f"{GROUP}/annotated-for"
+
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_OWNER: Final = f"{GROUP}/owner"
 LABEL_USER: Final = f"{GROUP}/user"

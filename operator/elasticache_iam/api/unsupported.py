@@ -4,8 +4,8 @@ The shape is final (no conversion webhook); behaviour grows into it. Until then 
 in its conditions, and nothing is done by halves.
 """
 
-from elasticache_iam.api.group import GroupAdoption, Membership, Service, UserGroupSpec
-from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUserSpec, RoleBinding, RoleMode, UserAdoption
+from elasticache_iam.api.group import Service, UserGroupSpec
+from elasticache_iam.api.user import ElastiCacheIAMUserSpec, RoleBinding
 
 
 def unsupported_fields(spec: UserGroupSpec | ElastiCacheIAMUserSpec) -> tuple[str, ...]:
@@ -19,30 +19,18 @@ def _of_group(spec: UserGroupSpec) -> tuple[str, ...]:
     lines = []
     if spec.service is Service.MEMORYDB:
         lines.append("spec.service: MemoryDB is not supported yet, use ElastiCache")
-    if spec.adoption is not GroupAdoption.NEVER:
-        lines.append(f"spec.adoption: {spec.adoption} is not supported yet, use Never")
     for index, cache in enumerate(spec.caches):
         if cache.serverless_cache is not None:
             lines.append(f"spec.caches[{index}].serverlessCache: not supported yet, use a replicationGroup")
         if cache.memory_db_cluster is not None:
             lines.append(f"spec.caches[{index}].memoryDBCluster: not supported yet, use a replicationGroup")
-    if spec.membership is Membership.AUTHORITATIVE:
-        lines.append("spec.membership: Authoritative is not supported yet, use Additive")
     return tuple(lines)
 
 
 def _of_user(spec: ElastiCacheIAMUserSpec) -> tuple[str, ...]:
     lines = []
-    if spec.role.mode is not RoleMode.MANAGED:
-        lines.append(f"spec.role.mode: {spec.role.mode} is not supported yet, use Managed")
     if spec.role.binding is RoleBinding.POD_IDENTITY:
         lines.append("spec.role.binding: PodIdentity is not supported yet, use IRSA")
-    if spec.annotate_service_accounts:
-        lines.append("spec.annotateServiceAccounts: not supported yet, annotate them yourself")
-    if spec.delivery.mode is DeliveryMode.NONE:
-        lines.append("spec.delivery.mode: None is not supported yet, use Secret")
     if spec.delivery.config_map is not None:
         lines.append("spec.delivery.configMap: not supported yet, use a key of delivery.secret.template")
-    if spec.adoption is not UserAdoption.NEVER:
-        lines.append(f"spec.adoption: {spec.adoption} is not supported yet, use Never")
     return tuple(lines)

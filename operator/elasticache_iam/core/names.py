@@ -12,6 +12,7 @@ from typing import Final
 
 from elasticache_iam.api.group import Service
 from elasticache_iam.api.keys import (
+    GROUP,
     LABEL_MANAGED_BY,
     LABEL_OWNER,
     LABEL_USER,
@@ -32,6 +33,8 @@ _READABLE_LENGTH: Final = 20
 """owner (10) + 20 + hash (8) + two hyphens = 40, AWS's limit for user and group ids."""
 
 _HASH_LENGTH: Final = 8
+_POLICY_NAME_LENGTH: Final = 128
+"""IAM: PutRolePolicy's PolicyName."""
 _SESSION_NAME_LENGTH: Final = 64
 """AssumeRoleWithWebIdentity: RoleSessionName has 2 to 64 characters of [\\w+=,.@-]."""
 
@@ -85,6 +88,15 @@ def role_name(owner: str, namespace: str, name: str) -> str:
 def role_path(owner: str) -> str:
     """Return the IAM path of managed roles: it fences the operator's own rights, and lists its roles in pages."""
     return f"/elasticache-iam/{owner}/"
+
+
+def granted_policy_name(owner: str, namespace: str, name: str) -> str:
+    """Return the name of the one policy that we put into a role of somebody else's: at most 128 characters."""
+    wanted = f"{GROUP}.{owner}.{namespace}.{name}"
+    if len(wanted) <= _POLICY_NAME_LENGTH:
+        return wanted
+    kept = _POLICY_NAME_LENGTH - _HASH_LENGTH - 1
+    return f"{wanted[:kept]}-{_short_hash(f'{owner}/{namespace}/{name}')}"
 
 
 def secret_name(base: str, alias: str) -> str:

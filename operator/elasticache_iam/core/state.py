@@ -149,6 +149,8 @@ class ObservedRole:
     policies: Mapping[str, Mapping[str, Any]] | None = None
     boundary: str | None = None
     tags: Mapping[str, str] | None = None
+    managed_policies: frozenset[str] | None = None
+    """ARNs of attached managed policies; None: not known. What they allow isn't read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,20 +59,37 @@ def render_secret(
                 ANNOTATION_ISSUED_AT: rfc3339(token.issued_at),
                 ANNOTATION_EXPIRES_AT: rfc3339(token.expires_at),
             },
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": USER_KIND,
-                    "name": order.name,
-                    "uid": order.uid,
-                    "controller": True,
-                    # Setting it takes the right to update the resource's finalizers, for a wait that nobody needs.
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [_controller(order.name, order.uid)],
         },
         "type": SECRET_TYPE,
         "data": {key: b64encode(value.encode()).decode() for key, value in content.items()},
+    }
+
+
+def render_emptied_secret(namespace: str, secret_name: str, *, name: str, uid: str, owner: str) -> dict[str, Any]:
+    """Return a Secret with our marks for a user (name, uid) and nothing in it: what is about to be deleted."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name,
+            "namespace": namespace,
+            "labels": object_labels(owner, name),
+            "ownerReferences": [_controller(name, uid)],
+        },
+        "type": SECRET_TYPE,
+    }
+
+
+def _controller(name: str, uid: str) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": USER_KIND,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        # Setting it takes the right to update the resource's finalizers, for a wait that nobody needs.
+        "blockOwnerDeletion": False,
     }
 
 

@@ -8,7 +8,7 @@ from elasticache_iam.api.keys import FIELD_MANAGER, GROUP, VERSION
 from elasticache_iam.core.errors import ConflictError, NotFoundError, OperatorError
 from elasticache_iam.kube.connection import JSON_PATCH, MERGE_PATCH, Connection, ErrorTranslator, Request
 from elasticache_iam.kube.errors import ApiStatus
-from elasticache_iam.kube.token_kube import delete_secret
+from elasticache_iam.kube.token_kube import delete_secret, reclaim_secret
 from elasticache_iam.ports import Document, Fence
 
 PAGE_SIZE: Final = 500
@@ -95,6 +95,10 @@ class ApiKube:
             fence=self._fence,
             translate=_conflict(f"{plural} {namespace}/{name} has changed meanwhile"),
         )
+
+    async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
+        """As in the port."""
+        return await reclaim_secret(self._connection, self._fence, namespace, name, body=body)
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """As in the port."""

@@ -61,19 +61,8 @@ class ApiTokenKube:
         return str(document["metadata"]["uid"])
 
     async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
-        """As in the port: the one write without a uid, so first comes the proof that the policy watches over it."""
-        await self._require_policy(namespace, name)
-
-        def not_ours(refusal: ApiStatus) -> OperatorError | None:
-            # A Secret's type can't be changed, and that is checked before the policy.
-            if refusal.is_fenced or any(cause.field == "type" for cause in refusal.causes):
-                return NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code=refusal.reason)
-            return None
-
-        document = await self._connection.call(
-            _replacement(namespace, name, body), fence=self._fence, translate=not_ours
-        )
-        return str(document["metadata"]["uid"])
+        """As in the port."""
+        return await reclaim_secret(self._connection, self._fence, namespace, name, body=body)
 
     async def replace_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
         """As in the port. An update creates no Secret, with or without a uid."""
@@ -118,33 +107,6 @@ class ApiTokenKube:
         status = document["status"]
         return ServiceAccountToken(status["token"], datetime.fromisoformat(status["expirationTimestamp"]))
 
-    async def _require_policy(self, namespace: str, name: str) -> None:
-        """Return if the admission policy holds us off foreign Secrets, here and now; else raise NotOwnedError.
-
-        The proof is a refusal: of the dry run of a Secret that isn't ours, in the policy's own words.
-        """
-
-        def expected(refusal: ApiStatus) -> OperatorError | None:
-            return _PolicyInForceError("the policy is in force") if refusal.is_fenced else None
-
-        probe = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": f"elasticache-iam-policy-probe-{token_hex(4)}"},
-        }
-        query = {"dryRun": "All", "fieldManager": TOKEN_FIELD_MANAGER}
-        try:
-            await self._connection.send(
-                Request("create", _CORE, "secrets", namespace, query=query, body=probe, metadata_only=True),
-                fence=self._fence,
-                translate=expected,
-            )
-        except _PolicyInForceError:
-            return
-        except (AccessDeniedError, InvalidSpecError) as error:
-            raise NotOwnedError(_untold(namespace, name, error.message), code=error.code) from error
-        raise NotOwnedError(_untold(namespace, name, "the operator's admission policy for Secrets isn't in force"))
-
     async def load_checkpoint(self) -> bytes | None:
         """As in the port. A checkpoint that isn't base64 counts as none: it only saves work."""
         try:
@@ -182,6 +144,48 @@ class ApiTokenKube:
             ),
             fence=self._fence,
         )
+
+
+async def reclaim_secret(connection: Connection, fence: Fence, namespace: str, name: str, *, body: Document) -> str:
+    """Replace a Secret of unknown uid: the one write without a uid, so first comes the proof that it is watched."""
+    await _require_policy(connection, fence, namespace, name)
+
+    def not_ours(refusal: ApiStatus) -> OperatorError | None:
+        # A Secret's type can't be changed, and that is checked before the policy.
+        if refusal.is_fenced or any(cause.field == "type" for cause in refusal.causes):
+            return NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code=refusal.reason)
+        return None
+
+    document = await connection.call(_replacement(namespace, name, body), fence=fence, translate=not_ours)
+    return str(document["metadata"]["uid"])
+
+
+async def _require_policy(connection: Connection, fence: Fence, namespace: str, name: str) -> None:
+    """Return if the admission policy holds us off foreign Secrets, here and now; else raise NotOwnedError.
+
+    The proof is a refusal: of the dry run of a Secret that isn't ours, in the policy's own words.
+    """
+
+    def expected(refusal: ApiStatus) -> OperatorError | None:
+        return _PolicyInForceError("the policy is in force") if refusal.is_fenced else None
+
+    probe = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"elasticache-iam-policy-probe-{token_hex(4)}"},
+    }
+    query = {"dryRun": "All", "fieldManager": TOKEN_FIELD_MANAGER}
+    try:
+        await connection.send(
+            Request("create", _CORE, "secrets", namespace, query=query, body=probe, metadata_only=True),
+            fence=fence,
+            translate=expected,
+        )
+    except _PolicyInForceError:
+        return
+    except (AccessDeniedError, InvalidSpecError) as error:
+        raise NotOwnedError(_untold(namespace, name, error.message), code=error.code) from error
+    raise NotOwnedError(_untold(namespace, name, "the operator's admission policy for Secrets isn't in force"))
 
 
 async def delete_secret(connection: Connection, fence: Fence, namespace: str, name: str, *, uid: str) -> None:

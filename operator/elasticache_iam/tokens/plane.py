@@ -56,8 +56,16 @@ CLOCK_STEP_S: Final = 30.0
 """A wall clock that was set back by more made tokens dated in the future, which AWS refuses: all are made anew."""
 LONGEST_SLEEP_S: Final = 60.0
 """How often to look at the clock at least."""
-PATIENT_ATTEMPTS: Final = 5
-"""About 15 s of "access denied" that aren't told: a role that was just made or changed isn't known everywhere yet."""
+PROPAGATION_S: Final = 120.0
+"""For so long after a role was made or changed "access denied" may only mean that not all of IAM knows it yet.
+
+Source: IAM user guide, "Changes that I make are not always immediately visible"; seen are seconds, at times a minute.
+"""
+PROPAGATION_RETRY_S: Final = 8.0
+"""The longest pause between two tries in that time: the role's first user waits for it."""
+PATIENT_ATTEMPTS: Final = 4
+"""So many of them, about 10 s, aren't even told."""
+_DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 LOGIN_RETRIES: Final = 8
 """After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
 UNREACHABLE_TRIES: Final = 3
@@ -89,7 +97,9 @@ class _State:
     logins: int = 0
     login: _Login | None = None
     login_not_before: float = 0.0
-    """Monotonic seconds."""
+    """Monotonic seconds, as the next."""
+    young_until: float = 0.0
+    """Until then the role may not be known everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +189,8 @@ class TokenPlane:
             )
             state.refresh = order.refresh if target.secret_uid else ""
             self._states[entry] = state
+            if not target.secret_uid:
+                state.young_until = self._clock.monotonic() + PROPAGATION_S
             if target.secret_uid:
                 self._put(entry, self._due(entry, state))
             else:
@@ -192,6 +204,7 @@ class TokenPlane:
             asks_login = True
         if asks_login:
             state.needs_login, state.logins = True, 0
+            state.young_until = self._clock.monotonic() + PROPAGATION_S
         if asks_login or (order.refresh and order.refresh != state.refresh):
             state.login_not_before = 0.0
         if asks_login or (order.refresh and order.refresh != state.refresh):
@@ -425,13 +438,19 @@ class TokenPlane:
         remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
         spread = spread_of(entry)
         delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
+        reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
+        is_news_travelling = (
+            isinstance(error, AccessDeniedError)
+            and error.code in _DENIALS_OF_STS
+            and self._clock.monotonic() < state.young_until
+        )
+        if is_news_travelling:
+            reason, delay = "Propagating", min(delay, PROPAGATION_RETRY_S)
         self._put(entry, self._now() + delay)
-        told = f"{stage}/{error.reason}"
-        is_news_travelling = isinstance(error, AccessDeniedError) and state.attempts < PATIENT_ATTEMPTS
-        if told == state.told or is_news_travelling:
+        told = f"{stage}/{reason}"
+        if told == state.told or (is_news_travelling and state.attempts <= PATIENT_ATTEMPTS):
             return
         state.told = told
-        reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
         log.warning(
             "token not refreshed",
             namespace=order.namespace,

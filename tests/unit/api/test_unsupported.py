@@ -14,6 +14,11 @@ SELF_SIGNING = {"spec.delivery": {"mode": "None"}}
         {"spec.suspend": True, "spec.deletionPolicy": "Retain"},
         {"spec.access": {"accessString": "on ~* +@read"}},
         {"spec.delivery": {"secret": {"name": "a", "template": {"URL": "{{ uri }}"}}}},
+        {"spec.role": {"mode": "Existing", "arn": ROLE_ARN}},
+        {"spec.role": {"mode": "External", "arn": ROLE_ARN}},
+        {**SELF_SIGNING, "spec.role": {"mode": "None"}, "spec.serviceAccounts": []},
+        {**SELF_SIGNING, "spec.annotateServiceAccounts": True},
+        {"spec.adoption": "Adopt", "spec.id": "a"},
     ],
 )
 def test_todays_users_are_supported(changes):
@@ -27,6 +32,8 @@ def test_todays_users_are_supported(changes):
         {"spec.engine": "redis", "spec.defaultUser": "Unmanaged", "spec.members": ["batch"]},
         {"spec.deletionPolicy": "Delete", "spec.attachment": {"policy": "Attach"}},
         {"spec.admission.0.namespaces": {"selector": {}}},
+        {"spec.adoption": "Adopt", "spec.id": "a", "spec.membership": "Authoritative"},
+        {"spec.adoption": "Reference", "spec.id": "a"},
     ],
 )
 def test_todays_groups_are_supported(changes):
@@ -36,22 +43,8 @@ def test_todays_groups_are_supported(changes):
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
-        ({"spec.role": {"mode": "Existing", "arn": ROLE_ARN}}, ["spec.role.mode"]),
-        ({"spec.role": {"mode": "External", "arn": ROLE_ARN}}, ["spec.role.mode"]),
-        (
-            {**SELF_SIGNING, "spec.role": {"mode": "None"}, "spec.serviceAccounts": []},
-            ["spec.role.mode", "spec.delivery.mode"],
-        ),
-        (
-            {**SELF_SIGNING, "spec.role": {"binding": "PodIdentity"}},
-            ["spec.role.binding", "spec.delivery.mode"],
-        ),
-        (
-            {**SELF_SIGNING, "spec.annotateServiceAccounts": True},
-            ["spec.annotateServiceAccounts", "spec.delivery.mode"],
-        ),
+        ({**SELF_SIGNING, "spec.role": {"binding": "PodIdentity"}}, ["spec.role.binding"]),
         ({"spec.delivery": {"configMap": {"name": "a"}}}, ["spec.delivery.configMap"]),
-        ({"spec.adoption": "Adopt", "spec.id": "a"}, ["spec.adoption"]),
     ],
 )
 def test_each_field_of_a_user_that_comes_later_is_named(changes, fields):
@@ -68,9 +61,6 @@ def test_each_field_of_a_user_that_comes_later_is_named(changes, fields):
             ["spec.service", "spec.caches[0].memoryDBCluster"],
         ),
         ({"spec.caches": [{"serverlessCache": "a"}]}, ["spec.caches[0].serverlessCache"]),
-        ({"spec.adoption": "Adopt", "spec.id": "a"}, ["spec.adoption"]),
-        ({"spec.adoption": "Reference", "spec.id": "a"}, ["spec.adoption"]),
-        ({"spec.membership": "Authoritative"}, ["spec.membership"]),
     ],
 )
 def test_each_field_of_a_group_that_comes_later_is_named(changes, fields):

@@ -282,8 +282,11 @@ async def test_the_same_failure_is_told_once(ground):
     assert (failure.reason, failure.permanent) == ("Unavailable", False)
 
 
+DENIED = AccessDeniedError("not authorized", code="AccessDenied")
+
+
 async def test_a_role_that_is_not_known_everywhere_yet_is_no_news(ground):
-    ground.sts.error = AccessDeniedError("not authorized")
+    ground.sts.error = DENIED
     ground.start()
     ground.plane.observe(KEY, order())
     await asyncio.sleep(5)
@@ -295,15 +298,51 @@ async def test_a_role_that_is_not_known_everywhere_yet_is_no_news(ground):
     assert len(ground.of(Delivered)) == 1
 
 
-async def test_a_lasting_refusal_of_sts_is_told(ground):
-    ground.sts.error = AccessDeniedError("not authorized")
+async def test_a_young_role_that_stays_unknown_is_said_to_be_on_its_way_then_refused(ground):
+    ground.sts.error = DENIED
     ground.start()
 
     ground.plane.observe(KEY, order())
-    await asyncio.sleep(120)
+    await asyncio.sleep(119)
+    told = [(failure.stage, failure.reason, failure.permanent) for failure in ground.of(DeliveryFailed)]
+    await asyncio.sleep(60)
+
+    assert told == [("AccessGranted", "Propagating", False)]
+    assert [failure.reason for failure in ground.of(DeliveryFailed)] == ["Propagating", "AccessDenied"]
+
+
+async def test_a_young_role_is_tried_again_within_seconds(ground):
+    ground.sts.error = DENIED
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(90)
+    ground.sts.error = None
+
+    await asyncio.sleep(10)
+
+    assert len(ground.of(Delivered)) == 1
+
+
+async def test_an_old_role_that_is_refused_is_told_at_once(ground):
+    ground.sts.error = DENIED
+    ground.start()
+
+    ground.plane.observe(KEY, order(secret_uid="s-1"))
+    await asyncio.sleep(3)
 
     (failure,) = ground.of(DeliveryFailed)
     assert (failure.stage, failure.reason) == ("AccessGranted", "AccessDenied")
+
+
+async def test_a_missing_right_of_the_operators_own_is_told_at_once(ground):
+    ground.sts.error = AccessDeniedError("cannot create serviceaccounts/token", code="Forbidden")
+    ground.start()
+
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(3)
+
+    (failure,) = ground.of(DeliveryFailed)
+    assert failure.reason == "AccessDenied"
 
 
 async def test_first_deliveries_go_ahead_of_a_backlog(ground):

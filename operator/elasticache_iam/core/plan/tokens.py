@@ -63,6 +63,14 @@ def token_stage(caches: Caches, reports: TokenReports) -> Stage:
     return Stage.ok(TOKEN_DELIVERED, "Delivered", f"a token is in Secret {secrets}")
 
 
+def self_signed_stages() -> tuple[Stage, Stage]:
+    """Say that there is nothing to deliver nor to try: the workload signs for itself."""
+    return (
+        Stage.ok(TOKEN_DELIVERED, "SelfSigned", "delivery.mode is None: the workload signs its own tokens"),
+        Stage.unknown(VERIFIED, "SelfSigned", "delivery.mode is None: there is no token to log in with"),
+    )
+
+
 def login_stage(
     user: ElastiCacheIAMUser, caches: Caches, reports: TokenReports, *, user_id: str, is_enabled: bool
 ) -> Stage | None:

@@ -12,10 +12,11 @@ from elasticache_iam.core.state import ObservedUser
 
 @dataclass(frozen=True, slots=True)
 class DesiredUser:
-    """What the resource asks for. `engine` is the group's."""
+    """What the resource asks for."""
 
     user_id: str
     engine: str
+    """The group's; MemoryDB takes no notice of it."""
     access_string: str
     tags: Mapping[str, str]
 
@@ -58,10 +59,11 @@ def plan_user(
         raise BusyError(f"AWS is still deleting an earlier user {desired.user_id}; it is created anew after that")
     if observed.auth_mode != "iam":
         raise InvalidSpecError(
-            f"user {desired.user_id} is in authentication mode {observed.auth_mode}, not iam: somebody changed it; "
-            "delete the AWS user and it is created anew"
+            f"user {desired.user_id} is in authentication mode {observed.auth_mode}, not iam: somebody changed it, and "
+            "its group lets it go; set it to iam again, or delete the AWS user and it is created anew",
+            reason="AuthModeChanged",
         )
-    if observed.engine != desired.engine and desired.engine == "redis":
+    if observed.engine not in {desired.engine, ""} and desired.engine == "redis":
         raise InvalidSpecError(
             f"user {desired.user_id} has engine {observed.engine}, and a redis group takes redis users only; "
             "delete this resource and create it anew"
@@ -81,3 +83,49 @@ def is_access_in_sync(desired: str, observed: str, recorded: AccessStringStatus 
     if same_access(desired, observed):
         return True
     return recorded is not None and recorded.sent == desired and recorded.returned in ("", observed)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an AWS user of somebody else's isn't taken over."""
+
+    reason: str
+    message: str
+
+
+def judge_adoption(desired: DesiredUser, observed: ObservedUser, *, consents: bool, owner: str) -> Refusal | None:
+    """Return what keeps a user that exists in AWS from becoming the resource's, None if nothing does.
+
+    Args:
+        desired: What is asked.
+        observed: The user; not ours so far.
+        consents: Whether its owner's tag names us.
+        owner: The tag that says whose it is today; "" for nobody's.
+    """
+    who = f"the user {observed.user_id}"
+    if owner:
+        return Refusal(
+            reason="NotOwned",
+            message=f"{who} belongs to another resource, or to the installation {owner}, by its tags; choose another "
+            "spec.id, or have it given up there (deletionPolicy: Retain) and its elasticache-iam.dev tags taken off",
+        )
+    if observed.auth_mode != "iam":
+        return Refusal(
+            reason="NotAdoptable",
+            message=f"{who} is in authentication mode {observed.auth_mode}, and only users in mode iam are adopted; "
+            "change that in AWS, or make a new ElastiCacheIAMUser with another spec.id",
+        )
+    if observed.user_name != observed.user_id:
+        return Refusal(
+            reason="NotAdoptable",
+            message=f"{who} has the user name {observed.user_name}, and IAM asks for one that equals the id; make a "
+            "new ElastiCacheIAMUser with another spec.id",
+        )
+    if not consents:
+        change = (
+            "its access would stay as it is"
+            if same_access(desired.access_string, observed.access_string)
+            else f'its access string would change from "{observed.access_string}" to "{desired.access_string}"'
+        )
+        return Refusal(reason="ConsentMissing", message=f"the owner of {who} hasn't consented; {change}")
+    return None

@@ -2,15 +2,22 @@
 
 from elasticache_iam.core.policy.compare import same_policy
 from elasticache_iam.core.policy.connect import connect_policy, session_policy
+from elasticache_iam.core.policy.evaluate import Verdict, judge_connect, judge_trust
 from elasticache_iam.core.policy.operator import CALLS, operator_policy
-from elasticache_iam.core.policy.size import PolicyTooLargeError, compact_json
-from elasticache_iam.core.policy.trust import trust_policy
+from elasticache_iam.core.policy.size import INLINE_POLICIES_LIMIT, PolicyTooLargeError, check_size, compact_json
+from elasticache_iam.core.policy.trust import admitted_accounts, trust_policy
 
 __all__ = [
     "CALLS",
+    "INLINE_POLICIES_LIMIT",
     "PolicyTooLargeError",
+    "Verdict",
+    "admitted_accounts",
+    "check_size",
     "compact_json",
     "connect_policy",
+    "judge_connect",
+    "judge_trust",
     "operator_policy",
     "same_policy",
     "session_policy",

@@ -12,6 +12,9 @@ SESSION_POLICY_LIMIT: Final = 2048
 TRUST_POLICY_LIMIT: Final = 2048
 """IAM's default quota for AssumeRolePolicyDocument; it can be raised, but a default must work everywhere."""
 
+INLINE_POLICIES_LIMIT: Final = 10240
+"""IAM: all inline policies of a role together."""
+
 
 class PolicyTooLargeError(PermanentError, ValueError):
     """A policy has more characters than AWS takes: fewer caches or ServiceAccounts are the cure."""

@@ -1,6 +1,7 @@
 """Who may become a workload's role: some ServiceAccounts of one cluster, for one audience."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from elasticache_iam.core.names import issuer_host
@@ -52,3 +53,14 @@ def trust_policy(
     }
     check_size(document, limit=TRUST_POLICY_LIMIT, what="trust policy")
     return document
+
+
+def admitted_accounts(trust: Mapping[str, Any], *, issuer: str, namespace: str) -> frozenset[str]:
+    """Return the names of a namespace's ServiceAccounts that a trust policy of ours admits."""
+    key, prefix = f"{issuer_host(issuer)}:sub", f"system:serviceaccount:{namespace}:"
+    statements = trust.get("Statement", ())
+    found: set[str] = set()
+    for statement in [statements] if isinstance(statements, Mapping) else statements:
+        subjects = statement.get("Condition", {}).get("StringEquals", {}).get(key, ())
+        found |= {subjects} if isinstance(subjects, str) else set(subjects)
+    return frozenset(subject.removeprefix(prefix) for subject in found if subject.startswith(prefix))

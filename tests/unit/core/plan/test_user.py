@@ -6,7 +6,14 @@ import pytest
 
 from elasticache_iam.api.user import AccessStringStatus
 from elasticache_iam.core.errors import BusyError, InvalidSpecError
-from elasticache_iam.core.plan.user import CreateUser, DesiredUser, SetAccessString, is_access_in_sync, plan_user
+from elasticache_iam.core.plan.user import (
+    CreateUser,
+    DesiredUser,
+    SetAccessString,
+    is_access_in_sync,
+    judge_adoption,
+    plan_user,
+)
 from elasticache_iam.core.state import ObservedUser
 
 DESIRED = DesiredUser("u", "redis", "on ~orders:* +@read", {"k": "v"})
@@ -49,6 +56,7 @@ LIVE = ObservedUser("u", "u", "arn:u", "redis", "active", "on ~orders:* -@all +@
             id="what-comes-back-first-is-taken-as-the-rewriting",
         ),
         pytest.param(replace(LIVE, status="modifying"), None, (), id="a-busy-user-in-sync-is-fine"),
+        pytest.param(replace(LIVE, engine=""), None, (), id="a-memorydb-user-has-no-engine"),
         pytest.param(replace(LIVE, engine="valkey"), None, (InvalidSpecError,), id="a-valkey-user-fits-no-redis-group"),
     ],
 )
@@ -87,3 +95,31 @@ def test_a_plan_that_was_applied_is_empty():
 
     assert plan_user(DESIRED, applied, None) == ()
     assert is_access_in_sync(DESIRED.access_string, applied.access_string, None)
+
+
+@pytest.mark.parametrize(
+    ("observed", "consents", "owner", "reason"),
+    [
+        pytest.param(LIVE, True, "", None, id="with-consent-it-is-adopted"),
+        pytest.param(LIVE, False, "", "ConsentMissing", id="without-it-is-not"),
+        pytest.param(LIVE, True, "rival", "NotOwned", id="nor-is-one-that-is-somebodys"),
+        pytest.param(replace(LIVE, auth_mode="password"), True, "", "NotAdoptable", id="nor-one-with-a-password"),
+        pytest.param(replace(LIVE, user_name="v"), True, "", "NotAdoptable", id="nor-one-with-another-name"),
+    ],
+)
+def test_adoption(observed, consents, owner, reason):
+    refusal = judge_adoption(DESIRED, observed, consents=consents, owner=owner)
+
+    assert (refusal.reason if refusal is not None else None) == reason
+
+
+def test_who_is_asked_for_consent_learns_what_would_change():
+    other = replace(LIVE, access_string="on ~* +@all")
+
+    changed = judge_adoption(DESIRED, other, consents=False, owner="")
+    same = judge_adoption(DESIRED, LIVE, consents=False, owner="")
+
+    assert changed is not None
+    assert 'from "on ~* +@all" to "on ~orders:* +@read"' in changed.message
+    assert same is not None
+    assert "stay as it is" in same.message

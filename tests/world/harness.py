@@ -14,8 +14,8 @@ from tests.builders import ACCOUNT, OWNER, REGION, Manifest
 from tests.fakes.kube import FakeKube, JwtSigner
 
 from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.installation import Installation
@@ -135,6 +135,17 @@ class _TappedKube:
         return tapped
 
 
+class _TappedPlaces(AwsPlaces):
+    """AWS as one operator sees it, in every place."""
+
+    tap: Tap
+
+    def _make_api(self, place: Any, paces: Any) -> Any:
+        api = super()._make_api(place, paces)
+        self.tap.on_api(api)
+        return api
+
+
 async def _for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 
@@ -197,19 +208,19 @@ class Operator:
         self.tap = tap or Tap()
         kube = self.tap.on_kube(ground.kube)
         session = ground.aws.session(*ground.operator_key, REGION)
-        aws = BotoAws(
+        installation = Installation(self.config, REGION, ACCOUNT, ground.signer.issuer)
+        places = _TappedPlaces(
             session,
-            region=REGION,
-            account=ACCOUNT,
-            owner=self.config.owner,
+            installation=installation,
             bridge=self.bridge,
             fence=self.fence,
             clock=self.clock,
-            elasticache_per_s=0,
+            new_session=ground.new_session,
+            service_per_s=0,
             iam_per_s=0,
         )
+        places.tap = self.tap
         sts = BotoSts(session, region=REGION, bridge=self.bridge)
-        self.tap.on_api(aws._api)
         self.tap.on_api(sts._api)
         self.tokens = TokenPlane(
             TokenSettings(
@@ -227,8 +238,8 @@ class Operator:
             report=self._receive,
         )
         self.plane = Plane(
-            installation=Installation(self.config, REGION, ACCOUNT, ground.signer.issuer),
-            aws=lambda _place: aws,
+            installation=installation,
+            aws=places,
             kube=kube,
             store=Store(),
             queue=WorkQueue(self.clock),
@@ -293,7 +304,7 @@ class Ground:
         self.aws = InProcessAws(self.world, verify_signatures=verify_signatures)
         self.world.add_account(ACCOUNT)
         self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
-        policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION)
+        policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, existing_roles=True)
         self.operator_key = self.world.add_access_key(ACCOUNT, user_name="operator", policy=policy)
         self.admin = self.aws.session(*self.admin_key, REGION)
         self.elasticache = self.admin.client("elasticache")
@@ -302,6 +313,10 @@ class Ground:
             Url=self.signer.issuer, ClientIDList=["sts.amazonaws.com", AUDIENCE], ThumbprintList=[]
         )
         self._operators: list[Operator] = []
+
+    def new_session(self) -> Any:
+        """Return a session whose clients the world answers, without credentials yet."""
+        return self.aws.session("unused", "unused", REGION)
 
     def add_cache(self, cache_id: str = "orders-prod", *, allow: str | None = OWNER, **options: Any) -> None:
         """Put a replication group there, open, consenting to us."""

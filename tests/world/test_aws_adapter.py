@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 from tests.fakes.kube import JwtSigner
 
-from elasticache_iam.aws.aws import BotoAws
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.group import Service
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account
+from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import (
     AccessDeniedError,
@@ -26,7 +28,8 @@ from elasticache_iam.core.errors import (
     ThrottledError,
     UnavailableError,
 )
-from elasticache_iam.core.state import CacheKind, CacheRef
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.state import CacheKind, CacheRef, Place
 from elasticache_iam_sandbox.wire import in_process
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
 from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
@@ -34,6 +37,7 @@ from elasticache_iam_sandbox.world.world import World
 
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
+HOME = Place(Service.ELASTICACHE, ACCOUNT, REGION)
 ISSUER = "https://oidc.example/id/ABC"
 TAGS = {"elasticache-iam.dev/owner": "demo", "elasticache-iam.dev/name": "checkout"}
 CACHE = CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod")
@@ -58,6 +62,7 @@ PASS = {
     ("elasticache", "DescribeUsers"): 1,
     ("elasticache", "DescribeUserGroups"): 1,
     ("elasticache", "DescribeReplicationGroups"): 1,
+    ("elasticache", "DescribeServerlessCaches"): 1,
     ("iam", "ListRoles"): 1,
 }
 SLOW_PASS = {
@@ -107,15 +112,18 @@ class Ground:
         return self.in_process.session(*self.keys, REGION)
 
     def adapter(self):
-        return BotoAws(
+        return self.places()(HOME)
+
+    def places(self, **config):
+        settings = {"owner": "demo", "region": REGION, "account": ACCOUNT, **config}
+        return AwsPlaces(
             self.session(),
-            region=REGION,
-            account=ACCOUNT,
-            owner="demo",
+            installation=Installation(OperatorConfig.model_validate(settings), REGION, ACCOUNT, ISSUER),
             bridge=self.bridge,
             fence=Leader(),
             clock=self.clock,
-            elasticache_per_s=0.0,
+            new_session=self.session,
+            service_per_s=0.0,
             iam_per_s=0.0,
         )
 

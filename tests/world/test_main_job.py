@@ -136,6 +136,7 @@ async def test_a_restart_makes_no_call_but_inventory_pages_and_sessions(world: G
         "DescribeUserGroups",
         "DescribeReplicationGroups",
         "DescribeCacheClusters",
+        "DescribeServerlessCaches",
         "ListRoles",
         "GetAccountAuthorizationDetails",
         "GetResources",

@@ -38,6 +38,7 @@ class Cursor:
 
 
 MARKER: Final = Cursor("Marker", "Marker")
+NEXT_TOKEN: Final = Cursor("NextToken", "NextToken")
 PAGINATION_TOKEN: Final = Cursor("PaginationToken", "PaginationToken")
 
 
@@ -101,8 +102,6 @@ class Api:
             OperatorError: Whatever went wrong.
             LookupError: A call that the operator's IAM policy doesn't cover: a bug.
         """
-        if (service, operation) not in CALLS:
-            raise LookupError(f"{service} {operation} is not in the table of calls, so the operator has no right to it")
         if (pace := self._paces.get(service)) is not None:
             await asyncio.sleep(pace.reserve(asyncio.get_running_loop().time()))
         return await self._lane.run(
@@ -125,19 +124,40 @@ class Api:
             if not position:
                 return
 
+    async def items(
+        self,
+        service: str,
+        operation: str,
+        field: str,
+        parameters: Mapping[str, Any],
+        *,
+        cursor: Cursor = MARKER,
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield what a list's pages hold in one field. Raises core.errors."""
+        async for page in self.pages(service, operation, parameters, cursor=cursor):
+            for item in page.get(field, ()):
+                yield item
+
     def _bind(
         self, service: str, operation: str, parameters: Mapping[str, Any], on_end: Callable[[], None] | None
     ) -> Callable[[], Mapping[str, Any]]:
+        _look_up(service, operation)
+
         def carry_out() -> Mapping[str, Any]:
             try:
-                method = getattr(self._client(service), xform_name(operation))
-                answer: Mapping[str, Any] = method(**parameters)
-                return answer
+                return self.call_here(service, operation, parameters)
             finally:
                 if on_end is not None:
                     on_end()
 
         return carry_out
+
+    def call_here(self, service: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry out one call in this thread, a worker's. Raises botocore's exceptions."""
+        _look_up(service, operation)
+        method = getattr(self._client(service), xform_name(operation))
+        answer: Mapping[str, Any] = method(**parameters)
+        return answer
 
     def _client(self, service: str) -> Any:
         """Return a client, made at its first use: that takes tens of milliseconds and isn't thread-safe."""
@@ -168,3 +188,9 @@ class Api:
         operation = event_name.rpartition(".")[2]
         if self._fence is not None and not operation.startswith(_READING):
             self._fence.check()
+
+
+def _look_up(service: str, operation: str) -> None:
+    """Raise LookupError for a call without a right."""
+    if (service, operation) not in CALLS:
+        raise LookupError(f"{service} {operation} is not in the table of calls, so the operator has no right to it")

@@ -4,8 +4,9 @@ Wire codes, not exception class names: ElastiCache drops the `Fault` suffix on m
 of trouble hide behind one code, so some are told apart by their message (`MESSAGES`).
 """
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,6 +90,32 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "ReservedCacheNodeNotFound": _MISSING,
     "ServerlessCacheSnapshotNotFoundFault": _MISSING,
     "SnapshotNotFoundFault": _MISSING,
+    # -- MemoryDB: it keeps the whole name of the shape
+    "UserAlreadyExistsFault": _TAKEN,
+    "ACLAlreadyExistsFault": _TAKEN,
+    "UserNotFoundFault": _MISSING,
+    "ACLNotFoundFault": _MISSING,
+    "ClusterNotFoundFault": _MISSING,
+    "InvalidUserStateFault": _BUSY,
+    "InvalidACLStateFault": _BUSY,
+    "InvalidClusterStateFault": _BUSY,
+    "DuplicateUserNameFault": _INVALID,
+    "UserQuotaExceededFault": _QUOTA,
+    "ACLQuotaExceededFault": _QUOTA,
+    "TagNotFoundFault": Rule(ConflictError),
+    "InvalidParameterValueException": _INVALID,
+    "InvalidParameterCombinationException": _INVALID,
+    "InvalidARNFault": _INVALID,
+    # What UpdateCluster can say about parameters that we never send, and the tag calls about kinds we never ask for.
+    "ClusterQuotaForCustomerExceededFault": _QUOTA,
+    "InvalidNodeStateFault": _BUSY,
+    "MultiRegionClusterNotFoundFault": _MISSING,
+    "MultiRegionParameterGroupNotFoundFault": _MISSING,
+    "NodeQuotaForClusterExceededFault": _QUOTA,
+    "NodeQuotaForCustomerExceededFault": _QUOTA,
+    "ParameterGroupNotFoundFault": _MISSING,
+    "ShardsPerClusterQuotaExceededFault": _QUOTA,
+    "SubnetGroupNotFoundFault": _MISSING,
     # -- IAM
     "EntityAlreadyExists": _TAKEN,
     "NoSuchEntity": _MISSING,
@@ -156,6 +183,7 @@ MESSAGES: Final[tuple[tuple[str, str, Rule], ...]] = (
     # Somebody was faster: nothing of the call was carried out, so read again and compute again.
     ("InvalidParameterValue", "is not a member of user group", Rule(ConflictError)),
     ("InvalidParameterCombination", "is not a member of user group", Rule(ConflictError)),
+    ("InvalidParameterValueException", "is not a member of", Rule(ConflictError)),
     # A user that is being modified answers tag calls as if it weren't there.
     ("UserNotFound", "is not available for tagging", _BUSY),
     # A principal made moments ago isn't known everywhere yet.
@@ -165,6 +193,7 @@ MESSAGES: Final[tuple[tuple[str, str, Rule], ...]] = (
 
 SERVICE_TITLES: Final[Mapping[str, str]] = {
     "elasticache": "ElastiCache",
+    "memorydb": "MemoryDB",
     "iam": "IAM",
     "sts": "STS",
     "eks": "EKS",
@@ -232,6 +261,21 @@ def translate(error: Exception, *, service: str, operation: str) -> OperatorErro
 def is_no_operation(error: OperatorError) -> bool:
     """Whether AWS refused only because there was nothing to change: that is what we wanted."""
     return error.code == "NoOperationFault" or "No modifications were requested" in error.message
+
+
+@contextlib.contextmanager
+def gone_is_success(code: str) -> Iterator[None]:
+    """Pass over that very code and no other "not found": another one would be about something else."""
+    try:
+        yield
+    except NotFoundError as error:
+        if error.code != code:
+            raise
+
+
+def is_unknown_operation(error: OperatorError) -> bool:
+    """Whether AWS doesn't know the operation, in that region."""
+    return error.code in {"InvalidAction", "UnknownOperationException"}
 
 
 def _translate_answer(error: boto.ClientError, *, where: str, operation: str) -> OperatorError:

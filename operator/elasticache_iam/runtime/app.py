@@ -23,9 +23,9 @@ import kopf
 import structlog
 
 from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account, get_issuer
+from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.cache.probe import RedisProbe
 from elasticache_iam.core.errors import ConfigurationError, NotFoundError, OperatorError
@@ -200,11 +200,9 @@ class _Operator:
         async def stop_minting(key: tuple[str, str]) -> None:
             await loops.tokens.run(tokens.stop(key))
 
-        aws = BotoAws(
+        places = AwsPlaces(
             session,
-            region=installation.region,
-            account=installation.account,
-            owner=installation.owner,
+            installation=installation,
             bridge=bridge,
             fence=leader.fence,
             clock=clock,
@@ -212,7 +210,7 @@ class _Operator:
         )
         plane = Plane(
             installation=installation,
-            aws=lambda _place: aws,
+            aws=places,
             kube=kube,
             store=Store(),
             queue=WorkQueue(clock),

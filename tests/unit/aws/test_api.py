@@ -8,10 +8,12 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.group import Service
 from elasticache_iam.aws.api import Api
-from elasticache_iam.aws.aws import BotoAws
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_issuer
+from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import (
@@ -23,7 +25,8 @@ from elasticache_iam.core.errors import (
     ThrottledError,
     UnavailableError,
 )
-from elasticache_iam.core.state import CacheKind, CacheRef
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
@@ -103,15 +106,15 @@ def signed(wire):
 
 
 def boto_aws(wire, bridge, fence=None):
-    return BotoAws(
+    config = OperatorConfig(owner="demo")
+    places = AwsPlaces(
         signed(wire),
-        region=REGION,
-        account=ACCOUNT,
-        owner="demo",
+        installation=Installation(config, REGION, ACCOUNT, "https://oidc.example/id/ABC"),
         bridge=bridge,
         fence=fence or Fence(),
         clock=Clock(),
     )
+    return places(Place(Service.ELASTICACHE, ACCOUNT, REGION))
 
 
 async def test_without_leadership_nothing_is_written(bridge):
@@ -215,13 +218,12 @@ async def test_an_auth_token_in_the_way_is_told(bridge):
         await aws.attach_group(CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod"), "demo-g")
 
 
-@pytest.mark.parametrize("kind", [CacheKind.SERVERLESS_CACHE, CacheKind.MEMORYDB_CLUSTER])
-async def test_other_caches_are_refused_clearly(bridge, kind):
+async def test_a_memorydb_cluster_is_refused_clearly(bridge):
     wire = Wire(xml("ModifyReplicationGroup"))
     aws = boto_aws(wire, bridge)
 
-    with pytest.raises(InvalidSpecError, match="only replication groups"):
-        await aws.attach_group(CacheRef(kind, "x"), "demo-g")
+    with pytest.raises(InvalidSpecError, match="x is a MemoryDB cluster"):
+        await aws.attach_group(CacheRef(CacheKind.MEMORYDB_CLUSTER, "x"), "demo-g")
 
     assert wire.requests == []
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from elasticache_iam.aws.observe import observe_cache, observe_group, observe_role, observe_user, read_tags, write_tags
+from elasticache_iam.aws.observe import (
+    observe_group,
+    observe_replication_group,
+    observe_role,
+    observe_user,
+    read_tags,
+    write_tags,
+)
 from elasticache_iam.core.state import CacheKind, CacheRef
 
 
@@ -50,7 +57,7 @@ def test_a_group_tells_its_future_members():
 
 
 def test_the_version_is_the_members():
-    cache = observe_cache(replication_group(), MEMBER)
+    cache = observe_replication_group(replication_group(), MEMBER)
 
     assert (cache.engine, cache.engine_version) == ("valkey", "7.1")
 
@@ -59,11 +66,11 @@ def test_an_old_answer_without_engine_takes_the_members():
     answer = replication_group()
     del answer["Engine"]
 
-    assert observe_cache(answer, MEMBER).engine == "redis"
+    assert observe_replication_group(answer, MEMBER).engine == "redis"
 
 
 def test_without_cluster_mode_the_endpoints_are_the_node_groups():
-    cache = observe_cache(replication_group(), MEMBER)
+    cache = observe_replication_group(replication_group(), MEMBER)
 
     assert (cache.host, cache.port, cache.reader_host) == ("primary.example", 6380, "reader.example")
 
@@ -71,13 +78,13 @@ def test_without_cluster_mode_the_endpoints_are_the_node_groups():
 def test_with_cluster_mode_the_endpoint_is_the_configurations():
     answer = replication_group(ClusterEnabled=True, ConfigurationEndpoint={"Address": "cfg.example", "Port": 6379})
 
-    cache = observe_cache(answer, MEMBER)
+    cache = observe_replication_group(answer, MEMBER)
 
     assert (cache.host, cache.port, cache.reader_host) == ("cfg.example", 6379, "")
 
 
 def test_a_cache_being_created_has_no_endpoint_yet():
-    cache = observe_cache({"ReplicationGroupId": "new", "Status": "creating"}, {})
+    cache = observe_replication_group({"ReplicationGroupId": "new", "Status": "creating"}, {})
 
     assert (cache.ref, cache.host, cache.port) == (CacheRef(CacheKind.REPLICATION_GROUP, "new"), "", 6379)
     assert not cache.is_available
@@ -88,7 +95,7 @@ def test_a_group_that_is_being_attached_counts():
         UserGroupIds=["old"], PendingModifiedValues={"UserGroups": {"UserGroupIdsToAdd": ["new"]}}
     )
 
-    cache = observe_cache(answer, MEMBER)
+    cache = observe_replication_group(answer, MEMBER)
 
     assert cache.group_ids == {"old"}
     assert cache.future_group_ids == {"old", "new"}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from elasticache_iam.aws.inventory import Part, Sequence
+from elasticache_iam.aws.part import Part, Sequence
 
 
 class Clock:

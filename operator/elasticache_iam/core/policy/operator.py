@@ -2,11 +2,11 @@
 
 `CALLS` is the table: a call that isn't in it doesn't get a right, a right that no call needs isn't given (tests hold
 both). A right is then fenced: creations, tagging and roles by the ARN prefix `<owner>-` and the owner's IAM path,
-changes by the tags on the object. There is no Connect here, and nothing of STS: the operator can't log in to a cache,
-and becomes a workload's role only with that workload's own token.
+changes by the tags on the object. There is no Connect here: the operator can't log in to a cache, and becomes a
+workload's role only with that workload's own token. (Roles in other accounts that it becomes are its own.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from elasticache_iam.api.keys import TAG_ALLOW, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER, TAG_UID
@@ -22,6 +22,8 @@ _VIA_ELASTICACHE: Final = (
 )
 """What ModifyReplicationGroup depends on. Source: service authorization reference, ElastiCache, dependent actions."""
 
+_VIA_SERVERLESS: Final = ("ec2:DescribeSecurityGroups", "ec2:DescribeTags")
+"""The same for ModifyServerlessCache."""
 _OWNERSHIP_KEYS: Final = (TAG_OWNER, TAG_KIND, TAG_NAMESPACE, TAG_NAME, TAG_UID)
 
 CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
@@ -30,6 +32,7 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("elasticache", "DescribeUserGroups"): ("elasticache:DescribeUserGroups",),
     ("elasticache", "DescribeReplicationGroups"): ("elasticache:DescribeReplicationGroups",),
     ("elasticache", "DescribeCacheClusters"): ("elasticache:DescribeCacheClusters",),
+    ("elasticache", "DescribeServerlessCaches"): ("elasticache:DescribeServerlessCaches",),
     ("elasticache", "ListTagsForResource"): ("elasticache:ListTagsForResource",),
     ("elasticache", "AddTagsToResource"): ("elasticache:AddTagsToResource",),
     ("elasticache", "RemoveTagsFromResource"): ("elasticache:RemoveTagsFromResource",),
@@ -40,6 +43,20 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("elasticache", "ModifyUserGroup"): ("elasticache:ModifyUserGroup",),
     ("elasticache", "DeleteUserGroup"): ("elasticache:DeleteUserGroup",),
     ("elasticache", "ModifyReplicationGroup"): ("elasticache:ModifyReplicationGroup", *_VIA_ELASTICACHE),
+    ("elasticache", "ModifyServerlessCache"): ("elasticache:ModifyServerlessCache", *_VIA_SERVERLESS),
+    ("memorydb", "DescribeUsers"): ("memorydb:DescribeUsers",),
+    ("memorydb", "DescribeACLs"): ("memorydb:DescribeACLs",),
+    ("memorydb", "DescribeClusters"): ("memorydb:DescribeClusters",),
+    ("memorydb", "ListTags"): ("memorydb:ListTags",),
+    ("memorydb", "TagResource"): ("memorydb:TagResource",),
+    ("memorydb", "UntagResource"): ("memorydb:UntagResource",),
+    ("memorydb", "CreateUser"): ("memorydb:CreateUser", "memorydb:TagResource"),
+    ("memorydb", "UpdateUser"): ("memorydb:UpdateUser",),
+    ("memorydb", "DeleteUser"): ("memorydb:DeleteUser",),
+    ("memorydb", "CreateACL"): ("memorydb:CreateACL", "memorydb:TagResource"),
+    ("memorydb", "UpdateACL"): ("memorydb:UpdateACL",),
+    ("memorydb", "DeleteACL"): ("memorydb:DeleteACL",),
+    ("memorydb", "UpdateCluster"): ("memorydb:UpdateCluster",),
     ("iam", "ListRoles"): ("iam:ListRoles",),
     ("iam", "GetAccountAuthorizationDetails"): ("iam:GetAccountAuthorizationDetails",),
     ("iam", "GetRole"): ("iam:GetRole",),
@@ -61,6 +78,7 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     # Needs no right; without a signature, or open to everybody with one.
     ("sts", "GetCallerIdentity"): (),
     ("sts", "AssumeRoleWithWebIdentity"): (),
+    ("sts", "AssumeRole"): ("sts:AssumeRole",),
 }
 """botocore's service name and operation -> IAM actions."""
 
@@ -71,138 +89,171 @@ def operator_policy(
     partition: str,
     account: str,
     region: str,
+    more_regions: tuple[str, ...] = (),
     boundary: str | None = None,
     trusted_caches: tuple[str, ...] = (),
+    memorydb: bool = True,
+    existing_roles: bool = False,
+    is_home: bool = True,
+    roles_elsewhere: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Return the identity policy of the operator's role, for one account and region.
+    """Return the identity policy of the operator's role in one account.
+
+    In an account other than its own that is the role of the configuration's `accounts`, which it becomes.
 
     Args:
         owner: This installation's owner, `[a-z][a-z0-9]{0,9}`.
         partition: As in `core.names.partition_of`.
         account: The account id.
         region: The caches' region.
-        boundary: The permissions boundary that every role made by the operator must have.
+        more_regions: Others that UserGroups name in `spec.region`.
+        boundary: The permissions boundary that every role made by the operator there must have.
         trusted_caches: ARNs of caches that count as consenting without a tag (operator configuration).
+        memorydb: Whether there are UserGroups with `service: MemoryDB`.
+        existing_roles: Whether there are users with `role.mode: Existing`, whose roles get an inline policy.
+        is_home: Whether it is the operator's own account.
+        roles_elsewhere: ARNs of the roles that the operator becomes in other accounts (`accounts[].roleArn`).
     """
-    elasticache = f"arn:{partition}:elasticache:{region}:{account}"
+    regions = sorted({region, *more_regions})
+    several = len(regions) > 1
+    place = f"{'*' if several else region}:{account}"
+    in_regions = {"StringEquals": {"aws:RequestedRegion": regions}} if several else {}
+    elasticache, memory_db = f"arn:{partition}:elasticache:{place}", f"arn:{partition}:memorydb:{place}"
     iam = f"arn:{partition}:iam::{account}"
-    our_users, all_users = f"{elasticache}:user:{owner}-*", f"{elasticache}:user:*"
-    our_groups, all_groups = f"{elasticache}:usergroup:{owner}-*", f"{elasticache}:usergroup:*"
-    our_roles = f"{iam}:role{role_path(owner)}{owner}-*"
+    our_roles, all_roles = f"{iam}:role{role_path(owner)}{owner}-*", f"{iam}:role/*"
     is_ours = {"StringEquals": {f"aws:ResourceTag/{TAG_OWNER}": owner}}
     has_consent = {"StringLike": {f"aws:ResourceTag/{TAG_ALLOW}": _consent_patterns(owner)}}
     has_boundary = {"StringEquals": {"iam:PermissionsBoundary": boundary}} if boundary else {}
     keeps_ownership = {"ForAllValues:StringNotEquals": {"aws:TagKeys": list(_OWNERSHIP_KEYS)}}
-    statements = [
-        # Lists: AWS offers no finer fence for most of them. They show no secret.
-        _allow(
-            "List",
-            [
-                "elasticache:DescribeUsers",
-                "elasticache:DescribeUserGroups",
-                "elasticache:DescribeReplicationGroups",
-                "elasticache:DescribeCacheClusters",
-                "iam:ListRoles",
-                "iam:GetAccountAuthorizationDetails",
-                "tag:GetResources",
-            ],
-            ["*"],
+    statements: list[dict[str, Any]] = []
+
+    def allow(sid: str, actions: Iterable[str], resources: Iterable[str], *conditions: Mapping[str, Any]) -> None:
+        statements.append(_allow(sid, list(actions), list(resources), conditions))
+
+    def allow_there(sid: str, actions: Iterable[str], resources: Iterable[str], *conditions: Mapping[str, Any]) -> None:
+        """Allow what has a region."""
+        allow(sid, actions, resources, *conditions, in_regions)
+
+    def actions(of_elasticache: str, of_memorydb: str) -> list[str]:
+        """Return both services' actions: an action never applies to the other one's objects."""
+        named = [f"elasticache:{name}" for name in of_elasticache.split()]
+        return named + [f"memorydb:{name}" for name in of_memorydb.split() if memorydb]
+
+    def objects(of_elasticache: str, of_memorydb: str, name: str = "*") -> list[str]:
+        """Return the ARNs of both services' objects: a colon before the id, or a slash."""
+        arns = [f"{elasticache}:{kind}:{name}" for kind in of_elasticache.split()]
+        return arns + [f"{memory_db}:{kind}/{name}" for kind in of_memorydb.split() if memorydb]
+
+    users, groups = objects("user", "user"), objects("usergroup", "acl")
+    # Lists: AWS offers no finer fence for most of them. They show no secret.
+    allow(
+        "List",
+        [
+            *actions(
+                "DescribeUsers DescribeUserGroups DescribeReplicationGroups DescribeCacheClusters "
+                "DescribeServerlessCaches",
+                "DescribeUsers DescribeACLs DescribeClusters",
+            ),
+            "iam:ListRoles",
+            "iam:GetAccountAuthorizationDetails",
+            "tag:GetResources",
+        ],
+        ["*"],
+    )
+    # Tags, roles (of any path: others' roles are checked) and the cluster's issuer.
+    allow(
+        "Read",
+        [
+            *actions("ListTagsForResource", "ListTags"),
+            "iam:GetRole",
+            "iam:GetRolePolicy",
+            "iam:ListRolePolicies",
+            "iam:GetOpenIDConnectProvider",
+            *(["eks:DescribeCluster"] if is_home else []),
+        ],
+        [
+            f"{elasticache}:*",
+            *([f"{memory_db}:*"] if memorydb else []),
+            all_roles,
+            f"{iam}:oidc-provider/*",
+            *([f"arn:{partition}:eks:{place}:cluster/*"] if is_home else []),
+        ],
+    )
+    # By name: who may tag anything could make anything its own and pass every fence by tag below.
+    allow_there(
+        "CreateUsersAndGroups",
+        actions("CreateUser CreateUserGroup AddTagsToResource", "CreateUser CreateACL TagResource"),
+        objects("user usergroup", "user acl", f"{owner}-*"),
+    )
+    # Adoption of users and groups made by others starts with our tags; their owner said yes by a tag of theirs.
+    allow_there("Adopt", actions("AddTagsToResource", "TagResource"), [*users, *groups], has_consent)
+    allow_there(
+        "ChangeOurs",
+        actions(
+            "ModifyUser DeleteUser ModifyUserGroup DeleteUserGroup AddTagsToResource",
+            "UpdateUser DeleteUser UpdateACL DeleteACL TagResource",
         ),
-        # Tags, roles (of any path: others' roles are checked, never written) and the cluster's issuer.
-        _allow(
-            "Read",
-            [
-                "elasticache:ListTagsForResource",
-                "iam:GetRole",
-                "iam:GetRolePolicy",
-                "iam:ListRolePolicies",
-                "iam:GetOpenIDConnectProvider",
-                "eks:DescribeCluster",
-            ],
-            [
-                f"{elasticache}:*",
-                f"{iam}:role/*",
-                f"{iam}:oidc-provider/*",
-                f"arn:{partition}:eks:{region}:{account}:cluster/*",
-            ],
-        ),
-        # By name: who may tag anything could make anything its own and pass every fence by tag below.
-        _allow(
-            "CreateUsersAndGroups",
-            ["elasticache:CreateUser", "elasticache:CreateUserGroup", "elasticache:AddTagsToResource"],
-            [our_users, our_groups],
-        ),
-        # Adoption of users and groups made by others starts with our tags; their owner said yes by a tag of theirs.
-        _allow("AdoptUsersAndGroups", ["elasticache:AddTagsToResource"], [all_users, all_groups], has_consent),
-        _allow(
-            "ChangeOurUsersAndGroups",
-            [
-                "elasticache:ModifyUser",
-                "elasticache:DeleteUser",
-                "elasticache:ModifyUserGroup",
-                "elasticache:DeleteUserGroup",
-                "elasticache:AddTagsToResource",
-            ],
-            [all_users, all_groups],
-            is_ours,
-        ),
-        # Never those that say whose it is: what has lost them can't be found again, and nobody may touch it.
-        _allow(
-            "RemoveTags",
-            ["elasticache:RemoveTagsFromResource"],
-            [all_users, all_groups],
-            {**is_ours, **keeps_ownership},
-        ),
-        # Groups of others (adoption: Reference): members only, never deleted, and only where their owner said yes.
-        _allow("ChangeMembersOfOthersGroups", ["elasticache:ModifyUserGroup"], [all_groups], has_consent),
-        # AWS asks for both actions on each member too. Naming a member changes nothing about the user itself; which
-        # group it is put into is what the fences above hold.
-        _allow("NameMembers", ["elasticache:CreateUserGroup", "elasticache:ModifyUserGroup"], [all_users]),
-        # Attaching locks out whoever isn't in the group, so the cache's owner must have said yes ...
-        _allow(
-            "AttachToCaches", ["elasticache:ModifyReplicationGroup"], [f"{elasticache}:replicationgroup:*"], has_consent
-        ),
-        # ... and only groups of ours are attached.
-        _allow("AttachOurGroups", ["elasticache:ModifyReplicationGroup"], [all_groups], is_ours),
-        # ElastiCache's own doing on our behalf: none of these works when we call EC2 ourselves.
-        _allow("ElastiCacheNeedsNetwork", [*_VIA_ELASTICACHE], ["*"], {"Bool": {"aws:ViaAWSService": "true"}}),
-        # Roles by path and prefix. With a boundary configured, a role without it can't be made nor given a policy.
-        _allow("CreateRoles", ["iam:CreateRole", "iam:PutRolePolicy"], [our_roles], has_boundary),
-        # No boundary key exists for the trust, tags and the deletion: the path is the fence.
-        _allow(
-            "ChangeOurRoles",
-            [
-                "iam:TagRole",
-                "iam:UpdateRole",
-                "iam:UpdateAssumeRolePolicy",
-                "iam:DeleteRolePolicy",
-                "iam:DeleteRole",
-            ],
-            [our_roles],
-        ),
-        _allow("UntagOurRoles", ["iam:UntagRole"], [our_roles], keeps_ownership),
-        # With a boundary configured only that one is put on, and none is taken off.
-        _allow(
-            "SetBoundary",
-            ["iam:PutRolePermissionsBoundary" if boundary else "iam:DeleteRolePermissionsBoundary"],
-            [our_roles],
-            has_boundary,
-        ),
-    ]
+        [*users, *groups],
+        is_ours,
+    )
+    # Never those that say whose it is: what has lost them can't be found again, and nobody may touch it.
+    allow_there(
+        "RemoveTags",
+        actions("RemoveTagsFromResource", "UntagResource"),
+        [*users, *groups],
+        is_ours,
+        keeps_ownership,
+    )
+    # Groups of others (adoption: Reference): members only, never deleted, and only where their owner said yes.
+    allow_there("ChangeMembersOfOthersGroups", actions("ModifyUserGroup", "UpdateACL"), groups, has_consent)
+    # AWS asks for both actions on each member too. Naming a member changes nothing about the user itself; which group
+    # it is put into is what the fences above hold.
+    allow_there("NameMembers", actions("CreateUserGroup ModifyUserGroup", "CreateACL UpdateACL"), users)
+    # Attaching locks out whoever isn't in the group, so the cache's owner must have said yes ...
+    attaching = actions("ModifyReplicationGroup ModifyServerlessCache", "UpdateCluster")
+    allow_there("AttachToCaches", attaching, objects("replicationgroup serverlesscache", "cluster"), has_consent)
+    # ... and only groups of ours are attached.
+    allow_there("AttachOurGroups", attaching, groups, is_ours)
     if trusted_caches:
         # The operator's configuration says yes in the owner's place: exact caches, no tag asked.
-        statements.append(
-            _allow("AttachToTrustedCaches", ["elasticache:ModifyReplicationGroup"], sorted(set(trusted_caches)))
-        )
+        allow_there("AttachToTrustedCaches", attaching, sorted(set(trusted_caches)))
+    # ElastiCache's own doing on our behalf: none of these works when we call EC2 ourselves.
+    allow("ViaElastiCache", [*_VIA_ELASTICACHE, *_VIA_SERVERLESS], ["*"], {"Bool": {"aws:ViaAWSService": "true"}})
+    # Roles by path and prefix. With a boundary configured, a role without it can't be made nor given a policy.
+    allow("CreateRoles", ["iam:CreateRole", "iam:PutRolePolicy"], [our_roles], has_boundary)
+    # No boundary key exists for the trust, tags, session length and the deletion: the path is the fence.
+    allow(
+        "ChangeOurRoles",
+        ["iam:TagRole", "iam:UpdateRole", "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"],
+        [our_roles],
+    )
+    allow("UntagOurRoles", ["iam:UntagRole"], [our_roles], keeps_ownership)
+    # With a boundary configured only that one is put on, and none is taken off.
+    allow(
+        "SetBoundary",
+        ["iam:PutRolePermissionsBoundary" if boundary else "iam:DeleteRolePermissionsBoundary"],
+        [our_roles],
+        has_boundary,
+    )
+    if existing_roles:
+        # Roles of others whose owner said yes: the inline policy, nothing else of them.
+        allow("PolicyOfOthersRoles", ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [all_roles], has_consent)
+    if is_home and roles_elsewhere:
+        allow("BecomeRolesElsewhere", ["sts:AssumeRole"], sorted(set(roles_elsewhere)))
     return {"Version": POLICY_VERSION, "Statement": statements}
 
 
 def _allow(
-    sid: str, actions: list[str], resources: list[str], condition: Mapping[str, Any] | None = None
+    sid: str, actions: list[str], resources: list[str], conditions: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
+    """Return a statement; all conditions must hold."""
     statement: dict[str, Any] = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
-    if condition:
-        statement["Condition"] = dict(condition)
+    merged: dict[str, dict[str, Any]] = {}
+    for condition in conditions:
+        for operator, keys in condition.items():
+            merged.setdefault(operator, {}).update(keys)
+    if merged:
+        statement["Condition"] = merged
     return statement
 
 

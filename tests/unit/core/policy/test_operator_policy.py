@@ -11,6 +11,8 @@ from elasticache_iam.core.policy import CALLS, compact_json, operator_policy
 
 BOUNDARY = "arn:aws:iam::111122223333:policy/boundary"
 ELASTICACHE = "arn:aws:elasticache:eu-west-1:111122223333"
+MEMORYDB = "arn:aws:memorydb:eu-west-1:111122223333"
+ELSEWHERE = "arn:aws:iam::444455556666:role/elasticache-iam"
 ROLES = "arn:aws:iam::111122223333:role"
 
 
@@ -31,7 +33,7 @@ def actions(policy: dict[str, Any]) -> set[str]:
 
 
 def test_every_right_is_needed_by_a_call_and_every_call_has_its_rights():
-    granted = actions(prod()) | actions(prod(boundary=BOUNDARY))
+    granted = actions(prod(existing_roles=True)) | actions(prod(boundary=BOUNDARY, roles_elsewhere=(ELSEWHERE,)))
 
     assert granted == {action for needed in CALLS.values() for action in needed}
 

@@ -3,13 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from elasticache_iam.api.access import Access
-from elasticache_iam.api.group import AdmissionRule, LabelSelector, LabelSelectorRequirement, UserGroup
+from elasticache_iam.api.group import (
+    AdmissionRule,
+    GroupAdoption,
+    LabelSelector,
+    LabelSelectorRequirement,
+    UserGroup,
+)
 from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.core import names
 from elasticache_iam.core.access import is_within, render_access_string
 from elasticache_iam.core.plan.user import is_access_in_sync
 from elasticache_iam.core.state import ObservedUser
+from elasticache_iam.core.status import GROUP_SYNCED
+
+CONSENT_MISSING: Final = "ConsentMissing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,16 @@ def admit(
     """
     home = user.metadata.namespace == group.metadata.namespace
     where = f"UserGroup {group.metadata.namespace}/{group.metadata.name}"
+    if is_withdrawn(group):
+        return Admission(
+            ok=False, message=f"the AWS group of {where} is somebody else's, who hasn't consented; see its conditions"
+        )
+    if names.is_reserved_id(user.spec.id or names.default_id("x", user.metadata.namespace, user.metadata.name)):
+        return Admission(
+            ok=False,
+            message="ids like <owner>-default-<8 hex digits> are kept for disabled default users; set another spec.id, "
+            "or make a resource of another name",
+        )
     rule = _find_rule(group.spec.admission, user.metadata.namespace, namespace_labels, names_only=home)
     if rule is None:
         if home:
@@ -57,6 +78,13 @@ def admit(
     if not within.ok:
         return Admission(ok=False, message=f"spec.access is beyond what {where} allows here: {within.why}")
     return Admission(ok=True)
+
+
+def is_withdrawn(group: UserGroup) -> bool:
+    """Whether a group of somebody else's (adoption: Reference) lacks its owner's consent, as its own pass has found."""
+    return group.spec.adoption is GroupAdoption.REFERENCE and any(
+        condition.type == GROUP_SYNCED and condition.reason == CONSENT_MISSING for condition in group.status.conditions
+    )
 
 
 def admit_live(

@@ -38,6 +38,7 @@ _POLICY_NAME_LENGTH: Final = 128
 _SESSION_NAME_LENGTH: Final = 64
 """AssumeRoleWithWebIdentity: RoleSessionName has 2 to 64 characters of [\\w+=,.@-]."""
 
+_RESERVED_ID: Final = re.compile(r"[a-z][a-z0-9]{0,9}-default-[0-9a-f]{8}")
 _NOT_ID: Final = re.compile(r"[^a-z0-9]+")
 _NOT_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
@@ -78,6 +79,11 @@ def default_id(owner: str, namespace: str, name: str) -> str:
 def default_user_id(owner: str, group_id: str) -> str:
     """Return the id of the disabled user *named* default that a redis group gets."""
     return _joined(owner, "default", _short_hash(group_id))
+
+
+def is_reserved_id(user_id: str) -> bool:
+    """Whether an id looks like that of a disabled default user, of any installation: no other user may have it."""
+    return _RESERVED_ID.fullmatch(user_id) is not None
 
 
 def role_name(owner: str, namespace: str, name: str) -> str:
@@ -125,6 +131,11 @@ def partition_of(region: str) -> str:
 def user_arn(place: Place, user_id: str) -> str:
     """Return a user's ARN: ElastiCache puts a colon before the id, MemoryDB a slash."""
     return _arn(place, "user", user_id)
+
+
+def group_arn(place: Place, group_id: str) -> str:
+    """Return the ARN of a user group, or of an ACL."""
+    return _arn(place, "acl" if place.service is Service.MEMORYDB else "usergroup", group_id)
 
 
 def cache_arn(place: Place, cache: CacheRef) -> str:

@@ -3,7 +3,8 @@
 import pytest
 from tests.builders import group_manifest, user_manifest
 
-from elasticache_iam.api.group import LabelSelector
+from elasticache_iam.api.base import Condition, ConditionStatus
+from elasticache_iam.api.group import LabelSelector, UserGroupStatus
 from elasticache_iam.api.parse import parse_group, parse_user
 from elasticache_iam.core.admission import admit, needs_namespace_labels, selects
 
@@ -134,3 +135,24 @@ def test_labels_and_expressions_must_both_match():
     assert selects(selector, {"a": "1", "b": ""})
     assert not selects(selector, {"a": "1"})
     assert not selects(selector, {"b": ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [("checkout", {"id": "demo-default-0a1b2c3d"}), ("checkout", {"id": "x-default-0a1b2c3d"}), ("default", {})],
+    ids=["ours", "anothers", "generated"],
+)
+def test_ids_of_default_users_are_kept_for_them(name, spec):
+    decision = admit(group(), parse_user(user_manifest(name, "platform", **spec)), {})
+
+    assert not decision.ok
+    assert "disabled default users" in decision.message
+
+
+def test_nobody_is_admitted_to_a_lent_group_whose_owner_takes_it_back():
+    lent = parse_group(group_manifest(admits=("shop",), attach=False, adoption="Reference", id="theirs"))
+    condition = Condition(type="GroupSynced", status=ConditionStatus.FALSE, reason="ConsentMissing", message="")
+    withdrawn = lent.model_copy(update={"status": UserGroupStatus(conditions=(condition,))})
+
+    assert admit(lent, user(), {}).ok
+    assert not admit(withdrawn, user(), {}).ok

@@ -1,12 +1,13 @@
 """Whether, and why not, a group is attached to a cache."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from elasticache_iam.api.group import AttachmentPolicy
-from elasticache_iam.api.keys import TAG_ALLOW
-from elasticache_iam.core.state import ObservedCache, ObservedGroup
+from elasticache_iam.api.group import AttachmentPolicy, CacheSpec
+from elasticache_iam.core.consent import consent_command
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
 MIN_VERSIONS: Final = {"redis": (7, 0), "valkey": (7, 2)}
 """Oldest engines that know IAM users. Source: ElastiCache user guide, "Authenticating with IAM"."""
@@ -28,7 +29,24 @@ class AttachmentState(StrEnum):
     ENGINE_TOO_OLD = "EngineTooOld"
     AUTH_TOKEN_ENABLED = "AuthTokenEnabled"  # noqa: S105  # a condition's reason
     ATTACHMENT_REFUSED = "AttachmentRefused"
+    CACHE_OPEN = "CacheOpen"
+    GROUP_NOT_READY = "GroupNotReady"
+    NOT_ATTACHED = "NotAttached"
 
+
+HELD_STATES: Final = frozenset({AttachmentState.ATTACHED, AttachmentState.ATTACHING, AttachmentState.CACHE_OPEN})
+"""What the status says of a cache that our group was put on: without the group, it was left open by somebody else."""
+
+MOVING_STATES: Final = frozenset(
+    {
+        AttachmentState.ATTACHING,
+        AttachmentState.CACHE_BUSY,
+        AttachmentState.CACHE_NOT_FOUND,
+        AttachmentState.CACHE_OPEN,
+        AttachmentState.GROUP_NOT_READY,
+    }
+)
+"""What passes, mostly soon."""
 
 STALLED_STATES: Final = frozenset(
     {
@@ -52,46 +70,77 @@ class Verdict:
     message: str = ""
 
 
-def judge_attachment(  # noqa: C901  # one ordered list of checks reads better than several
-    cache_id: str,
-    cache: ObservedCache | None,
-    group: ObservedGroup,
-    *,
-    consented: bool,
-    consent: str,
-    claimed_by: str | None,
-    policy: AttachmentPolicy,
-    was_attached: bool,
-) -> Verdict:
-    """Say how it stands between a group and a cache, and whether attaching is allowed.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a UserGroup stands to one of its caches.
 
-    Args:
-        cache_id: Its id as the resource names it.
-        cache: What AWS has; None if there is no such cache.
-        group: Our group, active.
-        consented: Whether the cache's owner let us in.
+    Attributes:
+        consented: Whether the cache's owner lets it in.
         consent: The value of the consent tag that would do, for the message.
         claimed_by: The older UserGroup that holds this cache, as namespace/name.
         policy: What to do with a cache that is open.
         was_attached: Whether our group was on it before: detached behind our back it is open and goes back at once.
+        is_group_ready: Whether the group has its members: before that, attaching would lock out who is to come in.
+        is_referenced: Whether the group is somebody else's, who attaches it.
+    """
+
+    consented: bool
+    consent: str
+    claimed_by: str | None
+    policy: AttachmentPolicy
+    was_attached: bool
+    is_group_ready: bool = True
+    is_referenced: bool = False
+
+
+def judge_attachment(cache: ObservedCache, group: ObservedGroup, claim: Claim) -> Verdict:
+    """Say how it stands between a group and a cache that is there, and whether attaching is allowed.
+
+    Args:
+        cache: What AWS has.
+        group: Our group.
+        claim: What else counts.
 
     Returns:
         The verdict; READY_TO_ATTACH asks the caller to attach.
     """
-    if cache is None:
-        return Verdict(AttachmentState.CACHE_NOT_FOUND, f"there is no cache {cache_id}; it is attached once it appears")
+    cache_id = cache.ref.id
     if group.group_id in cache.future_group_ids:
+        if not claim.consented:
+            return Verdict(
+                AttachmentState.CONSENT_MISSING,
+                f"the owner of cache {cache_id} has withdrawn the consent: nobody gets tokens for it. The group stays "
+                f"on it, as the cache would be open without one; {_remedy(cache, claim)}",
+            )
         if group.group_id in cache.group_ids:
             return Verdict(AttachmentState.ATTACHED)
         return Verdict(AttachmentState.ATTACHING, f"AWS is attaching the group to cache {cache_id}")
-    if claimed_by is not None:
-        return Verdict(AttachmentState.CACHE_CLAIMED, f"cache {cache_id} is held by the older UserGroup {claimed_by}")
+    if claim.is_referenced:
+        return Verdict(
+            AttachmentState.NOT_ATTACHED,
+            f"the group {group.group_id} isn't on cache {cache_id}; its owner attaches it (adoption: Reference)",
+        )
+    return _judge_claim(cache, claim) or _judge_cache(cache, group) or _judge_consent(cache, claim)
+
+
+def _judge_claim(cache: ObservedCache, claim: Claim) -> Verdict | None:
+    """Say who else holds the cache; None if nobody does."""
+    if claim.claimed_by is not None:
+        return Verdict(
+            AttachmentState.CACHE_CLAIMED, f"cache {cache.ref.id} is held by the older UserGroup {claim.claimed_by}"
+        )
     if cache.future_group_ids:
         other = ", ".join(sorted(cache.future_group_ids))
         return Verdict(
             AttachmentState.FOREIGN_GROUP,
-            f"cache {cache_id} has the user group {other}, which isn't ours; it is never replaced",
+            f"cache {cache.ref.id} has the user group {other}, which isn't ours; it is never replaced",
         )
+    return None
+
+
+def _judge_cache(cache: ObservedCache, group: ObservedGroup) -> Verdict | None:
+    """Say why AWS would refuse the group on the cache; None if it wouldn't."""
+    cache_id, version = cache.ref.id, f"{cache.engine} {cache.engine_version}"
     if not cache.tls:
         return Verdict(
             AttachmentState.TLS_REQUIRED, f"cache {cache_id} has no encryption in transit; user groups need it"
@@ -103,28 +152,105 @@ def judge_attachment(  # noqa: C901  # one ordered list of checks reads better t
     if not has_iam(cache.engine, cache.engine_version):
         return Verdict(
             AttachmentState.ENGINE_TOO_OLD,
-            f"cache {cache_id} runs {cache.engine} {cache.engine_version}; IAM needs redis 7.0 or valkey 7.2",
+            f"cache {cache_id} runs {version}; IAM needs redis 7.0 or valkey 7.2",
         )
-    if not consented:
+    # Redis and Valkey count their versions differently: a redis group on a valkey cache is left to AWS.
+    is_comparable = group.engine in {cache.engine, ""}
+    if is_comparable and _is_older(cache.engine_version, group.minimum_engine_version):
         return Verdict(
-            AttachmentState.CONSENT_MISSING,
-            f"the owner of cache {cache_id} hasn't consented: aws elasticache add-tags-to-resource "
-            f"--resource-name {cache.arn} --tags Key={TAG_ALLOW},Value={consent}",
+            AttachmentState.ENGINE_TOO_OLD,
+            f"cache {cache_id} runs {version}, and the access strings in the group need "
+            f"{group.minimum_engine_version}: upgrade the cache, or ask for less",
+        )
+    return None
+
+
+def _judge_consent(cache: ObservedCache, claim: Claim) -> Verdict:
+    """Say whether attaching is wanted, by the cache's owner and by the resource, and possible now."""
+    cache_id = cache.ref.id
+    if not claim.consented:
+        return Verdict(
+            AttachmentState.CONSENT_MISSING, f"the owner of cache {cache_id} hasn't consented: {_remedy(cache, claim)}"
         )
     if cache.auth_token_enabled:
         return Verdict(
             AttachmentState.AUTH_TOKEN_ENABLED,
             f"cache {cache_id} has an AUTH token; migrate its clients and remove the token first",
         )
-    if policy is AttachmentPolicy.REFUSE and not was_attached:
+    if claim.policy is AttachmentPolicy.REFUSE and not claim.was_attached:
         return Verdict(
             AttachmentState.ATTACHMENT_REFUSED,
             f"cache {cache_id} is open: attaching the group cuts off clients that use no user; "
             "if that is wanted set spec.attachment.policy: Attach",
         )
     if not cache.is_available:
+        if claim.was_attached:
+            return Verdict(
+                AttachmentState.CACHE_OPEN,
+                f"cache {cache_id} was left open behind our back and is {cache.status}; the group goes back after that",
+            )
         return Verdict(AttachmentState.CACHE_BUSY, f"cache {cache_id} is {cache.status}; it is attached after that")
+    if not claim.is_group_ready and not claim.was_attached:
+        return Verdict(
+            AttachmentState.GROUP_NOT_READY,
+            f"the group goes onto cache {cache_id} once it is in order: attached now, it would lock out its members",
+        )
     return Verdict(AttachmentState.READY_TO_ATTACH)
+
+
+def _remedy(cache: ObservedCache, claim: Claim) -> str:
+    return consent_command(cache.arn, claim.consent)
+
+
+def judge_missing(ref: CacheRef, place: Place, others: Iterable[CacheRef]) -> Verdict:
+    """Say that there is no such cache where the group is, and what may be wrong.
+
+    Args:
+        ref: The cache that the resource names.
+        place: Where it was looked for.
+        others: The caches that are there.
+    """
+    namesake = next((other for other in sorted(others) if other.id == ref.id), None)
+    hint = (
+        f"there is a {_FIELDS[namesake.kind]} of that name, though"
+        if namesake is not None
+        else "if it is elsewhere make a new UserGroup with its spec.region or spec.account"
+    )
+    return Verdict(
+        AttachmentState.CACHE_NOT_FOUND,
+        f"there is no {_FIELDS[ref.kind]} {ref.id} in {place.region} of account {place.account}; it is attached once "
+        f"it appears ({hint})",
+    )
+
+
+_FIELDS: Final = {
+    CacheKind.REPLICATION_GROUP: "replicationGroup",
+    CacheKind.SERVERLESS_CACHE: "serverlessCache",
+    CacheKind.MEMORYDB_CLUSTER: "memoryDBCluster",
+}
+
+
+def cache_ref(cache: CacheSpec) -> CacheRef:
+    """Return which cache a spec names."""
+    if cache.replication_group is not None:
+        return CacheRef(CacheKind.REPLICATION_GROUP, cache.replication_group)
+    if cache.serverless_cache is not None:
+        return CacheRef(CacheKind.SERVERLESS_CACHE, cache.serverless_cache)
+    return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.memory_db_cluster or "")
+
+
+def exchange_command(cache: CacheRef, group_id: str) -> str:
+    """Return the command that gives a cache another group in our group's place."""
+    match cache.kind:
+        case CacheKind.REPLICATION_GROUP:
+            return (
+                f"aws elasticache modify-replication-group --replication-group-id {cache.id} "
+                f"--user-group-ids-to-remove {group_id} --user-group-ids-to-add OTHER --apply-immediately"
+            )
+        case CacheKind.SERVERLESS_CACHE:
+            return f"aws elasticache modify-serverless-cache --serverless-cache-name {cache.id} --user-group-id OTHER"
+        case CacheKind.MEMORYDB_CLUSTER:
+            return f"aws memorydb update-cluster --cluster-name {cache.id} --acl-name OTHER"
 
 
 def has_iam(engine: str, version: str) -> bool:
@@ -132,9 +258,19 @@ def has_iam(engine: str, version: str) -> bool:
     minimum = MIN_VERSIONS.get(engine)
     if minimum is None:
         return False
+    found = _parsed(version)
+    return found is None or found >= minimum
+
+
+def _is_older(version: str, minimum: str) -> bool:
+    """Whether a version is older than another: numbers, not text (7.10 is newer than 7.2). Unknown ones aren't."""
+    found, needed = _parsed(version), _parsed(minimum)
+    return found is not None and needed is not None and found < needed
+
+
+def _parsed(version: str) -> tuple[int, int] | None:
     parts = version.split(".")
     try:
-        found = (int(parts[0]), int(parts[1]) if len(parts) > 1 else 0)
+        return (int(parts[0]), int(parts[1]) if len(parts) > 1 else 0)
     except ValueError:
-        return True
-    return found >= minimum
+        return None

@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from elasticache_iam.api.group import AttachmentPolicy
-from elasticache_iam.core.plan.attachment import STALLED_STATES, AttachmentState, has_iam, judge_attachment
-from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup
+from elasticache_iam.api.group import AttachmentPolicy, Service
+from elasticache_iam.core.plan.attachment import (
+    HELD_STATES,
+    STALLED_STATES,
+    AttachmentState,
+    Claim,
+    exchange_command,
+    has_iam,
+    judge_attachment,
+    judge_missing,
+)
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
 GROUP = ObservedGroup("ours", "arn:ours", "redis", "active")
 CACHE = ObservedCache(
@@ -33,14 +42,13 @@ def judge(cache=CACHE, group=GROUP, **changes):
         "policy": AttachmentPolicy.ATTACH,
         "was_attached": False,
     }
-    return judge_attachment("orders", cache, group, **{**options, **changes})
+    return judge_attachment(cache, group, Claim(**{**options, **changes}))
 
 
 @pytest.mark.parametrize(
     ("cache", "options", "state"),
     [
         pytest.param(CACHE, {}, AttachmentState.READY_TO_ATTACH, id="an-open-consenting-cache-is-attached"),
-        pytest.param(None, {}, AttachmentState.CACHE_NOT_FOUND, id="a-missing-cache-is-waited-for"),
         pytest.param(replace(CACHE, group_ids=OURS), {}, AttachmentState.ATTACHED, id="attached-is-attached"),
         pytest.param(
             replace(CACHE, pending_group_ids=OURS), {}, AttachmentState.ATTACHING, id="pending-is-not-attached-yet"
@@ -102,6 +110,34 @@ def judge(cache=CACHE, group=GROUP, **changes):
             AttachmentState.ATTACHMENT_REFUSED,
             id="a-refusal-doesn't-wait-for-a-busy-cache",
         ),
+        pytest.param(
+            replace(CACHE, status="modifying"),
+            {"policy": AttachmentPolicy.REFUSE, "was_attached": True},
+            AttachmentState.CACHE_OPEN,
+            id="one-left-open-that-is-busy-is-an-alarm",
+        ),
+        pytest.param(
+            replace(CACHE, group_ids=OURS),
+            {"consented": False},
+            AttachmentState.CONSENT_MISSING,
+            id="a-consent-withdrawn-is-told-and-nothing-is-detached",
+        ),
+        pytest.param(
+            CACHE, {"is_group_ready": False}, AttachmentState.GROUP_NOT_READY, id="members-come-before-the-lock"
+        ),
+        pytest.param(
+            CACHE,
+            {"is_group_ready": False, "was_attached": True},
+            AttachmentState.READY_TO_ATTACH,
+            id="but-nothing-keeps-a-cache-open",
+        ),
+        pytest.param(CACHE, {"is_referenced": True}, AttachmentState.NOT_ATTACHED, id="a-lent-group-isn't-attached"),
+        pytest.param(
+            replace(CACHE, group_ids=OURS),
+            {"is_referenced": True},
+            AttachmentState.ATTACHED,
+            id="a-lent-group-that-is-on-it-is-attached",
+        ),
     ],
 )
 def test_verdict(cache, options, state):
@@ -124,6 +160,55 @@ def test_a_redis_group_goes_onto_a_valkey_cache():
     assert judge(cache).state is AttachmentState.READY_TO_ATTACH
 
 
+def test_a_group_needs_a_cache_that_knows_its_access_strings():
+    group = replace(GROUP, minimum_engine_version="7.10")
+
+    assert judge(replace(CACHE, engine_version="7.2"), group).state is AttachmentState.ENGINE_TOO_OLD
+    assert judge(replace(CACHE, engine_version="7.10"), group).state is AttachmentState.READY_TO_ATTACH
+
+
+def test_versions_of_redis_and_valkey_are_not_compared():
+    group = replace(GROUP, minimum_engine_version="7.10")
+    cache = replace(CACHE, engine="valkey", engine_version="7.2")
+
+    assert judge(cache, group).state is AttachmentState.READY_TO_ATTACH
+
+
+def test_an_acl_has_no_engine_to_mismatch():
+    acl = replace(GROUP, engine="", minimum_engine_version="7.0")
+    cluster = replace(CACHE, ref=CacheRef(CacheKind.MEMORYDB_CLUSTER, "orders"), engine="valkey", engine_version="7.2")
+
+    assert judge(cluster, acl).state is AttachmentState.READY_TO_ATTACH
+
+
+def test_a_missing_cache_is_told_with_where_it_was_looked_for():
+    place = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
+
+    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, ())
+
+    assert verdict.state is AttachmentState.CACHE_NOT_FOUND
+    assert "no replicationGroup orders in eu-central-1 of account 111122223333" in verdict.message
+    assert "spec.region" in verdict.message
+
+
+def test_a_cache_of_another_kind_is_pointed_out():
+    place = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
+    there = [CacheRef(CacheKind.SERVERLESS_CACHE, "orders")]
+
+    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, there)
+
+    assert "there is a serverlessCache of that name" in verdict.message
+
+
+@pytest.mark.parametrize("kind", CacheKind)
+def test_each_kind_of_cache_has_a_command_for_another_group(kind):
+    command = exchange_command(CacheRef(kind, "orders"), "ours")
+
+    assert command.startswith("aws ")
+    assert "orders" in command
+    assert "OTHER" in command
+
+
 def test_a_missing_consent_is_told_with_the_command():
     message = judge(consented=False).message
 
@@ -139,8 +224,12 @@ def test_what_waits_for_something_is_not_stalled():
         AttachmentState.CACHE_NOT_FOUND,
         AttachmentState.CACHE_BUSY,
         AttachmentState.CONSENT_MISSING,
+        AttachmentState.CACHE_OPEN,
+        AttachmentState.GROUP_NOT_READY,
+        AttachmentState.NOT_ATTACHED,
     }
 
+    assert waiting >= HELD_STATES
     assert set(AttachmentState) - waiting == STALLED_STATES
 
 

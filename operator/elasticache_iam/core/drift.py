@@ -38,7 +38,7 @@ class RepairLog:
         count = self.count(thing, now_s)
         if count < FIGHT_REPAIRS:
             return 0.0
-        passes = min(2 ** (count - FIGHT_REPAIRS + 1), LONGEST_TRUCE_PASSES)
+        passes: float = min(2.0 ** (count - FIGHT_REPAIRS + 1), LONGEST_TRUCE_PASSES)
         return max(0.0, self._repairs[thing].last_s + passes * self.interval_s - now_s)
 
     def note(self, thing: Hashable, now_s: float) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from elasticache_iam.core.access.catalogue import Catalogue, Command, KeySpec, load_catalogues
 from elasticache_iam.core.access.globs import matches
-from elasticache_iam.core.access.rules import KeyRule, Selector, parse_access_string
+from elasticache_iam.core.access.rules import AccessRules, KeyRule, Selector, parse_access_string
 
 _CHANNELS: Final = {
     # Name -> whether its arguments are patterns. COMMAND doesn't tell; source: commands_with_channels of db.c.
@@ -64,11 +64,11 @@ def grant(rules: tuple[str, ...], catalogue: Catalogue) -> Grants:
     return Grants(allowed, frozenset(pair for pair in arguments if pair[0] not in allowed))
 
 
-def allows(access_string: str, command: str, *arguments: str, catalogue: Catalogue | None = None) -> bool | None:
+def allows(access: str | AccessRules, command: str, *arguments: str, catalogue: Catalogue | None = None) -> bool | None:
     """Whether a user with this access string may send a command; `on` and `off` don't count.
 
     Args:
-        access_string: Its rules.
+        access: The access string, or its rules.
         command: A name, in any case; a sub-command is the first argument.
         arguments: As the client sends them: keys, channels, values, options.
         catalogue: The engine's; None: what is true of all engines we know.
@@ -76,7 +76,7 @@ def allows(access_string: str, command: str, *arguments: str, catalogue: Catalog
     Returns:
         None if it can't be shown: a malformed access string or command, an unknown one, keys that only servers find.
     """
-    rules = parse_access_string(access_string)
+    rules = parse_access_string(access) if isinstance(access, str) else access
     if rules.faults:
         return None
     selectors = (rules.root, *rules.selectors)

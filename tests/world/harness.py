@@ -21,11 +21,10 @@ from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, Report
 from elasticache_iam.core.policy import operator_policy
-from elasticache_iam.reconcile.group import GroupReconciler
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.reconciler import Reconciler
 from elasticache_iam.reconcile.store import Store
-from elasticache_iam.reconcile.user import UserReconciler
 from elasticache_iam.runtime.edge import Edge
 from elasticache_iam.tokens.plane import TokenPlane, TokenSettings
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
@@ -248,7 +247,7 @@ class Operator:
             allow_minting=lambda key: self.tokens.allow(key, self.edge.order(key)),
         )
         self.edge = Edge(self.plane, self.tokens.observe)
-        self._reconcilers = {USERS: UserReconciler(self.plane), GROUPS: GroupReconciler(self.plane)}
+        self._reconciler = Reconciler(self.plane)
         self.passes = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -257,7 +256,7 @@ class Operator:
 
     async def work(self, key: Key) -> float | None:
         self.passes += 1
-        return await self._reconcilers[key.plural].reconcile(key)
+        return await self._reconciler.reconcile(key)
 
     def _see(self, kind: str, change: str, body: Any) -> None:
         plural = {"ElastiCacheIAMUser": USERS, "UserGroup": GROUPS}.get(kind)

@@ -306,7 +306,7 @@ async def test_who_asks_for_a_plan_does_not_get_the_deed(world: Ground):
     manifest["metadata"]["annotations"] = {"elasticache-iam.dev/plan-only": "true"}
 
     world.apply(manifest)
-    await world.until_reason("NotSupportedYet", of=(GROUPS, "platform", "orders"))
+    await world.until_reason("PlanOnly", of=(GROUPS, "platform", "orders"))
     await world.until_quiet(operator)
 
     assert world.elasticache.describe_user_groups()["UserGroups"] == []

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from elasticache_iam.api.base import ConditionStatus
-from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER
+from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, ANNOTATION_REFRESH, FINALIZER
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.names import secret_name
 
@@ -70,7 +70,9 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
     spec, status, meta = user.spec, user.status, user.metadata
     if meta.is_deleting and FINALIZER not in meta.finalizers:
         return None  # while the finalizer stands the deletion may be held back; it ends minting itself
-    if spec.suspend or spec.delivery.mode is not DeliveryMode.SECRET:
+    if spec.suspend and meta.annotations.get(ANNOTATION_PLAN_ONLY) != "true":
+        return None  # a plan only shows what would end
+    if spec.delivery.mode is not DeliveryMode.SECRET:
         return None
     if not status.caches or not status.id or status.role is None or not status.role.arn or not spec.service_accounts:
         return None

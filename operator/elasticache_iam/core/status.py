@@ -27,6 +27,9 @@ CACHES_ATTACHED: Final = "CachesAttached"
 USER_STAGES: Final = (USER_SYNCED, MEMBERSHIP_SYNCED, ACCESS_GRANTED, TOKEN_DELIVERED, VERIFIED)
 GROUP_STAGES: Final = (GROUP_SYNCED, DEFAULT_USER_HARDENED, CACHES_ATTACHED)
 
+_AT_REST: Final = frozenset({"Suspended", "PlanOnly"})
+"""Reasons of `Ready` with which nothing is on its way, because somebody wants it so."""
+
 MESSAGE_LIMIT: Final = 4096
 _REQUEST_ID: Final = re.compile(r" \(request id [^)]*\)")
 
@@ -133,7 +136,7 @@ def summarise(
     stalled = next((stage for stage in found.values() if stage.stalled), None)
     if stalled is not None:
         drafts[STALLED] = _draft(STALLED, ConditionStatus.TRUE, stalled.reason, stalled.message, generation)
-    elif drafts[READY].status is not ConditionStatus.TRUE and drafts[READY].reason != "Suspended":
+    elif drafts[READY].status is not ConditionStatus.TRUE and drafts[READY].reason not in _AT_REST:
         ready = drafts[READY]
         drafts[RECONCILING] = _draft(RECONCILING, ConditionStatus.TRUE, ready.reason, ready.message, generation)
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")

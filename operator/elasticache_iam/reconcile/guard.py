@@ -41,7 +41,7 @@ class DeletionGuard:
         if is_mass(deletions, percent=percent, minimum=minimum) and not await self._is_confirmed():
             return Stage.waiting(
                 USER_SYNCED,
-                DELETIONS_HELD,
+                "DeletionsHeld",
                 f"{deletions.recent} of {deletions.total} users are being deleted at once; nothing is deleted in AWS "
                 "and tokens stay fresh until somebody confirms: kubectl annotate --overwrite namespace "
                 f'{self._namespace} {ANNOTATION_CONFIRM_DELETIONS}="$(date -u +%FT%TZ)"',

@@ -116,12 +116,11 @@ class Plane:
     # -- what is not worked on ----------------------------------------------------------------------------------------
 
     def refusal(
-        self, stage: str, meta: Metadata, *, unsupported: tuple[str, ...], tags: Mapping[str, str]
+        self, stage: str, _meta: Metadata, *, unsupported: tuple[str, ...], tags: Mapping[str, str]
     ) -> Stage | None:
         """Return why nothing at all is done for a resource as it stands, None if it can be worked on."""
-        later = unsupported + _unsupported_annotations(meta)
-        if later:
-            return Stage.blocked(stage, "NotSupportedYet", "; ".join(later))
+        if unsupported:
+            return Stage.blocked(stage, "NotSupportedYet", "; ".join(unsupported))
         refused = sorted(set(tags) - set(self.installation.config.allowed_tag_keys))
         if refused:
             return Stage.blocked(
@@ -200,7 +199,7 @@ class Plane:
 
     async def is_held(self, meta: Metadata) -> bool:
         """Whether annotations keep our hands off the resource; nothing holds up a namespace that ends."""
-        if not is_paused(meta) and not (is_plan_only(meta) and meta.is_deleting):
+        if not is_paused(meta) and not is_plan_only(meta):
             return False
         return not (meta.is_deleting and await self.kube.is_namespace_ending(meta.namespace))
 
@@ -233,6 +232,7 @@ class Plane:
         order: tuple[str, ...],
         polling: bool,
         ready_message: str = "",
+        plan: tuple[str, ...] = (),
     ) -> float | None:
         """Write the status if it changed, post Events on transitions, and say when to look again.
 
@@ -245,6 +245,7 @@ class Plane:
             order: The kind's stages.
             polling: Whether AWS is at work on something of ours.
             ready_message: What `Ready` says when it is True.
+            plan: What would be done if the resource didn't ask for a plan only.
         """
         found = tuple(stages)
         if not any(stage.reason in PASSING_REASONS for stage in found):
@@ -258,7 +259,9 @@ class Plane:
             now=self.clock.now(),
             ready_message=ready_message,
         )
-        new = status.model_copy(update={"conditions": summary.conditions, "observed_generation": meta.generation})
+        new = status.model_copy(
+            update={"conditions": summary.conditions, "observed_generation": meta.generation, "plan": plan}
+        )
         if new != previous:
             document = status_document(new)
             version = await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
@@ -384,13 +387,6 @@ async def is_ours(
 def is_plan_only(meta: Metadata) -> bool:
     """Whether the resource asks for a plan instead of the deed."""
     return meta.annotations.get(ANNOTATION_PLAN_ONLY) == "true"
-
-
-def _unsupported_annotations(meta: Metadata) -> tuple[str, ...]:
-    """Return a line for each annotation whose behaviour comes later: who asks for a plan must not get the deed."""
-    if is_plan_only(meta):
-        return (f"the annotation {ANNOTATION_PLAN_ONLY}: showing a plan comes later; until then nothing is applied",)
-    return ()
 
 
 def is_paused(meta: Metadata) -> bool:

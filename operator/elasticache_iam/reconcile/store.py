@@ -24,6 +24,15 @@ class Store:
         self._users_of: defaultdict[Key, set[Key]] = defaultdict(set)
         self._groups_of: dict[Key, frozenset[Key]] = {}
 
+    def copy(self) -> "Store":
+        """Return a store of its own with the same resources, which are shared: they never change."""
+        other = Store()
+        other._bodies, other._parsed = dict(self._bodies), dict(self._parsed)
+        other._users, other._ending_users = set(self._users), set(self._ending_users)
+        other._users_of = defaultdict(set, {group: set(users) for group, users in self._users_of.items()})
+        other._groups_of = dict(self._groups_of)
+        return other
+
     def observe(self, key: Key, body: Body) -> None:
         """Remember the newest body of a resource; an older version of the same object is no news."""
         if _is_older(body, self._bodies.get(key)):

@@ -35,11 +35,10 @@ from elasticache_iam.kube.connection import open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease
 from elasticache_iam.kube.token_kube import ApiTokenKube
-from elasticache_iam.reconcile.group import GroupReconciler
 from elasticache_iam.reconcile.plane import Plane
-from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.queue import Key, WorkQueue
+from elasticache_iam.reconcile.reconciler import Reconciler
 from elasticache_iam.reconcile.store import Store
-from elasticache_iam.reconcile.user import UserReconciler
 from elasticache_iam.runtime import config as configuration
 from elasticache_iam.runtime import log as logging
 from elasticache_iam.runtime.clock import SystemClock
@@ -330,16 +329,13 @@ class _Operator:
         await self._elected.wait()
         await loops.tokens.run(tokens.load_checkpoint())
         minting = loops.tokens.start(tokens.run())
-        reconcilers: dict[str, UserReconciler | GroupReconciler] = {
-            USERS: UserReconciler(plane),
-            GROUPS: GroupReconciler(plane),
-        }
+        reconciler = Reconciler(plane)
 
         async def work(key: Key) -> float | None:
             started = self._clock.monotonic()
             result = "error"
             try:
-                again_s = await reconcilers[key.plural].reconcile(key)
+                again_s = await reconciler.reconcile(key)
                 result = "ok"
             finally:
                 self._metrics.reconcile_total.labels(kind=key.plural, result=result).inc()

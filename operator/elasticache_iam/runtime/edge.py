@@ -12,7 +12,7 @@ from typing import Any, Final
 import kopf
 import structlog
 
-from elasticache_iam.api.keys import GROUP, VERSION
+from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, GROUP, VERSION
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.mint import MintOrder, mint_order
@@ -52,7 +52,8 @@ class Edge:
         if is_news:
             plane.queue.wake(key, is_urgent=before is not None)
         if plural == USERS:
-            self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
+            if not _is_edit_on_hold(before, body):
+                self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
         else:
             is_for_all = is_news or _told(before) != _told(body)
             for user in plane.store.user_keys_of(key):
@@ -126,6 +127,13 @@ def _told(body: Body | None) -> object:
 def _is_ready(body: Body | None) -> bool:
     conditions = ((body or {}).get("status") or {}).get("conditions") or ()
     return any(condition.get("type") == READY and condition.get("status") == "True" for condition in conditions)
+
+
+def _is_edit_on_hold(before: Body | None, body: Body) -> bool:
+    """Whether a resource that we know asks for a plan only: tokens go on as they were asked for before."""
+    if before is None or before["metadata"].get("uid") != body["metadata"].get("uid"):
+        return False
+    return (body["metadata"].get("annotations") or {}).get(ANNOTATION_PLAN_ONLY) == "true"
 
 
 def _version(body: Body | None) -> tuple[str, str] | None:

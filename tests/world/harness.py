@@ -14,7 +14,7 @@ from tests.builders import ACCOUNT, OWNER, REGION, Manifest
 from tests.fakes.kube import FakeKube, JwtSigner
 
 from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.bridge import Bridge, Lane
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.core.errors import OperatorError
@@ -102,18 +102,18 @@ class Tap:
         """Return the cluster as this operator sees it."""
         return _TappedKube(kube, self)
 
-    def on_api(self, api: Any) -> None:
-        """See the calls of one AWS client."""
-        call = api.call
+    def on_lane(self, lane: Lane) -> None:
+        """See the calls to AWS that a lane carries."""
+        run = lane.run
 
-        async def tapped(service: str, operation: str, parameters: Any, **options: Any) -> Any:
+        async def tapped(function: Any, *, service: str, operation: str, **options: Any) -> Any:
             return await self.carry(
                 f"{service} {operation}",
-                lambda: call(service, operation, parameters, **options),
+                lambda: run(function, service=service, operation=operation, **options),
                 is_write=not operation.startswith(_READING),
             )
 
-        api.call = tapped
+        lane.run = tapped  # type: ignore[method-assign]
 
 
 class _TappedKube:
@@ -132,17 +132,6 @@ class _TappedKube:
             )
 
         return tapped
-
-
-class _TappedPlaces(AwsPlaces):
-    """AWS as one operator sees it, in every place."""
-
-    tap: Tap
-
-    def _make_api(self, place: Any, paces: Any) -> Any:
-        api = super()._make_api(place, paces)
-        self.tap.on_api(api)
-        return api
 
 
 async def _for_ever() -> None:
@@ -191,7 +180,14 @@ class ScriptedProbe:
 class Operator:
     """One running operator."""
 
-    def __init__(self, ground: "Ground", config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        ground: "Ground",
+        config: Mapping[str, Any] | None = None,
+        *,
+        tap: Tap | None = None,
+        paces: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         settings = {
             "owner": OWNER,
             "region": REGION,
@@ -203,24 +199,24 @@ class Operator:
         self.ground = ground
         self.fence = OpenFence()
         self.clock = ground.clock
-        self.bridge = Bridge()
+        self.bridge = ground.make_bridge()
         self.tap = tap or Tap()
         kube = self.tap.on_kube(ground.kube)
         session = ground.aws.session(*ground.operator_key, REGION)
         installation = Installation(self.config, REGION, ACCOUNT, ground.signer.issuer)
-        places = _TappedPlaces(
+        places = AwsPlaces(
             session,
             installation=installation,
             bridge=self.bridge,
             fence=self.fence,
             clock=self.clock,
             new_session=ground.new_session,
-            service_per_s=0,
-            iam_per_s=0,
+            service_per_s=paces[0],
+            iam_per_s=paces[1],
         )
-        places.tap = self.tap
         sts = BotoSts(session, region=REGION, bridge=self.bridge)
-        self.tap.on_api(sts._api)
+        for lane in (self.bridge.control, self.bridge.sts):
+            self.tap.on_lane(lane)
         self.tokens = TokenPlane(
             TokenSettings(
                 owner=self.config.owner,
@@ -296,11 +292,11 @@ class Ground:
     def __init__(self, settings: WorldSettings, *, verify_signatures: bool = True) -> None:
         self.settings = settings
         self.signer = signer()
-        self.clock = HeldClock()
+        self.clock = self._make_clock()
         self.kube = FakeKube(signer=self.signer, now=self.clock.now)
         self.probe = ScriptedProbe()
         self.world = World(settings, now=self.clock.now, get_jwks=lambda _: self.signer.jwks)
-        self.aws = InProcessAws(self.world, verify_signatures=verify_signatures)
+        self.aws = self._make_aws(self.world, verify_signatures=verify_signatures)
         self.world.add_account(ACCOUNT)
         self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
         policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, existing_roles=True)
@@ -313,6 +309,16 @@ class Ground:
         )
         self._operators: list[Operator] = []
 
+    def _make_clock(self) -> HeldClock:
+        return HeldClock()
+
+    def _make_aws(self, world: World, *, verify_signatures: bool) -> InProcessAws:
+        return InProcessAws(world, verify_signatures=verify_signatures)
+
+    def make_bridge(self) -> Bridge:
+        """Return the lanes of one operator."""
+        return Bridge()
+
     def new_session(self) -> Any:
         """Return a session whose clients the world answers, without credentials yet."""
         return self.aws.session("unused", "unused", REGION)
@@ -323,8 +329,15 @@ class Ground:
         defaults = {"engine": "redis", "engine_version": "7.1.0", "host": "127.0.0.1", "port": 6379}
         self.world.add_replication_group(ACCOUNT, REGION, cache_id, tags=tags, **{**defaults, **options})
 
-    async def start(self, config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> Operator:
-        operator = Operator(self, config, tap=tap)
+    async def start(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        tap: Tap | None = None,
+        paces: tuple[float, float] = (0.0, 0.0),
+    ) -> Operator:
+        """Start an operator; `paces`: its calls a second to ElastiCache and to IAM, 0: no limit."""
+        operator = Operator(self, config, tap=tap, paces=paces)
         self._operators.append(operator)
         await operator.start()
         return operator

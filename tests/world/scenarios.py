@@ -1,0 +1,301 @@
+"""What people do to an operator, as stories that can be disturbed at any call.
+
+A scenario is one function: an async generator. What it does before its `yield` is prepared without disturbance; what
+comes after it is played while the operator dies or AWS and the API server fail. It ends when what was asked for is
+there. Adding one here has it played by every test of crashes and faults.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.builders import group_manifest, user_manifest
+from tests.world.virtual import VirtualGround
+
+from elasticache_iam.reconcile.queue import GROUPS, USERS
+
+GROUP: Final = (GROUPS, "platform", "orders")
+USER: Final = (USERS, "shop", "checkout")
+SLOW_S: Final = 4.0
+"""A transition time at which every object is seen creating, modifying and deleting."""
+
+Story = Callable[[VirtualGround], AsyncIterator[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A story, and the world it is played in."""
+
+    name: str
+    story: Story
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {}
+
+
+def scenario(story: Story) -> Story:
+    """Add a story twice: where AWS does everything at once, and where it takes its time."""
+    name = story.__name__.replace("_", "-")
+    SCENARIOS[name] = Scenario(name, story)
+    SCENARIOS[f"{name}-slowly"] = Scenario(f"{name}-slowly", story, {"transition_s": SLOW_S})
+    return story
+
+
+# -- what stories are made of -----------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def operated(world: VirtualGround) -> AsyncIterator[None]:
+    """Have an operator at work for a while, that nothing disturbs."""
+    operator = await world.start()
+    yield
+    await asyncio.sleep(10.0)
+    await operator.kill()
+
+
+async def ready(world: VirtualGround, *kinds: tuple[str, str, str]) -> None:
+    """Wait until resources are Ready as they are asked for now."""
+    for kind in kinds:
+        await world.until(lambda kind=kind: is_done(world, kind))  # type: ignore[misc]  # bound at once
+
+
+def is_done(world: VirtualGround, kind: tuple[str, str, str]) -> bool:
+    body = world.kube.get(*kind)
+    if body is None or not world.is_ready(*kind):
+        return False
+    return bool(body["status"]["observedGeneration"] == body["metadata"]["generation"])
+
+
+async def gone(world: VirtualGround, kind: tuple[str, str, str]) -> None:
+    await world.until(lambda: world.kube.get(*kind) is None)
+
+
+def put_strangers(world: VirtualGround) -> None:
+    """Put there what nobody may touch: objects of another installation, of nobody, and of a likely name."""
+    world.settings.transition_s, slow_s = 0.0, world.settings.transition_s
+    rival = [
+        {"Key": f"elasticache-iam.dev/{key}", "Value": value}
+        for key, value in {
+            "owner": "rival",
+            "kind": "ElastiCacheIAMUser",
+            "namespace": "shop",
+            "name": "checkout",
+        }.items()
+    ]
+    for user_id, tags in (("rival-checkout", rival), ("demo-checkout", []), ("legacy-batch", [])):
+        world.elasticache.create_user(
+            UserId=user_id,
+            UserName=user_id,
+            Engine="redis",
+            AccessString="on ~theirs:* +@read",
+            AuthenticationMode={"Type": "iam"},
+            Tags=tags,
+        )
+    world.elasticache.create_user_group(UserGroupId="legacy", Engine="redis", UserIds=["default", "legacy-batch"])
+    world.add_cache("legacy-prod", allow=None)
+    world.elasticache.modify_replication_group(ReplicationGroupId="legacy-prod", UserGroupIdsToAdd=["legacy"])
+    world.iam.create_role(
+        RoleName="demo-checkout",
+        AssumeRolePolicyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}',
+    )
+    world.settings.transition_s = slow_s
+    world.kube.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"namespace": "shop", "name": "theirs"},
+            "data": {"a": "Yg=="},
+        }
+    )
+
+
+async def deliver(world: VirtualGround, *manifests: Any) -> None:
+    """Bring a pair to where it is Ready, undisturbed."""
+    async with operated(world):
+        world.apply(*(manifests or (group_manifest(deletionPolicy="Delete"), user_manifest())))
+        await ready(world, GROUP, USER)
+
+
+# -- creating ---------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def a_redis_pair_is_created(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    put_strangers(world)
+    yield
+    world.apply(group_manifest(), user_manifest())
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def a_valkey_pair_is_created(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache(engine="valkey", engine_version="8.0")
+    put_strangers(world)
+    yield
+    world.apply(group_manifest(engine="valkey"), user_manifest())
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def a_user_comes_before_its_group_and_cache(world: VirtualGround) -> AsyncIterator[None]:
+    yield
+    world.apply(user_manifest())
+    await world.until(lambda: world.conditions(*USER).get("Ready", ("", ""))[1] == "WaitingForGroup")
+    world.apply(group_manifest())
+    await world.until(lambda: world.conditions(*GROUP).get("CachesAttached", ("", ""))[1] == "CacheNotFound")
+    world.add_cache()
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def several_caches_and_users(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    world.add_cache("orders-archive")
+    yield
+    world.apply(group_manifest(caches=("orders-prod", "orders-archive")), user_manifest(), user_manifest("billing"))
+    await ready(world, GROUP, USER, (USERS, "shop", "billing"))
+
+
+@scenario
+async def a_user_that_signs_for_itself(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    yield
+    world.apply(group_manifest(), user_manifest(delivery={"mode": "None"}))
+    await ready(world, GROUP, USER)
+
+
+# -- changing ---------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def access_and_service_account_change(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    yield
+    world.apply(user_manifest(access={"preset": "ReadOnly", "keys": ["orders:*"]}, service_account="checkout-v2"))
+    await ready(world, USER)
+
+
+@scenario
+async def a_cache_and_a_member_join(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    world.add_cache("orders-archive")
+    await deliver(world)
+    yield
+    world.apply(
+        group_manifest(caches=("orders-prod", "orders-archive"), deletionPolicy="Delete"), user_manifest("billing")
+    )
+    await ready(world, GROUP, USER, (USERS, "shop", "billing"))
+
+
+@scenario
+async def a_user_is_suspended_and_comes_back(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    yield
+    world.apply(user_manifest(suspend=True))
+    await world.until(lambda: world.conditions(*USER)["Ready"][1] == "Suspended")
+    await world.until(lambda: world.kube.secret("shop", "checkout") is None)
+    world.apply(user_manifest())
+    await ready(world, USER)
+
+
+@scenario
+async def a_user_moves_to_another_group(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    world.add_cache("billing-prod")
+    async with operated(world):
+        world.apply(
+            group_manifest(),
+            group_manifest("billing", caches=("billing-prod",)),
+            user_manifest(),
+            user_manifest("other"),
+        )
+        await ready(world, GROUP, USER, (GROUPS, "platform", "billing"))
+    yield
+    world.apply(user_manifest(group="billing"))
+    await ready(world, USER)
+
+
+@scenario
+async def a_detached_cache_is_attached_again(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    world.elasticache.modify_replication_group(ReplicationGroupId="orders-prod", RemoveUserGroups=True)
+    await world.until(lambda: world.in_aws()["caches"]["orders-prod"][0] == "available")
+    yield
+    await world.until(lambda: world.in_aws()["caches"]["orders-prod"][1] is not None)
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def a_secret_is_deleted_by_hand(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    world.kube.delete("secrets", "shop", "checkout")
+    yield
+    await world.until(lambda: world.kube.secret("shop", "checkout") is not None)
+    await ready(world, USER)
+
+
+# -- deleting ---------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def all_is_deleted(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    put_strangers(world)
+    await deliver(world)
+    yield
+    world.kube.delete(*USER)
+    await gone(world, USER)
+    world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
+    world.kube.delete(*GROUP)
+    await gone(world, GROUP)
+
+
+@scenario
+async def group_and_user_are_deleted_at_once(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world, group_manifest(), user_manifest())
+    yield
+    world.kube.delete(*GROUP)
+    world.kube.delete(*USER)
+    await gone(world, USER)
+    await gone(world, GROUP)
+
+
+@scenario
+async def a_user_is_retained(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world, group_manifest(), user_manifest(deletionPolicy="Retain"))
+    yield
+    world.kube.delete(*USER)
+    await gone(world, USER)
+
+
+@scenario
+async def a_user_is_deleted_and_created_anew(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    yield
+    world.kube.delete(*USER)
+    await gone(world, USER)
+    world.apply(user_manifest())
+    await ready(world, USER)
+
+
+@scenario
+async def a_namespace_ends(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world)
+    yield
+    world.kube.terminate_namespace("shop")
+    await gone(world, USER)

@@ -1,0 +1,390 @@
+"""A ground without real time: the loop's clock jumps to what is due next, and AWS answers in place.
+
+All of an operator and its world runs on one thread, so two runs of the same story make the same calls in the same
+order: a story can be played again and disturbed at any call. Minutes of retries cost nothing. boto3's clients, which
+are slow to make, are kept from one ground to the next, and take a shortcut around HTTP; `harness.ground` is the same
+ground with whole calls.
+"""
+
+import asyncio
+import pickle
+import selectors
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from http import HTTPStatus
+from typing import Any, ClassVar, Final, TypeVar
+
+from botocore.awsrequest import HeadersDict
+from botocore.credentials import Credentials
+from botocore.exceptions import ConnectionClosedError, ParamValidationError
+from botocore.handlers import json_decode_policies
+from botocore.parsers import create_parser
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
+from botocore.validate import ParamValidator
+from structlog.processors import format_exc_info
+from structlog.testing import capture_logs
+from tests.builders import ACCOUNT, REGION
+from tests.world.harness import Ground, HeldClock, Operator, Tap
+
+from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, LABEL_MANAGED_BY, MANAGED_BY
+from elasticache_iam.aws.bridge import Bridge, Lane, LaneSize, _call
+from elasticache_iam.reconcile.queue import USERS
+from elasticache_iam.runtime.edge import resync_forever
+from elasticache_iam_sandbox.wire.codec import Target, render_error, render_result
+from elasticache_iam_sandbox.wire.in_process import InProcessAws
+from elasticache_iam_sandbox.world.call import AwsError, Call
+from elasticache_iam_sandbox.world.settings import WorldSettings
+from elasticache_iam_sandbox.world.world import World
+
+T = TypeVar("T")
+START: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PATIENCE_S: Final = 7200.0
+"""Virtual seconds: no retry is slower than an hour."""
+POLL_S: Final = 3.0
+_READING: Final = ("Describe", "Get", "List")
+RESYNC_S: Final = 600.0
+"""How often the operator lists all resources anew; its default."""
+
+
+class StandstillError(AssertionError):
+    """Everything waits for something that will never happen: a wake-up was lost."""
+
+
+class _Jump(selectors.SelectSelector):
+    """Doesn't wait: it moves the loop's clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise StandstillError("nothing is scheduled, and everything waits")
+        self.now_s += max(0.0, timeout)
+        return []
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only by sleeping, and then at once."""
+
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return self._jump.now_s
+
+
+def play(story: Coroutine[Any, Any, T]) -> T:
+    """Run a story on virtual time."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(story)
+
+
+class VirtualClock(HeldClock):
+    """The loop's time, plus what a test adds; the same in each run."""
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.offset
+
+
+class _LaneInPlace(Lane):
+    """Carries a call out where it is made: no thread, and still a turn of the loop as a real one takes."""
+
+    async def run(self, function: Callable[[], T], *, service: str, operation: str, observe: Any = None) -> T:
+        await asyncio.sleep(0)
+        return _call(function, service, operation, observe)
+
+
+class BridgeInPlace(Bridge):
+    """Both lanes, without threads."""
+
+    def __init__(self) -> None:
+        size = LaneSize(workers=1, queue=1, timeout_s=1.0)
+        self.control = _LaneInPlace("aws", size)
+        self.sts = _LaneInPlace("sts", size)
+
+
+class _Shortcut:
+    """Answers a client's calls without HTTP, ten times as fast.
+
+    Parameters are checked as boto3 does, and an answer takes the real way once: from then on the same output of the
+    world is the same answer. What botocore tries again by itself is tried again here.
+    """
+
+    _ANSWERS: ClassVar[dict[tuple[str, str, str], bytes]] = {}
+
+    def __init__(self, aws: "KeptAws", client: Any, attempts: int) -> None:
+        self._aws = aws
+        self._client = client
+        self._attempts = attempts
+        client._make_api_call = self._call
+
+    def _call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        model = self._client.meta.service_model.operation_model(operation)
+        report = ParamValidator().validate(parameters, model.input_shape)
+        if report.has_errors():
+            raise ParamValidationError(report=report.generate_report())
+        status, answer = self._answer(model, parameters)
+        if status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        raise self._client.exceptions.from_code(answer["Error"]["Code"])(answer, operation)
+
+    def _answer(self, model: Any, parameters: Mapping[str, Any]) -> tuple[int, Any]:
+        credentials = self._client._request_signer._credentials
+        call = Call(
+            service=self._client.meta.service_model.service_name,
+            operation=model.name,
+            parameters=parameters,
+            region=self._client.meta.region_name,
+            access_key_id=credentials.access_key if model.auth_type != "none" else None,
+        )
+        for last in (*[False] * (self._attempts - 1), True):
+            try:
+                output = self._aws.world.dispatch(call)
+            except ConnectionError as error:
+                if last:
+                    raise ConnectionClosedError(endpoint_url="https://sandbox") from error
+            except AwsError as error:
+                if last or not _is_retried(error):
+                    return self._parse(model, error)
+            else:
+                return self._parse(model, output)
+        raise AssertionError("no attempt was the last")
+
+    def _parse(self, model: Any, output: Any) -> tuple[int, Any]:
+        service = model.service_model
+        said = (output.code, output.message, output.http_status) if isinstance(output, AwsError) else output
+        key = (service.service_name, model.name, repr(said))
+        kept = self._ANSWERS.get(key)
+        if kept is None:
+            protocol = service.resolved_protocol
+            target = Target(service.service_name, model.name, protocol, REGION, None, {})
+            response = render_error(target, output) if isinstance(output, AwsError) else render_result(target, output)
+            headers = HeadersDict(response.headers)
+            raw = {"headers": headers, "status_code": response.status, "body": response.body}
+            parsed = create_parser(protocol).parse(raw, model.output_shape)
+            if service.service_name == "iam":
+                json_decode_policies(parsed, model)
+            kept = pickle.dumps((response.status, parsed))
+            if service.service_name != "sts":  # no two sessions are alike
+                self._ANSWERS[key] = kept
+        return pickle.loads(kept)  # noqa: S301  # our own; a copy, as callers may change it
+
+
+def _is_retried(error: AwsError) -> bool:
+    """Whether botocore's standard mode tries again by itself."""
+    return (
+        error.http_status in TransientRetryableChecker._TRANSIENT_STATUS_CODES
+        or error.code in TransientRetryableChecker._TRANSIENT_ERROR_CODES
+        or error.code in ThrottledRetryableChecker._THROTTLED_ERROR_CODES
+        or error.code == "IDPCommunicationError"
+    )
+
+
+class _Deaf:
+    """A client's events, of which there are none: what each operator registers there would pile up."""
+
+    def register(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class _KeptSession:
+    """A boto3 session whose clients come from the process's store of them."""
+
+    def __init__(self, aws: "KeptAws", credentials: Credentials) -> None:
+        self._aws = aws
+        self._credentials = credentials
+
+    def client(self, service: str, *, config: Any = None, **_: Any) -> Any:
+        return self._aws.kept_client(service, self._credentials, config)
+
+
+class KeptAws(InProcessAws):
+    """One world after the other behind the same clients."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[Any, ...], Any] = {}
+
+    def enter(self, world: World) -> None:
+        """Answer for another world from now on."""
+        super().__init__(world, verify_signatures=False)
+
+    def session(self, access_key_id: str, secret: str, region: str, session_token: str | None = None) -> Any:
+        return _KeptSession(self, Credentials(access_key_id, secret, session_token))
+
+    def new_session(self) -> Any:
+        """Return a session that isn't kept: its credentials are others'."""
+        return super().session("unused", "unused", REGION)
+
+    def kept_client(self, service: str, credentials: Credentials, config: Any) -> Any:
+        """Return a client that signs with these credentials; there is one for each principal."""
+        identity = self.world.signing_identity(credentials.access_key)
+        attempts = (config.retries or {}).get("total_max_attempts") if config is not None else None
+        region = config.region_name if config is not None else REGION
+        key = (identity.principal_arn if identity is not None else "", service, region, attempts)
+        client = self._clients.get(key)
+        if client is None:
+            session = super().session(credentials.access_key, credentials.secret_key, REGION)
+            client = self._clients[key] = session.client(service, config=config)  # type: ignore[call-overload]
+            _Shortcut(self, client, attempts or 1)
+            client.meta.events = _Deaf()
+        client._request_signer._credentials = credentials
+        return client
+
+
+@cache
+def kept_aws() -> KeptAws:
+    """Return this process's clients."""
+    return KeptAws()
+
+
+class VirtualOperator(Operator):
+    """An operator that lists its resources anew now and then, as the real one does."""
+
+    async def start(self) -> None:
+        await super().start()
+        resync = resync_forever(self.edge, interval_s=RESYNC_S, report=lambda *_: None)
+        self._tasks.append(asyncio.create_task(resync))
+
+
+class VirtualGround(Ground):
+    """A ground on virtual time. One at a time in a process.
+
+    Attributes:
+        lines: What was logged.
+        shown: Every condition that was ever written: kind, reason, message.
+        created: How often a creation took effect, by operation and id.
+        violations: What must not be, not even for a moment, and was.
+    """
+
+    def __init__(self, settings: WorldSettings) -> None:
+        self.lines: list[Any] = []
+        self.shown: set[tuple[str, str, str]] = set()
+        self.created: Counter[tuple[str, str]] = Counter()
+        self.violations: list[str] = []
+        self._guarded: set[str] = set()
+        self._hardened: set[str] = set()
+        super().__init__(settings, verify_signatures=False)
+        self._dispatch = self.world.dispatch
+        self.world.dispatch = self._watch  # type: ignore[method-assign]
+        self.kube.on_change.append(self._note_conditions)
+
+    def _make_clock(self) -> HeldClock:
+        return VirtualClock()
+
+    def _make_aws(self, world: World, *, verify_signatures: bool) -> InProcessAws:
+        kept_aws().enter(world)
+        return kept_aws()
+
+    def make_bridge(self) -> Bridge:
+        return BridgeInPlace()
+
+    def new_session(self) -> Any:
+        return kept_aws().new_session()
+
+    async def start(self, config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> Operator:
+        operator = VirtualOperator(self, {"pollInterval": POLL_S, **(config or {})}, tap=tap)
+        self._operators.append(operator)
+        await operator.start()
+        return operator
+
+    async def until(self, what: Any, *, timeout_s: float = PATIENCE_S) -> Any:
+        """Wait until a predicate holds, looking soon first and then less often; it costs no real time."""
+        loop, pause_s = asyncio.get_running_loop(), 0.01
+        deadline = loop.time() + timeout_s
+        while loop.time() < deadline:
+            self.world.advance()
+            if found := what():
+                return found
+            await asyncio.sleep(pause_s)
+            pause_s = min(10.0, pause_s * 1.3)
+        raise AssertionError(f"not within {timeout_s} s; {self.failures()}; conditions: {self.all_conditions()}")
+
+    async def until_ready(
+        self,
+        plural: str = USERS,
+        namespace: str = "shop",
+        name: str = "checkout",
+        *,
+        timeout_s: float = PATIENCE_S,
+    ) -> None:
+        await super().until_ready(plural, namespace, name, timeout_s=timeout_s)
+
+    def failures(self) -> list[str]:
+        """Return what was logged of the operator's own faults."""
+        return [str(line) for line in self.lines if "unexpectedly" in line["event"]]
+
+    def stale_secrets(self) -> list[str]:
+        """Return the Secrets of ours that hold a token which has ended, or is about to."""
+        found = []
+        for namespace, name in self.kube.secret_names():
+            metadata = (self.kube.get("secrets", namespace, name) or {})["metadata"]
+            if metadata.get("labels", {}).get(LABEL_MANAGED_BY) != MANAGED_BY:
+                continue
+            expires_at = datetime.fromisoformat(metadata["annotations"][ANNOTATION_EXPIRES_AT])
+            if expires_at < self.clock.now() + timedelta(seconds=300):
+                found.append(f"the token of Secret {namespace}/{name} isn't refreshed")
+        return found
+
+    async def kill_all(self) -> None:
+        """End all operators, as crashes do."""
+        for operator in self._operators:
+            await operator.kill()
+
+    def _watch(self, call: Call) -> Any:
+        output = self._dispatch(call)
+        if not call.operation.startswith(_READING):
+            if call.operation.startswith("Create"):
+                self.created[call.operation, _id_in(call)] += 1
+            self._look_for_violations(call)
+        return output
+
+    def _look_for_violations(self, call: Call) -> None:
+        """Look for what must never be, not even for a moment: an open cache, an open default user."""
+        region = self.world._state.accounts[ACCOUNT].region(REGION)
+        guarded = {cache.cache_id for cache in region.caches.values() if cache.group_id is not None}
+        is_ours = call.access_key_id == self.operator_key[0]
+        if is_ours and (opened := (self._guarded - guarded) & set(region.caches)):
+            self.violations.append(f"{call.operation} opened cache {', '.join(opened)}")
+        self._guarded = guarded
+        hardened = set()
+        for group in region.groups.values():
+            defaults = {
+                id_ for id_ in group.user_ids if id_ in region.users and region.users[id_].user_name == "default"
+            }
+            if group.engine == "redis" and len(defaults) != 1:
+                self.violations.append(f"{call.operation} left {group.group_id} with default users {sorted(defaults)}")
+            if defaults and "default" not in defaults:
+                hardened.add(group.group_id)
+            elif is_ours and group.group_id in self._hardened and group.engine == "redis":
+                self.violations.append(f"{call.operation} put the open default user back into {group.group_id}")
+        self._hardened = hardened
+
+    def _note_conditions(self, kind: str, _change: str, body: Any) -> None:
+        for condition in (
+            body.get("status", {}).get("conditions", ()) if isinstance(body.get("status"), Mapping) else ()
+        ):
+            self.shown.add((kind, condition["reason"], condition["message"]))
+
+
+def _id_in(call: Call) -> str:
+    """Return the id of what a call creates."""
+    names = ("UserId", "UserName", "UserGroupId", "ACLName", "RoleName", "Url")
+    return next((str(call.parameters[name]) for name in names if name in call.parameters), "")
+
+
+@asynccontextmanager
+async def virtual_ground(**settings: Any) -> AsyncIterator[VirtualGround]:
+    """Make a ground, and close it."""
+    options: dict[str, Any] = {"web_identity_calls_per_s": 0.0, **settings}
+    with capture_logs(processors=[format_exc_info]) as lines:
+        made = VirtualGround(WorldSettings(**options))
+        made.lines = lines
+        try:
+            yield made
+        finally:
+            await made.close()

@@ -17,6 +17,7 @@ from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
+from elasticache_iam.core import names
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -29,6 +30,7 @@ from elasticache_iam.core.errors import (
     UnavailableError,
 )
 from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.state import CacheKind, CacheRef, Place
 from elasticache_iam_sandbox.wire import in_process
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
@@ -38,9 +40,13 @@ from elasticache_iam_sandbox.world.world import World
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
 HOME = Place(Service.ELASTICACHE, ACCOUNT, REGION)
+MEMORYDB = Place(Service.MEMORYDB, ACCOUNT, REGION)
+ELSEWHERE = Place(Service.ELASTICACHE, ACCOUNT, "us-east-1")
 ISSUER = "https://oidc.example/id/ABC"
 TAGS = {"elasticache-iam.dev/owner": "demo", "elasticache-iam.dev/name": "checkout"}
 CACHE = CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod")
+SERVERLESS = CacheRef(CacheKind.SERVERLESS_CACHE, "orders-sls")
+CLUSTER = CacheRef(CacheKind.MEMORYDB_CLUSTER, "orders-mdb")
 PATH = "/elasticache-iam/demo/"
 TRUST = {
     "Version": "2012-10-17",
@@ -92,33 +98,34 @@ class Clock:
 class Ground:
     """A world with one account and one cache, an adapter that talks to it, and a client for what others do."""
 
-    def __init__(self):
-        self.settings = WorldSettings()
+    def __init__(self, region=REGION, partition="aws", **settings):
+        self.region = region
+        self.settings = WorldSettings(**settings)
         self.signer = JwtSigner(ISSUER)
         self.world = World(self.settings, now=lambda: datetime.now(UTC), get_jwks=lambda _: self.signer.jwks)
-        self.world.add_account(ACCOUNT)
+        self.world.add_account(ACCOUNT, partition=partition)
         self.world.add_replication_group(
-            ACCOUNT, REGION, CACHE.id, engine="redis", engine_version="7.1", host="cache.example", port=6380
+            ACCOUNT, region, CACHE.id, engine="redis", engine_version="7.1", host="cache.example", port=6380
         )
         self.in_process = InProcessAws(self.world)
         self.keys = self.world.add_access_key(ACCOUNT, user_name="operator")
         self.bridge = Bridge()
         self.clock = Clock()
         self.aws = self.adapter()
-        self.elasticache = self.in_process.client("elasticache", *self.keys, REGION)
-        self.iam = self.in_process.client("iam", *self.keys, REGION)
+        self.elasticache = self.in_process.client("elasticache", *self.keys, region)
+        self.iam = self.in_process.client("iam", *self.keys, region)
 
     def session(self):
-        return self.in_process.session(*self.keys, REGION)
+        return self.in_process.session(*self.keys, self.region)
 
     def adapter(self):
         return self.places()(HOME)
 
     def places(self, **config):
-        settings = {"owner": "demo", "region": REGION, "account": ACCOUNT, **config}
+        settings = {"owner": "demo", "region": self.region, "account": ACCOUNT, **config}
         return AwsPlaces(
             self.session(),
-            installation=Installation(OperatorConfig.model_validate(settings), REGION, ACCOUNT, ISSUER),
+            installation=Installation(OperatorConfig.model_validate(settings), self.region, ACCOUNT, ISSUER),
             bridge=self.bridge,
             fence=Leader(),
             clock=self.clock,
@@ -310,6 +317,425 @@ async def test_a_user_that_is_busy_or_gone_is_looked_at_again(ground):
     assert "demo-a" not in (await ground.look()).users
 
 
+async def test_tags_of_a_user_are_added_replaced_and_taken_off(ground):
+    created = await ground.create_user()
+
+    await ground.aws.set_tags(created.arn, {"team": "shop", "cost": "1", "elasticache-iam.dev/name": "other"})
+    await ground.aws.remove_tags(created.arn, frozenset({"cost", "missing"}))
+
+    expected = {**TAGS, "elasticache-iam.dev/name": "other", "team": "shop"}
+    assert (await ground.look()).tags[created.arn] == expected
+    assert await ground.aws.list_tags(created.arn) == expected
+
+
+async def test_our_change_of_tags_is_believed_until_the_index_shows_it(ground, monkeypatch):
+    created = await ground.create_user()
+    index = {"ResourceTagMappingList": [{"ResourceARN": created.arn, "Tags": [{"Key": "old", "Value": ""}]}]}
+    dispatch = ground.world.dispatch
+    monkeypatch.setattr(
+        ground.world, "dispatch", lambda call: index if call.operation == "GetResources" else dispatch(call)
+    )
+    await ground.aws.set_tags(created.arn, {"team": "shop"})
+
+    soon = await ground.look(slow_max_age_s=0.0)
+    ground.clock.seconds += 601.0
+    late = await ground.look()
+
+    assert soon.tags[created.arn] == {**TAGS, "team": "shop"}
+    assert late.tags[created.arn] == {"old": ""}
+
+
+async def test_a_redis_group_becomes_a_valkey_one(ground):
+    await ground.create_group()
+
+    await ground.aws.set_group_engine("demo-g", "valkey")
+
+    assert (await ground.look()).groups["demo-g"].engine == "valkey"
+
+
+async def test_a_serverless_cache_is_seen_and_attached(ground):
+    ground.world.add_serverless_cache(
+        ACCOUNT,
+        REGION,
+        SERVERLESS.id,
+        engine="valkey",
+        host="serverless.example",
+        port=6379,
+        reader_host="reader.example",
+        reader_port=6380,
+    )
+    await ground.aws.create_group("demo-g", engine="valkey", user_ids=frozenset(), tags=TAGS)
+    before = (await ground.look()).caches[SERVERLESS]
+
+    await ground.aws.attach_group(SERVERLESS, "demo-g")
+    await ground.aws.attach_group(SERVERLESS, "demo-g")
+    after = await ground.look()
+
+    assert (before.engine, before.engine_version, before.tls, before.group_ids) == ("valkey", "8.1", True, set())
+    assert (before.host, before.port, before.reader_host) == ("serverless.example", 6379, "")
+    assert after.caches[SERVERLESS].group_ids == {"demo-g"}
+    assert after.groups["demo-g"].cache_refs == {SERVERLESS}
+
+
+async def test_a_serverless_cache_that_got_another_group_meanwhile_keeps_it(ground):
+    ground.world.add_serverless_cache(ACCOUNT, REGION, SERVERLESS.id, engine="valkey", host="x", port=6379)
+    for group_id in ("demo-g", "theirs"):
+        await ground.aws.create_group(group_id, engine="valkey", user_ids=frozenset(), tags=TAGS)
+    ground.elasticache.modify_serverless_cache(ServerlessCacheName=SERVERLESS.id, UserGroupId="theirs")
+
+    with pytest.raises(ConflictError, match="another group meanwhile: theirs"):
+        await ground.aws.attach_group(SERVERLESS, "demo-g")
+
+    assert (await ground.look()).caches[SERVERLESS].group_ids == {"theirs"}
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAction"])
+async def test_where_serverless_caches_can_not_be_listed_the_others_are_and_it_costs_no_more(ground, code):
+    ground.fail("elasticache", "DescribeServerlessCaches", code, times=None)
+
+    first = await ground.look()
+    ground.counts()
+    await ground.look()
+
+    assert first.caches.keys() == {CACHE}
+    assert ground.counts() == {}
+
+
+async def test_a_serverless_cache_in_use_does_not_vanish_with_the_right_to_list_it(ground):
+    ground.world.add_serverless_cache(ACCOUNT, REGION, SERVERLESS.id, engine="valkey", host="x", port=6379)
+    await ground.aws.create_group("demo-g", engine="valkey", user_ids=frozenset(), tags=TAGS)
+    await ground.aws.attach_group(SERVERLESS, "demo-g")
+    ground.fail("elasticache", "DescribeServerlessCaches", "AccessDenied", times=None)
+
+    with pytest.raises(AccessDeniedError, match="DescribeServerlessCaches"):
+        await ground.look()
+
+
+async def test_a_cluster_mode_cache_is_reached_by_its_configuration_endpoint(ground):
+    ground.world.add_replication_group(
+        ACCOUNT, REGION, "clustered", engine="valkey", engine_version="8.0", host="cfg.example", port=6379, shards=2
+    )
+
+    cache = (await ground.look()).caches[CacheRef(CacheKind.REPLICATION_GROUP, "clustered")]
+
+    assert (cache.host, cache.port, cache.reader_host) == ("cfg.example", 6379, "")
+
+
+async def test_users_of_awss_own_are_not_in_the_inventory():
+    ground = Ground(managed_iam_user=True)
+
+    inventory = await ground.look()
+    ground.bridge.close()
+
+    assert not [object_id for object_id in (*inventory.users, *inventory.groups) if "." in object_id]
+
+
+# -- MemoryDB ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memorydb(ground):
+    ground.world.add_memorydb_cluster(ACCOUNT, REGION, CLUSTER.id, engine="redis", host="mdb.example", port=6379)
+    ground.aws = ground.places()(MEMORYDB)
+    return ground
+
+
+async def test_a_memorydb_user_lives_in_the_same_words(memorydb):
+    await memorydb.look()
+
+    created = await memorydb.create_user()
+    seen = await memorydb.look()
+    await memorydb.aws.set_access_string("demo-a", "on ~orders:* -@all +@read")
+    changed = await memorydb.look()
+    await memorydb.aws.delete_user("demo-a")
+    await memorydb.aws.delete_user("demo-a")
+    gone = await memorydb.look()
+
+    user = seen.users["demo-a"]
+    assert (user.user_name, user.engine, user.auth_mode, user.is_active) == ("demo-a", "", "iam", True)
+    assert created.arn == f"arn:aws:memorydb:{REGION}:{ACCOUNT}:user/demo-a"
+    assert seen.tags[created.arn] == TAGS
+    assert "~orders:*" in changed.users["demo-a"].access_string
+    assert (gone.users, gone.tags.get(created.arn)) == ({}, None)
+
+
+async def test_an_acl_is_a_group(memorydb):
+    await memorydb.create_user("demo-a")
+    await memorydb.create_user("demo-b")
+
+    created = await memorydb.aws.create_group("demo-g", engine="redis", user_ids=frozenset({"demo-a"}), tags=TAGS)
+    await memorydb.aws.modify_group("demo-g", add=frozenset({"demo-b"}), remove=frozenset({"demo-a"}))
+    inventory = await memorydb.look()
+
+    assert created.arn == f"arn:aws:memorydb:{REGION}:{ACCOUNT}:acl/demo-g"
+    assert inventory.groups["demo-g"].user_ids == {"demo-b"}
+    assert inventory.users["demo-b"].group_ids == {"demo-g"}
+    assert inventory.tags[created.arn] == TAGS
+
+
+async def test_a_deleted_acl_is_gone(memorydb):
+    await memorydb.aws.create_group("demo-g", engine="", user_ids=frozenset(), tags=TAGS)
+
+    await memorydb.aws.delete_group("demo-g")
+    await memorydb.aws.delete_group("demo-g")
+
+    assert (await memorydb.look()).groups == {}
+
+
+async def test_a_cluster_is_open_until_it_uses_our_acl(memorydb):
+    await memorydb.aws.create_group("demo-g", engine="", user_ids=frozenset(), tags=TAGS)
+    before = (await memorydb.look()).caches[CLUSTER]
+
+    await memorydb.aws.attach_group(CLUSTER, "demo-g")
+    await memorydb.aws.attach_group(CLUSTER, "demo-g")
+    after = await memorydb.look()
+
+    assert (before.group_ids, before.host, before.tls, before.engine) == (set(), "mdb.example", True, "redis")
+    assert after.caches[CLUSTER].group_ids == {"demo-g"}
+    assert after.groups["demo-g"].cache_refs == {CLUSTER}
+
+
+async def test_a_cluster_that_is_about_to_get_an_acl_says_so(memorydb):
+    await memorydb.aws.create_group("demo-g", engine="", user_ids=frozenset(), tags=TAGS)
+    memorydb.settings.transition_s = 60.0
+
+    await memorydb.aws.attach_group(CLUSTER, "demo-g")
+
+    cache = (await memorydb.look()).caches[CLUSTER]
+    assert (cache.group_ids, cache.future_group_ids) == (set(), {"demo-g"})
+
+
+async def test_a_cluster_that_got_another_acl_meanwhile_keeps_it(memorydb):
+    for name in ("demo-g", "theirs"):
+        await memorydb.aws.create_group(name, engine="", user_ids=frozenset(), tags=TAGS)
+    await memorydb.aws.attach_group(CLUSTER, "theirs")
+
+    with pytest.raises(ConflictError, match="another group meanwhile: theirs"):
+        await memorydb.aws.attach_group(CLUSTER, "demo-g")
+
+    assert (await memorydb.look()).caches[CLUSTER].group_ids == {"theirs"}
+
+
+async def test_memorydbs_own_user_and_acl_are_not_in_the_inventory(memorydb):
+    inventory = await memorydb.look()
+
+    assert (inventory.users, inventory.groups) == ({}, {})
+
+
+async def test_tags_of_an_acl_are_changed(memorydb):
+    acl = await memorydb.aws.create_group("demo-g", engine="", user_ids=frozenset(), tags=TAGS)
+
+    await memorydb.aws.set_tags(acl.arn, {"team": "shop", "cost": "1"})
+    await memorydb.aws.remove_tags(acl.arn, frozenset({"cost", "missing"}))
+
+    assert (await memorydb.look()).tags[acl.arn] == {**TAGS, "team": "shop"}
+    assert await memorydb.aws.list_tags(acl.arn) == {**TAGS, "team": "shop"}
+
+
+async def test_what_memorydb_has_not_is_refused(memorydb):
+    with pytest.raises(InvalidSpecError, match="no default user"):
+        await memorydb.aws.create_default_user("demo-default", engine="redis", tags=TAGS)
+    with pytest.raises(InvalidSpecError, match="no engine"):
+        await memorydb.aws.set_group_engine("demo-g", "valkey")
+    with pytest.raises(InvalidSpecError, match="is ElastiCache's"):
+        await memorydb.aws.attach_group(CACHE, "demo-g")
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        pytest.param(lambda aws: aws.set_access_string("demo-none", "off -@all"), NotFoundError, id="missing-user"),
+        pytest.param(lambda aws: aws.attach_group(CLUSTER, "demo-none"), NotFoundError, id="missing-acl"),
+        pytest.param(
+            lambda aws: aws.attach_group(CacheRef(CLUSTER.kind, "none"), "demo-g"), NotFoundError, id="missing-cluster"
+        ),
+        pytest.param(
+            lambda aws: aws.create_group("demo-g", engine="", user_ids=frozenset(), tags={}),
+            AlreadyExistsError,
+            id="taken-name",
+        ),
+        pytest.param(
+            lambda aws: aws.modify_group("demo-g", add=frozenset(), remove=frozenset({"demo-a"})),
+            ConflictError,
+            id="no-member",
+        ),
+    ],
+)
+async def test_memorydbs_refusals_mean_the_same(memorydb, act, error):
+    await memorydb.create_user()
+    await memorydb.aws.create_group("demo-g", engine="", user_ids=frozenset(), tags=TAGS)
+
+    with pytest.raises(error):
+        await act(memorydb.aws)
+
+
+async def test_a_pass_over_memorydb_costs_its_pages(memorydb):
+    memorydb.counts()
+
+    await memorydb.look()
+    first = memorydb.counts()
+    memorydb.clock.seconds += 300.0
+    await asyncio.gather(*(memorydb.look() for _ in range(20)))
+
+    lists = {("memorydb", name): 1 for name in ("DescribeUsers", "DescribeACLs", "DescribeClusters")}
+    assert first == {
+        **lists,
+        ("iam", "ListRoles"): 1,
+        ("iam", "GetAccountAuthorizationDetails"): 1,
+        ("resourcegroupstaggingapi", "GetResources"): 1,
+    }
+    assert memorydb.counts() == {**lists, ("iam", "ListRoles"): 1}
+
+
+async def test_without_rights_to_memorydb_only_its_places_fail(ground):
+    ground.fail("memorydb", "*", "AccessDeniedException", times=None)
+    places = ground.places()
+
+    with pytest.raises(AccessDeniedError, match="MemoryDB"):
+        await places(MEMORYDB).get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+
+    assert CACHE in (await places(HOME).get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)).caches
+
+
+# -- places -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_place_is_made_once(ground):
+    places = ground.places()
+
+    assert places(HOME) is places(HOME)
+    assert places(HOME) is not places(ELSEWHERE)
+
+
+async def test_regions_have_caches_of_their_own_and_share_roles(ground):
+    ground.world.add_replication_group(
+        ACCOUNT, ELSEWHERE.region, "far", engine="redis", engine_version="7.1", host="far.example", port=6379
+    )
+    places = ground.places()
+    await places(HOME).create_role(
+        "demo-a", path=PATH, trust=TRUST, tags=TAGS, boundary=None, max_session_s=3600, description=""
+    )
+    here = await places(HOME).get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+    ground.counts()
+
+    there = await places(ELSEWHERE).get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+
+    assert [ref.id for ref in there.caches] == ["far"]
+    assert (there.roles, len(here.roles)) == (here.roles, 1)
+    assert not [operation for service, operation in ground.counts() if service == "iam"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), (REGION, "aws")]
+)
+async def test_every_partition_has_arns_of_its_own(region, partition):
+    ground = Ground(region=region, partition=partition)
+    place = Place(Service.ELASTICACHE, ACCOUNT, region)
+    aws = ground.places()(place)
+
+    user = await aws.create_user("demo-a", engine="redis", access_string="on ~* +@read", tags=TAGS)
+    role = await aws.create_role(
+        "demo-a", path=PATH, trust=trust_in(partition), tags=TAGS, boundary=None, max_session_s=3600, description=""
+    )
+    inventory = await aws.get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+    ground.bridge.close()
+
+    assert user.arn == names.user_arn(place, "demo-a")
+    assert user.arn.startswith(f"arn:{partition}:")
+    assert role.arn == names.role_arn(region, ACCOUNT, PATH, "demo-a")
+    assert inventory.caches[CACHE].arn == names.cache_arn(place, CACHE)
+
+
+def trust_in(partition):
+    return json.loads(json.dumps(TRUST).replace("arn:aws:", f"arn:{partition}:"))
+
+
+OTHER_ACCOUNT = "444455556666"
+OTHER = Place(Service.MEMORYDB, OTHER_ACCOUNT, REGION)
+OTHER_ROLE = f"arn:aws:iam::{OTHER_ACCOUNT}:role/operator"
+
+
+@pytest.fixture
+def other(ground):
+    """Return a second account with a cluster, and a role that trusts us if we name the external id."""
+    ground.world.add_account(OTHER_ACCOUNT)
+    ground.world.add_memorydb_cluster(OTHER_ACCOUNT, REGION, CLUSTER.id, engine="redis", host="mdb.example", port=6379)
+    keys = ground.world.add_access_key(OTHER_ACCOUNT, user_name="admin")
+    iam = ground.in_process.client("iam", *keys, REGION)
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": "secret-handshake"}},
+    }
+    document = {"Version": "2012-10-17", "Statement": [trust]}
+    iam.create_role(RoleName="operator", AssumeRolePolicyDocument=json.dumps(document))
+    policy = operator_policy(owner="demo", partition="aws", account=OTHER_ACCOUNT, region=REGION, is_home=False)
+    iam.put_role_policy(RoleName="operator", PolicyName="operator", PolicyDocument=json.dumps(policy))
+    return SimpleNamespace(iam=iam)
+
+
+def other_account(external_id="secret-handshake", **changes):
+    entry = {"id": OTHER_ACCOUNT, "roleArn": OTHER_ROLE, "externalId": external_id, "namespaces": ["shop"], **changes}
+    return {"accounts": [entry]}
+
+
+async def test_another_account_is_entered_by_its_role(ground, other):
+    aws = ground.places(**other_account())(OTHER)
+    ground.counts()
+
+    user = await aws.create_user("demo-a", engine="", access_string="on ~* +@read", tags=TAGS)
+    role = await aws.create_role(
+        "demo-a", path=PATH, trust=in_other_account(TRUST), tags=TAGS, boundary=None, max_session_s=3600, description=""
+    )
+    inventory = await aws.get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+
+    assert user.arn == f"arn:aws:memorydb:{REGION}:{OTHER_ACCOUNT}:user/demo-a"
+    assert role.arn.startswith(f"arn:aws:iam::{OTHER_ACCOUNT}:role/elasticache-iam/demo/")
+    assert (inventory.users.keys(), inventory.roles.keys()) == ({"demo-a"}, {"demo-a"})
+    assert other.iam.get_role(RoleName="demo-a")["Role"]["Arn"] == role.arn
+    assert ground.counts()["sts", "AssumeRole"] == 1
+
+
+def in_other_account(document):
+    return json.loads(json.dumps(document).replace(ACCOUNT, OTHER_ACCOUNT))
+
+
+@pytest.mark.usefixtures("other")
+async def test_places_of_another_account_share_its_session(ground):
+    places = ground.places(**other_account())
+    ground.counts()
+
+    for service in Service:
+        await places(Place(service, OTHER_ACCOUNT, REGION)).get_inventory(max_age_s=300.0, slow_max_age_s=3600.0)
+
+    counts = ground.counts()
+    assert (counts["sts", "AssumeRole"], counts["iam", "ListRoles"]) == (1, 1)
+
+
+@pytest.mark.usefixtures("other")
+async def test_a_role_that_does_not_trust_us_says_what_it_needs(ground):
+    aws = ground.places(**other_account(external_id="not-the-handshake"))(OTHER)
+
+    with pytest.raises(AccessDeniedError) as caught:
+        await aws.create_user("demo-a", engine="", access_string="on ~* +@read", tags=TAGS)
+
+    assert f"can't become {OTHER_ROLE}" in str(caught.value)
+    assert "sts:ExternalId is the configured externalId" in str(caught.value)
+    assert "not-the-handshake" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("other")
+async def test_an_account_that_is_not_configured_is_never_entered(ground):
+    places = ground.places()
+    ground.counts()
+
+    with pytest.raises(InvalidSpecError, match=f"account {OTHER_ACCOUNT} isn't in the operator's configuration"):
+        places(OTHER)
+
+    assert ground.counts() == {}
+
+
 # -- roles ------------------------------------------------------------------------------------------------------------
 
 
@@ -374,7 +800,12 @@ async def test_after_a_lost_answer_one_role_is_read_alone(ground):
     role = (await ground.look()).roles["demo-a"]
 
     assert role.trust == TRUST
-    assert ground.counts() == {("iam", "GetRole"): 1, ("iam", "ListRolePolicies"): 1, ("iam", "GetRolePolicy"): 1}
+    assert ground.counts() == {
+        ("iam", "GetRole"): 1,
+        ("iam", "ListRolePolicies"): 1,
+        ("iam", "GetRolePolicy"): 1,
+        ("iam", "ListAttachedRolePolicies"): 1,
+    }
 
 
 async def test_many_callers_read_an_unclear_role_once(ground):
@@ -401,7 +832,12 @@ async def test_a_role_made_by_another_replica_is_read_alone(ground):
     role = (await ground.look()).roles["demo-b"]
 
     assert (role.tags, role.policies) == (TAGS, {})
-    assert ground.counts() == {**PASS, ("iam", "GetRole"): 1, ("iam", "ListRolePolicies"): 1}
+    assert ground.counts() == {
+        **PASS,
+        ("iam", "GetRole"): 1,
+        ("iam", "ListRolePolicies"): 1,
+        ("iam", "ListAttachedRolePolicies"): 1,
+    }
 
 
 async def test_too_many_unknown_roles_are_read_in_pages(ground):
@@ -449,6 +885,60 @@ async def test_a_missing_provider_is_none_and_asked_again_later(ground):
     after = await ground.aws.get_oidc_audiences(ISSUER)
 
     assert (before, after) == (None, {"a"})
+
+
+async def test_boundary_session_tags_and_policies_of_a_role_are_changed(ground):
+    await ground.create_role()
+    await ground.aws.put_role_policy("demo-a", "connect", POLICY)
+    await ground.look()
+    boundary = ground.iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(POLICY))["Policy"]["Arn"]
+
+    await ground.aws.set_boundary("demo-a", boundary)
+    await ground.aws.set_max_session("demo-a", 7200)
+    await ground.aws.tag_role("demo-a", {"team": "shop", "cost": "1"})
+    await ground.aws.untag_role("demo-a", frozenset({"cost", "missing"}))
+    await ground.aws.delete_role_policy("demo-a", "connect")
+    ground.counts()
+    role = (await ground.look()).roles["demo-a"]
+
+    assert (role.boundary, role.max_session_s, role.tags, role.policies) == (
+        boundary,
+        7200,
+        {**TAGS, "team": "shop"},
+        {},
+    )
+    assert ground.counts() == {}
+    assert await ground.adapter().get_role("demo-a") == role
+
+
+async def test_a_boundary_is_taken_off_also_if_there_is_none(ground):
+    await ground.create_role()
+    boundary = ground.iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(POLICY))["Policy"]["Arn"]
+    await ground.aws.set_boundary("demo-a", boundary)
+
+    await ground.aws.set_boundary("demo-a", None)
+    await ground.aws.set_boundary("demo-a", None)
+
+    assert (await ground.look()).roles["demo-a"].boundary is None
+
+
+async def test_a_policy_that_is_gone_with_its_role_is_deleted(ground):
+    await ground.aws.delete_role_policy("demo-none", "connect")
+
+    assert await ground.aws.get_role("demo-none") is None
+
+
+async def test_a_policy_on_anothers_role_costs_no_reads_afterwards(ground):
+    ground.iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=json.dumps(TRUST))
+    await ground.aws.put_role_policy("theirs", "connect", POLICY)
+    await ground.look()
+    ground.counts()
+
+    inventory = await ground.look()
+
+    assert inventory.roles == {}
+    assert ground.counts() == {}
+    assert (await ground.aws.get_role("theirs")).policies == {"connect": POLICY}
 
 
 # -- what a pass costs ------------------------------------------------------------------------------------------------
@@ -510,6 +1000,35 @@ async def test_users_are_read_in_pages_of_a_hundred(ground):
 
     assert len(inventory.users) == 121  # with AWS's own default user
     assert ground.counts()["elasticache", "DescribeUsers"] == 2
+
+
+async def test_an_hour_of_a_thousand_users_costs_few_calls(ground):
+    for number in range(1000):
+        ground.elasticache.create_user(
+            UserId=f"demo-{number}",
+            UserName=f"demo-{number}",
+            Engine="valkey",
+            AccessString="on ~* +@read",
+            AuthenticationMode={"Type": "iam"},
+            Tags=[{"Key": key, "Value": value} for key, value in TAGS.items()],
+        )
+    for number in range(20):
+        ground.elasticache.create_user_group(
+            UserGroupId=f"demo-g{number}",
+            Engine="valkey",
+            UserIds=[f"demo-{member}" for member in range(50 * number, 50 * number + 50)],
+        )
+    await ground.look()
+    ground.counts()
+
+    for _ in range(12):
+        ground.clock.seconds += 300.0
+        await ground.look()
+
+    calls = ground.counts()
+    elasticache = sum(count for (service, _), count in calls.items() if service == "elasticache")
+    others = sum(calls.values()) - elasticache
+    assert (elasticache <= 200, others <= 130) == (True, True), calls
 
 
 async def test_a_write_makes_only_its_own_lists_stale(ground):

@@ -1,9 +1,9 @@
 """The operator's configuration: one YAML file, the same keys as the chart's `config:`."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from elasticache_iam.api.base import ApiModel
@@ -30,6 +30,14 @@ class AccountConfig(ApiModel):
     """Namespaces whose UserGroups may use the account; `*` stands for all."""
     permissions_boundary: str | None = None
     """The boundary of roles made there; that of the operator's own account doesn't exist in another one."""
+
+    @model_validator(mode="after")
+    def _role_is_there(self) -> Self:
+        """Refuse a role of another account: everything would be made in that one."""
+        account = self.role_arn.split(":")[4]
+        if account != self.id:
+            raise ValueError(f"roleArn is a role of account {account}, not of {self.id}")
+        return self
 
 
 class OperatorConfig(ApiModel):

@@ -16,7 +16,7 @@ from elasticache_iam.aws.api import Api
 from elasticache_iam.aws.errors import gone_is_success
 from elasticache_iam.aws.observe import observe_role, read_tags, write_tags
 from elasticache_iam.aws.part import Merged, Part, Reading, Sequence
-from elasticache_iam.core.errors import NotFoundError
+from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.core.names import oidc_provider_arn, role_path
 from elasticache_iam.core.state import ObservedRole
 from elasticache_iam.ports import Clock, Document
@@ -35,6 +35,7 @@ class RoleDetails:
     policies: Mapping[str, Mapping[str, Any]]
     boundary: str | None
     tags: Mapping[str, str]
+    managed_policies: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,11 @@ class Iam:
                 for policy in page["PolicyNames"]
             ]
             policies = {policy: await self._read_policy(name, policy) for policy in names}
+            managed = await self._read_managed_policies(name)
         except NotFoundError:
             self._remember(name, KnownRole(stamp, None))
             return None
-        role = observe_role(answer["Role"], policies=policies, is_whole=True)
+        role = observe_role(answer["Role"], policies=policies, managed_policies=managed, is_whole=True)
         if role.path == self._path:
             self._remember(name, KnownRole(stamp, role))
         else:
@@ -166,6 +168,7 @@ class Iam:
             policies={},
             boundary=boundary,
             tags=dict(tags),
+            managed_policies=frozenset(),
         )
         self._note(role)
         return role
@@ -321,6 +324,14 @@ class Iam:
         )
         return {role["RoleName"]: _details_in(role) async for role in roles if role.get("Path") == self._path}
 
+    async def _read_managed_policies(self, role_name: str) -> frozenset[str] | None:
+        """Return the ARNs of managed policies that others attached; None where our policy is too old to show them."""
+        attached = self._api.items("iam", "ListAttachedRolePolicies", "AttachedPolicies", {"RoleName": role_name})
+        try:
+            return frozenset([policy["PolicyArn"] async for policy in attached])
+        except AccessDeniedError:
+            return None
+
     async def _read_policy(self, role_name: str, policy_name: str) -> Mapping[str, Any]:
         answer = await self._api.call("iam", "GetRolePolicy", {"RoleName": role_name, "PolicyName": policy_name})
         document: Mapping[str, Any] = answer["PolicyDocument"]
@@ -333,6 +344,7 @@ def _details_in(role: Mapping[str, Any]) -> RoleDetails:
         policies={policy["PolicyName"]: policy["PolicyDocument"] for policy in role.get("RolePolicyList", ())},
         boundary=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
         tags=read_tags(role.get("Tags", ())),
+        managed_policies=frozenset(policy["PolicyArn"] for policy in role.get("AttachedManagedPolicies", ())),
     )
 
 
@@ -364,14 +376,20 @@ def _details_of(role: ObservedRole | None) -> RoleDetails | None:
     """Return the details of a role, None if they aren't known."""
     if role is None or role.policies is None or role.tags is None:
         return None
-    return RoleDetails(role.policies, role.boundary, role.tags)
+    return RoleDetails(role.policies, role.boundary, role.tags, role.managed_policies)
 
 
 def _with_details(role: ObservedRole, details: RoleDetails | None) -> ObservedRole:
     """Return a listed role with its details, where they are known."""
     if details is None:
         return role
-    return replace(role, policies=details.policies, boundary=details.boundary, tags=details.tags)
+    return replace(
+        role,
+        policies=details.policies,
+        boundary=details.boundary,
+        tags=details.tags,
+        managed_policies=details.managed_policies,
+    )
 
 
 def _json(document: Document) -> str:

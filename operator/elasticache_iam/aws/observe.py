@@ -160,12 +160,19 @@ def first_member(group: Answer) -> str:
     return str(next(iter(group.get("MemberClusters", ())), ""))
 
 
-def observe_role(role: Answer, *, policies: Mapping[str, Answer] | None = None, is_whole: bool = False) -> ObservedRole:
+def observe_role(
+    role: Answer,
+    *,
+    policies: Mapping[str, Answer] | None = None,
+    managed_policies: frozenset[str] | None = None,
+    is_whole: bool = False,
+) -> ObservedRole:
     """Return a role of ListRoles, GetRole, CreateRole or GetAccountAuthorizationDetails.
 
     Args:
         role: The answer's object.
         policies: Its inline policies, where they are known.
+        managed_policies: ARNs of those attached to it, where they are known.
         is_whole: Whether the answer tells boundary and tags: then missing ones mean none. ListRoles doesn't.
     """
     return ObservedRole(
@@ -178,6 +185,7 @@ def observe_role(role: Answer, *, policies: Mapping[str, Answer] | None = None, 
         policies=policies,
         boundary=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") if is_whole else None,
         tags=read_tags(role.get("Tags", ())) if is_whole else None,
+        managed_policies=managed_policies,
     )
 
 

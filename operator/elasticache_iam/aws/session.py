@@ -1,13 +1,11 @@
 """Credentials in another account: a role there that the operator becomes, again and again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from boto3.session import Session
-from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import ClientError
-from typing_extensions import override
 
 from elasticache_iam.aws.api import Api
 from elasticache_iam.aws.errors import translate
@@ -39,23 +37,11 @@ def assumed_session(session: Session, assumption: Assumption, *, sts: Api) -> Se
         assumption: The role.
         sts: Calls with our own credentials, in a region whose STS is on.
     """
-    provider = _AssumedRole(lambda: _assume(assumption, sts))
-    inner: Any = session._session  # noqa: SLF001  # boto3 offers no other way to its credentials
-    inner.register_component("credential_provider", CredentialResolver([provider]))
+    credentials = DeferredRefreshableCredentials(refresh_using=lambda: _assume(assumption, sts), method=METHOD)
+    # botocore's and boto3's only way to credentials that renew themselves. It goes before all others that may be found.
+    inner: Any = session._session  # noqa: SLF001
+    inner._credentials = credentials  # noqa: SLF001
     return session
-
-
-class _AssumedRole(CredentialProvider):
-    METHOD = METHOD
-
-    def __init__(self, fetch: Callable[[], dict[str, str]]) -> None:
-        super().__init__()
-        self._fetch = fetch
-
-    @override
-    def load(self) -> DeferredRefreshableCredentials:
-        """Return credentials that fetch themselves."""
-        return DeferredRefreshableCredentials(refresh_using=self._fetch, method=METHOD)
 
 
 def _assume(assumption: Assumption, sts: Api) -> dict[str, str]:
@@ -84,9 +70,7 @@ def _assume(assumption: Assumption, sts: Api) -> dict[str, str]:
 
 def _explain(error: AccessDeniedError, assumption: Assumption) -> AccessDeniedError:
     """Return a refusal that says what both sides need."""
-    condition = (
-        f" with the condition StringEquals sts:ExternalId {assumption.external_id}" if assumption.external_id else ""
-    )
+    condition = ", on the condition that sts:ExternalId is the configured externalId" if assumption.external_id else ""
     return AccessDeniedError(
         f"can't become {assumption.role_arn}: its trust policy must allow sts:AssumeRole to the operator's own role"
         f"{condition}, and the policy of the operator's own role must allow it too ({error.message})",

@@ -3,9 +3,13 @@
 import pytest
 
 from elasticache_iam.aws.observe import (
+    observe_acl,
+    observe_cluster,
     observe_group,
+    observe_memorydb_user,
     observe_replication_group,
     observe_role,
+    observe_serverless_cache,
     observe_user,
     read_tags,
     write_tags,
@@ -99,6 +103,80 @@ def test_a_group_that_is_being_attached_counts():
 
     assert cache.group_ids == {"old"}
     assert cache.future_group_ids == {"old", "new"}
+
+
+def test_encryption_and_its_mode_are_told():
+    cache = observe_replication_group(
+        replication_group(AtRestEncryptionEnabled=True, TransitEncryptionMode="preferred"), MEMBER
+    )
+
+    assert (cache.at_rest_encryption, cache.transit_mode) == (True, "preferred")
+
+
+def test_what_aws_does_not_say_of_encryption_is_not_known():
+    cache = observe_replication_group(replication_group(), MEMBER)
+
+    assert (cache.at_rest_encryption, cache.transit_mode) == (None, "required")
+
+
+def test_users_and_groups_tell_which_engine_they_need():
+    user = observe_user({"UserId": "demo-a", "MinimumEngineVersion": "7.0"})
+    group = observe_group({"UserGroupId": "demo-g", "MinimumEngineVersion": "6.2"})
+
+    assert (user.minimum_engine_version, group.minimum_engine_version) == ("7.0", "6.2")
+
+
+def test_a_serverless_cache_being_created_has_no_endpoint_yet():
+    cache = observe_serverless_cache({"ServerlessCacheName": "new", "Status": "CREATING", "MajorEngineVersion": "8"})
+
+    assert (cache.status, cache.host, cache.port, cache.engine_version) == ("creating", "", 6379, "8")
+
+
+def test_a_serverless_reader_is_told_where_it_has_the_same_port():
+    endpoint = {"Address": "w.example", "Port": 6379}
+
+    cache = observe_serverless_cache(
+        {"ServerlessCacheName": "new", "Endpoint": endpoint, "ReaderEndpoint": {"Address": "r.example", "Port": 6379}}
+    )
+
+    assert cache.reader_host == "r.example"
+
+
+def test_an_acl_tells_its_future_members():
+    acl = observe_acl(
+        {
+            "Name": "demo-g",
+            "UserNames": ["a", "b"],
+            "PendingChanges": {"UserNamesToAdd": ["c"], "UserNamesToRemove": ["a"]},
+            "Clusters": ["orders"],
+        }
+    )
+
+    assert acl.future_user_ids == {"b", "c"}
+    assert acl.cache_refs == {CacheRef(CacheKind.MEMORYDB_CLUSTER, "orders")}
+
+
+def test_a_memorydb_users_name_is_its_id():
+    user = observe_memorydb_user({"Name": "demo-a", "Status": "active", "ACLNames": ["demo-g"]})
+
+    assert (user.user_id, user.user_name, user.engine, user.group_ids) == ("demo-a", "demo-a", "", {"demo-g"})
+
+
+@pytest.mark.parametrize(
+    ("acl", "pending", "expected"),
+    [
+        pytest.param("open-access", None, (set(), set()), id="open-access-is-no-group"),
+        pytest.param("open-access", "demo-g", (set(), {"demo-g"}), id="an-acl-to-come"),
+        pytest.param("demo-g", None, ({"demo-g"}, {"demo-g"}), id="an-acl"),
+        pytest.param("demo-g", "open-access", ({"demo-g"}, {"demo-g"}), id="an-acl-that-goes"),
+    ],
+)
+def test_a_cluster_has_at_most_one_group(acl, pending, expected):
+    updates = {"PendingUpdates": {"ACLs": {"ACLToApply": pending}}} if pending else {}
+
+    cluster = observe_cluster({"Name": "orders", "ACLName": acl, **updates})
+
+    assert (cluster.group_ids, cluster.future_group_ids) == expected
 
 
 ROLE = {"RoleName": "demo-a", "Arn": "arn:aws:iam::111122223333:role/demo-a", "AssumeRolePolicyDocument": {}}

@@ -42,6 +42,12 @@ def test_keys_are_camel_case(tmp_path):
         pytest.param("owner: demo\ndriftIntervall: 3", "unknown setting driftIntervall", id="a-misspelt-key"),
         pytest.param("owner: demo\ntokenSeconds: 901", "tokenSeconds", id="a-token-that-lives-too-long"),
         pytest.param("owner: demo\naccount: '12'", "account", id="an-account-that-is-none"),
+        pytest.param(
+            "owner: demo\naccounts:\n"
+            "- {id: '444455556666', namespaces: ['*'], roleArn: 'arn:aws:iam::777788889999:role/x'}",
+            "roleArn is a role of account 777788889999, not of 444455556666",
+            id="a-role-of-another-account",
+        ),
         pytest.param("owner: demo\nmaxSessionSeconds: 60", "maxSessionSeconds", id="too-short-sessions"),
         pytest.param("owner: demo\nsigning: AssumeRole", "AssumeRole isn't supported yet", id="what-comes-later"),
         pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),

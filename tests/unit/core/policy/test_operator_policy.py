@@ -46,7 +46,9 @@ def test_every_call_is_in_aws_model(service: str, operation: str):
 
 
 def test_nobody_logs_in_or_becomes_another_with_it():
-    assert not [action for action in actions(prod()) if action.endswith(":Connect") or action.startswith("sts:")]
+    everything = actions(prod(existing_roles=True))
+
+    assert not [action for action in everything if action.endswith(":Connect") or action.startswith("sts:")]
 
 
 def test_no_action_has_a_wildcard():
@@ -68,6 +70,15 @@ def test_no_action_has_a_wildcard():
         ("elasticache:AddTagsToResource", f"{ELASTICACHE}:replicationgroup:orders"),
         ("elasticache:DeleteUser", "arn:aws:elasticache:eu-west-1:999999999999:user:prod-x"),
         ("elasticache:DeleteUser", "arn:aws:elasticache:us-east-1:111122223333:user:prod-x"),
+        ("memorydb:CreateUser", f"{MEMORYDB}:user/prod2-x"),
+        ("memorydb:CreateACL", f"{MEMORYDB}:acl/other"),
+        ("memorydb:TagResource", f"{MEMORYDB}:cluster/orders"),
+        ("memorydb:UntagResource", f"{MEMORYDB}:cluster/orders"),
+        ("elasticache:RemoveTagsFromResource", f"{ELASTICACHE}:replicationgroup:orders"),
+        ("elasticache:AddTagsToResource", f"{ELASTICACHE}:serverlesscache:orders"),
+        ("iam:UpdateRole", f"{ROLES}/admin"),
+        ("iam:UntagRole", f"{ROLES}/admin"),
+        ("iam:DeleteRolePermissionsBoundary", f"{ROLES}/admin"),
     ],
 )
 def test_what_is_outside_the_fence_is_not_allowed(action: str, resource: str):
@@ -80,6 +91,11 @@ def test_what_is_outside_the_fence_is_not_allowed(action: str, resource: str):
         ("elasticache:ModifyUser", f"{ELASTICACHE}:user:prod-x"),
         ("elasticache:DeleteUser", f"{ELASTICACHE}:user:adopted"),
         ("elasticache:DeleteUserGroup", f"{ELASTICACHE}:usergroup:prod-x"),
+        ("memorydb:UpdateUser", f"{MEMORYDB}:user/prod-x"),
+        ("memorydb:DeleteUser", f"{MEMORYDB}:user/adopted"),
+        ("memorydb:DeleteACL", f"{MEMORYDB}:acl/prod-x"),
+        ("memorydb:UpdateCluster", f"{MEMORYDB}:acl/prod-x"),
+        ("elasticache:ModifyServerlessCache", f"{ELASTICACHE}:usergroup:prod-x"),
     ],
 )
 def test_only_what_carries_our_tag_is_changed(action: str, resource: str):
@@ -92,7 +108,11 @@ def test_only_what_carries_our_tag_is_changed(action: str, resource: str):
     ("action", "resource"),
     [
         ("elasticache:ModifyReplicationGroup", f"{ELASTICACHE}:replicationgroup:orders"),
+        ("elasticache:ModifyServerlessCache", f"{ELASTICACHE}:serverlesscache:orders"),
         ("elasticache:AddTagsToResource", f"{ELASTICACHE}:user:made-by-terraform"),
+        ("memorydb:UpdateCluster", f"{MEMORYDB}:cluster/orders"),
+        ("memorydb:TagResource", f"{MEMORYDB}:acl/made-by-terraform"),
+        ("iam:PutRolePolicy", f"{ROLES}/workload"),
     ],
 )
 @pytest.mark.parametrize(
@@ -115,7 +135,8 @@ def test_others_objects_are_changed_only_with_their_owners_consent(
     allowed: bool,  # noqa: FBT001  # a parameter
 ):
     ours = {"StringEquals": {"aws:ResourceTag/elasticache-iam.dev/owner": "prod"}}
-    (condition,) = (condition for condition in granting(prod(), action, resource) if condition != ours)
+    with_all = prod(existing_roles=True)
+    (condition,) = (condition for condition in granting(with_all, action, resource) if condition != ours)
 
     patterns = condition["StringLike"]["aws:ResourceTag/elasticache-iam.dev/allow"]
     assert any(fnmatchcase(tag, pattern) for pattern in patterns) is allowed
@@ -142,6 +163,91 @@ def test_with_a_boundary_a_role_without_it_gets_nothing(action: str):
     ]
 
 
+def test_with_a_boundary_only_that_one_is_put_on_and_none_taken_off():
+    role, policy = f"{ROLES}/elasticache-iam/prod/prod-x", prod(boundary=BOUNDARY)
+
+    assert list(granting(policy, "iam:PutRolePermissionsBoundary", role)) == [
+        {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
+    ]
+    assert "iam:DeleteRolePermissionsBoundary" not in actions(policy)
+
+
+def test_without_a_boundary_one_may_only_be_taken_off():
+    assert "iam:PutRolePermissionsBoundary" not in actions(prod())
+    assert "iam:DeleteRolePermissionsBoundary" in actions(prod())
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("elasticache:RemoveTagsFromResource", f"{ELASTICACHE}:user:prod-x"),
+        ("memorydb:UntagResource", f"{MEMORYDB}:acl/prod-x"),
+        ("iam:UntagRole", f"{ROLES}/elasticache-iam/prod/prod-x"),
+    ],
+)
+def test_tags_that_say_whose_it_is_stay(action: str, resource: str):
+    (condition,) = granting(prod(), action, resource)
+
+    assert condition["ForAllValues:StringNotEquals"] == {
+        "aws:TagKeys": [f"elasticache-iam.dev/{name}" for name in ("owner", "kind", "namespace", "name", "uid")]
+    }
+
+
+def test_what_is_not_used_is_not_granted():
+    policy = prod(memorydb=False)
+
+    assert not [action for action in actions(policy) if action.startswith("memorydb:")]
+    assert "memorydb" not in compact_json(policy)
+    assert list(granting(policy, "iam:PutRolePolicy", f"{ROLES}/workload")) == []
+
+
+def test_roles_in_other_accounts_are_assumed_by_exact_arn():
+    policy = prod(roles_elsewhere=(ELSEWHERE,))
+
+    assert [statement["Resource"] for statement in policy["Statement"] if "sts:AssumeRole" in statement["Action"]] == [
+        [ELSEWHERE]
+    ]
+
+
+def test_in_another_account_nobody_is_assumed_and_no_cluster_looked_up():
+    policy = prod(is_home=False, roles_elsewhere=(ELSEWHERE,))
+
+    assert actions(policy) & {"sts:AssumeRole", "eks:DescribeCluster"} == set()
+    assert "elasticache:CreateUser" in actions(policy)
+
+
+def test_more_regions_are_the_named_ones():
+    policy = prod(more_regions=("us-east-1",))
+
+    for region in ("eu-west-1", "us-east-1"):
+        (condition, *_) = granting(
+            policy, "elasticache:DeleteUser", f"arn:aws:elasticache:{region}:111122223333:user:prod-x"
+        )
+        assert condition["StringEquals"] == {
+            "aws:ResourceTag/elasticache-iam.dev/owner": "prod",
+            "aws:RequestedRegion": ["eu-west-1", "us-east-1"],
+        }
+
+
+def test_every_change_of_several_regions_is_held_to_them():
+    changing = [
+        statement
+        for statement in prod(more_regions=("us-east-1",), existing_roles=True)["Statement"]
+        if statement["Sid"] not in {"List", "Read"} and statement["Action"][0].startswith(("elasticache", "memorydb"))
+    ]
+
+    assert len(changing) > 7
+    assert {"aws:RequestedRegion" in statement["Condition"]["StringEquals"] for statement in changing} == {True}
+
+
+def test_statements_have_names_of_their_own():
+    policy = prod(existing_roles=True, roles_elsewhere=(ELSEWHERE,), trusted_caches=(f"{ELASTICACHE}:user:x",))
+
+    names = [statement["Sid"] for statement in policy["Statement"]]
+    assert len(names) == len(set(names))
+    assert all(name.isalnum() for name in names)
+
+
 def test_ec2_rights_work_only_through_aws_services():
     (condition,) = granting(prod(), "ec2:CreateNetworkInterface", "*")
 
@@ -149,7 +255,26 @@ def test_ec2_rights_work_only_through_aws_services():
 
 
 def test_the_policy_fits_a_managed_one():
-    assert len(compact_json(prod(boundary=BOUNDARY))) < 6144
+    """IAM takes 6144 characters in a managed policy."""
+    policy = prod(region="ap-southeast-2", boundary=BOUNDARY.replace("boundary", "elasticache-iam-boundary"))
+
+    assert len(compact_json(policy)) <= 6144
+
+
+def test_with_all_there_is_it_fits_an_inline_one():
+    """IAM takes 10240 characters in all inline policies of a role."""
+    policy = prod(
+        owner="abcdefghij",
+        partition="aws-us-gov",
+        region="us-gov-west-1",
+        more_regions=("us-gov-east-1",),
+        boundary=BOUNDARY,
+        existing_roles=True,
+        roles_elsewhere=(ELSEWHERE,) * 5,
+        trusted_caches=tuple(f"{ELASTICACHE}:replicationgroup:orders-{number}" for number in range(20)),
+    )
+
+    assert len(compact_json(policy)) <= 10240
 
 
 def test_arns_are_in_the_given_partition():
@@ -157,3 +282,4 @@ def test_arns_are_in_the_given_partition():
 
     assert "arn:aws:" not in text
     assert "arn:aws-cn:elasticache:cn-north-1:" in text
+    assert "arn:aws-cn:memorydb:cn-north-1:" in text

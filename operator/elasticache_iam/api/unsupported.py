@@ -4,27 +4,13 @@ The shape is final (no conversion webhook); behaviour grows into it. Until then 
 in its conditions, and nothing is done by halves.
 """
 
-from elasticache_iam.api.group import Service, UserGroupSpec
+from elasticache_iam.api.group import UserGroupSpec
 from elasticache_iam.api.user import ElastiCacheIAMUserSpec, RoleBinding
 
 
 def unsupported_fields(spec: UserGroupSpec | ElastiCacheIAMUserSpec) -> tuple[str, ...]:
     """Return one line for each field whose behaviour comes later; () means that all of it works."""
-    if isinstance(spec, ElastiCacheIAMUserSpec):
-        return _of_user(spec)
-    return _of_group(spec)
-
-
-def _of_group(spec: UserGroupSpec) -> tuple[str, ...]:
-    lines = []
-    if spec.service is Service.MEMORYDB:
-        lines.append("spec.service: MemoryDB is not supported yet, use ElastiCache")
-    for index, cache in enumerate(spec.caches):
-        if cache.serverless_cache is not None:
-            lines.append(f"spec.caches[{index}].serverlessCache: not supported yet, use a replicationGroup")
-        if cache.memory_db_cluster is not None:
-            lines.append(f"spec.caches[{index}].memoryDBCluster: not supported yet, use a replicationGroup")
-    return tuple(lines)
+    return _of_user(spec) if isinstance(spec, ElastiCacheIAMUserSpec) else ()
 
 
 def _of_user(spec: ElastiCacheIAMUserSpec) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from elasticache_iam.api.parse import InvalidResourceError
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
+from elasticache_iam.core.admission import is_withdrawn
 from elasticache_iam.core.errors import BusyError, ConflictError, NotFoundError, NotOwnedError, OperatorError
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, Stage
@@ -140,7 +141,7 @@ class UserDeletion:
 def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
     """Whether passes of a group change its members; else nobody would take the user out."""
     meta, spec, installation = group.metadata, group.spec, plane.installation
-    if is_paused(meta) or is_plan_only(meta):
+    if is_paused(meta) or is_plan_only(meta) or is_withdrawn(group):
         return False
     if not installation.may_use_account(meta.namespace, installation.place_of(group).account):
         return False

@@ -13,7 +13,7 @@ from elasticache_iam.api.group import (
     UserGroup,
 )
 from elasticache_iam.api.keys import GROUP_KIND
-from elasticache_iam.api.parse import InvalidResourceError, salvage_group
+from elasticache_iam.api.parse import salvage_group
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING
@@ -29,7 +29,6 @@ from elasticache_iam.core.errors import (
     OperatorError,
     QuotaExceededError,
 )
-from elasticache_iam.core.plan.attachment import cache_ref
 from elasticache_iam.core.plan.group import (
     BUILT_IN_DEFAULT,
     DEFAULT_USER_ACCESS,
@@ -59,10 +58,9 @@ from elasticache_iam.reconcile.membership import (
     find_drift,
     was_true,
 )
-from elasticache_iam.reconcile.plane import HELD_LOOK_S, Plane, is_ours
+from elasticache_iam.reconcile.opening import open_pass
+from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import Key
-
-__all__ = ["GroupReconciler", "cache_ref"]
 
 MAX_STEPS: Final = 6
 """Writes of one pass: adoption, default user, group, members, engine, and one re-read."""
@@ -82,24 +80,15 @@ class GroupReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
-        invalid = ""
-        try:
-            group = plane.store.group(key)
-        except InvalidResourceError as error:
-            group, invalid = salvage_group(plane.store.body(key) or {}), str(error)
-        if group is None:
-            plane.forget(key)
-            return None
-        if await plane.is_held(group.metadata):
-            return HELD_LOOK_S if group.metadata.is_deleting else None
-        if group.metadata.is_deleting:
-            return await GroupDeletion(plane, key, group).run()
-        if invalid:
-            stages = [Stage.blocked(GROUP_SYNCED, "InvalidSpec", invalid)]
-            return await plane.finish(
-                key, group.metadata, group.status, group.status, stages, order=GROUP_STAGES, polling=False
-            )
-        return await _GroupPass(plane, key, group).run()
+        return await open_pass(
+            plane,
+            key,
+            read=plane.store.group,
+            salvage=salvage_group,
+            order=GROUP_STAGES,
+            delete=lambda group: GroupDeletion(plane, key, group).run(),
+            work=lambda group: _GroupPass(plane, key, group).run(),
+        )
 
 
 class _GroupPass:

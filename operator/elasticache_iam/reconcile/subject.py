@@ -7,9 +7,9 @@ from elasticache_iam.api.group import CacheSpec, Service, UserGroup
 from elasticache_iam.api.keys import USER_KIND
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
+from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref
 from elasticache_iam.core.state import Inventory, ObservedRole, Place
 from elasticache_iam.core.status import Stage
-from elasticache_iam.reconcile.group import cache_ref
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import Key
 
@@ -100,10 +100,25 @@ class Subject:
         return "memorydb" if self.place.service is Service.MEMORYDB else "elasticache"
 
     @property
-    def selected(self) -> tuple[CacheSpec, ...]:
+    def listed(self) -> tuple[CacheSpec, ...]:
         """The group's caches that the user wants tokens for."""
         aliases = self.user.spec.groups[0].caches
         return tuple(cache for cache in self.group.spec.caches if aliases is None or cache.name in aliases)
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """The names of caches whose owner doesn't consent (any more), as the group's pass has found."""
+        withheld = {
+            (cache.name, cache.id)
+            for cache in self.group.status.caches
+            if cache.state == AttachmentState.CONSENT_MISSING.value
+        }
+        return frozenset(cache.name for cache in self.listed if (cache.name, cache_ref(cache).id) in withheld)
+
+    @property
+    def selected(self) -> tuple[CacheSpec, ...]:
+        """The caches that the user gets tokens for."""
+        return tuple(cache for cache in self.listed if cache.name not in self.withheld)
 
     @property
     def tags(self) -> Mapping[str, str]:

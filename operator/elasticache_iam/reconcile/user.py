@@ -11,9 +11,11 @@ from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, RoleStatus, UserCacheStatus
 from elasticache_iam.core import names
-from elasticache_iam.core.admission import admit, needs_namespace_labels
+from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespace_labels
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.mint import TokenReports
+from elasticache_iam.core.plan.attachment import cache_ref
+from elasticache_iam.core.plan.group import MAX_MEMBERS, is_full
 from elasticache_iam.core.plan.tokens import (
     binding_of,
     choose_caches,
@@ -34,7 +36,6 @@ from elasticache_iam.core.status import (
 )
 from elasticache_iam.reconcile.aws_user import AwsUser
 from elasticache_iam.reconcile.deletion import UserDeletion, revoke_tokens
-from elasticache_iam.reconcile.group import cache_ref
 from elasticache_iam.reconcile.opening import open_pass
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, Key
@@ -211,24 +212,36 @@ class _UserPass:
         live = inventory.groups.get(group_id)
         if live is None or self._user_id not in live.user_ids or self._user_id in live.pending_remove:
             plane.queue.wake(group_key(self._user))
+            if live is not None and is_full(live) and self._user_id not in live.future_user_ids:
+                message = (
+                    f"the group {group_id} has {MAX_MEMBERS} members, and AWS takes no more; the oldest come first"
+                )
+                self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "GroupFull", message, retry_after_s=300.0))
+                return None
             self._findings.polling = True
             message = f"user {self._user_id} is joining the group {group_id}"
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "Joining", message, retry_after_s=10.0))
             return None
-        missing = sorted(set(self._user.spec.groups[0].caches or ()) - {cache.name for cache in subject.selected})
-        if missing or not subject.selected:
+        missing = sorted(set(self._user.spec.groups[0].caches or ()) - {cache.name for cache in subject.listed})
+        if missing or not subject.listed:
             what = f"cache {', '.join(missing)}" if missing else "any cache"
             message = f"UserGroup {meta.namespace}/{meta.name} doesn't list {what} in spec.caches"
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=300.0))
         ready, waiting = self._find_caches(subject, inventory)
-        if waiting:
+        if subject.withheld:
+            message = (
+                f"the owner of cache {', '.join(sorted(subject.withheld))} doesn't consent (any more); "
+                f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
+            )
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, CONSENT_MISSING, message, retry_after_s=60.0))
+        elif waiting:
             self._findings.polling = True
             message = (
                 f"the group isn't attached to cache {', '.join(waiting)} yet; "
                 f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
             )
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=30.0))
-        elif subject.selected and not missing:
+        elif subject.listed and not missing:
             self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member", f"member of the group {group_id}"))
         return ready
 

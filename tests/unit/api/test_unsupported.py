@@ -34,6 +34,8 @@ def test_todays_users_are_supported(changes):
         {"spec.admission.0.namespaces": {"selector": {}}},
         {"spec.adoption": "Adopt", "spec.id": "a", "spec.membership": "Authoritative"},
         {"spec.adoption": "Reference", "spec.id": "a"},
+        {"spec.caches": [{"serverlessCache": "a"}]},
+        {"spec.service": "MemoryDB", "spec.caches": [{"memoryDBCluster": "a"}]},
     ],
 )
 def test_todays_groups_are_supported(changes):
@@ -49,21 +51,5 @@ def test_todays_groups_are_supported(changes):
 )
 def test_each_field_of_a_user_that_comes_later_is_named(changes, fields):
     lines = unsupported_fields(parse_user(manifest("user", changes)).spec)
-
-    assert [line.split(":")[0] for line in lines] == fields
-
-
-@pytest.mark.parametrize(
-    ("changes", "fields"),
-    [
-        (
-            {"spec.service": "MemoryDB", "spec.caches": [{"memoryDBCluster": "a"}]},
-            ["spec.service", "spec.caches[0].memoryDBCluster"],
-        ),
-        ({"spec.caches": [{"serverlessCache": "a"}]}, ["spec.caches[0].serverlessCache"]),
-    ],
-)
-def test_each_field_of_a_group_that_comes_later_is_named(changes, fields):
-    lines = unsupported_fields(parse_group(manifest("group", changes)).spec)
 
     assert [line.split(":")[0] for line in lines] == fields

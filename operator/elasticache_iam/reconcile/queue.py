@@ -145,8 +145,9 @@ class WorkQueue:
             self._trouble = ""
         except NotLeaderError:
             again_s = 5.0
-        except NotFoundError:
-            again_s = None  # deleted meanwhile; the watch brings the rest
+        except NotFoundError as error:
+            # Deleted meanwhile, as the watch will tell; or the server has lost sight of the kind for a moment.
+            again_s = error.retry_after_s
         except OperatorError as error:
             # The API server's, where a pass writes down what it found; the next pass finds it again.
             again_s = error.retry_after_s if isinstance(error, RetryableError) else 60.0

@@ -178,7 +178,7 @@ async def test_a_failed_pass_comes_back(queue, run, error, again_s):
     assert work.times() == [0.0, again_s]
 
 
-async def test_a_resource_that_is_gone_does_not_come_back(queue, run):
+async def test_a_resource_that_seems_to_be_gone_is_looked_at_again(queue, run):
     work = Work()
     work.errors = [NotFoundError("gone")]
     run(work)
@@ -186,7 +186,7 @@ async def test_a_resource_that_is_gone_does_not_come_back(queue, run):
     queue.wake(A)
     await asyncio.sleep(1000)
 
-    assert work.times() == [0.0]
+    assert work.times() == [0.0, NotFoundError.retry_after_s]
 
 
 async def test_the_same_trouble_is_logged_once_until_it_is_over(queue, run):

@@ -66,7 +66,8 @@ class AwsUser:
                 break
             for action in actions:
                 await self._apply(action, inventory, record)
-                record = AccessStringStatus(sent=desired.access_string)
+                if record is None or record.sent != desired.access_string:
+                    record = AccessStringStatus(sent=desired.access_string)  # what AWS makes of it is seen later
             fields["access_string"] = record
             inventory = await self._plane.observe_again(self._place)
         live = inventory.users.get(desired.user_id)

@@ -117,7 +117,9 @@ class ForeignRole:
         refused = {Verdict.NO, Verdict.UNKNOWN} if is_existing else {Verdict.NO}
         missing = tuple(account for account, verdict in verdicts.items() if verdict in refused)
         if missing:
-            may_connect = self._judge_connect(live.policies or {}) is Verdict.YES or self._consents(live)
+            may_connect = self._judge_connect(live.policies or {}) is Verdict.YES or (
+                is_existing and self._consents(live)
+            )
             self._tell_missing(
                 live.arn, trust=statements_of(self._terms.trust(missing)), policy=None if may_connect else policy
             )

@@ -263,3 +263,136 @@ async def test_what_stops_a_plan_is_told(world: Ground):
     plan = await plan_of(operator, [GROUP])
 
     assert [(held.condition, held.reason) for held in plan.held] == [("CachesAttached", "ConsentMissing")]
+
+
+# -- the annotation --------------------------------------------------------------------------------------------------
+
+
+async def test_plan_only_shows_the_plan_and_then_does_it(world: Ground):
+    world.add_cache()
+    await world.start()
+    world.apply(planned(group_manifest()), planned(user_manifest()))
+
+    lines = await until_planned(world, GROUP)
+    shown = world.conditions(GROUPS, "platform", "orders")
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until_ready(GROUPS, "platform", "orders")
+
+    assert lines[0].startswith("Plan: 3 calls to AWS")
+    assert shown["Ready"] == ("False", "PlanOnly")
+    assert "Stalled" not in shown
+    assert "Reconciling" not in shown
+    for key in (GROUP, USER):
+        body = world.kube.get(key.plural, key.namespace, key.name)
+        assert body is not None
+        assert "plan" not in body["status"]
+
+
+async def test_a_second_look_at_a_plan_writes_nothing(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(planned(group_manifest()), planned(user_manifest()))
+    await until_planned(world, GROUP)
+    await until_planned(world, USER)
+    await world.until_quiet(operator)
+    writes = len(world.kube.writes)
+
+    for key in (GROUP, USER):
+        await operator.work(key)
+
+    assert len(world.kube.writes) == writes
+
+
+async def test_what_is_in_order_stays_ready_under_plan_only(world: Ground):
+    operator = await made(world)
+
+    world.apply(planned(group_manifest()), planned(user_manifest()))
+    await world.until(lambda: world.conditions(USERS, "shop", "checkout")["UserSynced"][1] == "PlanOnly")
+    await world.until_quiet(operator)
+
+    assert world.is_ready()
+    assert world.is_ready(GROUPS, "platform", "orders")
+
+
+@pytest.mark.parametrize("edit", [{"suspend": True}, {"access": {"preset": "Admin"}}, {"serviceAccounts": ["worker"]}])
+async def test_no_edit_of_a_user_is_applied_under_plan_only(world: Ground, edit: dict[str, Any]):
+    operator = await made(world)
+    before, secret = world.in_aws(), world.kube.secret("shop", "checkout")
+
+    world.apply(planned(user_manifest(**edit)))
+    await until_planned(world, USER)
+    await operator.work(GROUP)
+    await world.until_quiet(operator)
+
+    assert world.in_aws() == before
+    assert world.kube.secret("shop", "checkout") == secret
+
+
+async def test_a_deletion_waits_under_plan_only_and_shows_what_it_would_do(world: Ground):
+    operator = await made(world)
+    before = world.in_aws()
+
+    world.apply(planned(user_manifest()))
+    world.kube.delete(USERS, "shop", "checkout")
+    lines = await until_planned(world, USER)
+    await operator.work(GROUP)
+    await world.until_quiet(operator)
+
+    assert any("DeleteUser" in line for line in lines)
+    assert world.in_aws() == before
+    assert world.kube.secret("shop", "checkout") is not None
+
+
+async def test_nobody_joins_a_group_under_plan_only(world: Ground):
+    operator = await made(world)
+    before = world.in_aws()
+
+    world.apply(planned(group_manifest()))
+    world.apply(user_manifest("billing"))
+    await world.until(lambda: world.conditions(USERS, "shop", "billing").get("Ready") == ("False", "WaitingForGroup"))
+    await world.until_quiet(operator)
+
+    assert world.in_aws() == before
+
+
+async def test_an_edit_of_a_group_under_plan_only_takes_no_token_away(world: Ground):
+    operator = await made(world)
+    before, secret = world.in_aws(), world.kube.secret("shop", "checkout")
+
+    world.apply(planned(group_manifest(admits=())))
+    lines = await until_planned(world, GROUP)
+    await operator.work(USER)
+    await world.until_quiet(operator)
+
+    assert any("loses all access to cache orders-prod" in line for line in lines)
+    assert world.in_aws() == before
+    assert world.kube.secret("shop", "checkout") == secret
+    assert world.is_ready()
+
+
+async def test_a_groups_rules_go_on_for_a_user_under_plan_only(world: Ground):
+    operator = await made(world)
+    world.apply(planned(user_manifest()))
+    await world.until(lambda: world.conditions(USERS, "shop", "checkout")["UserSynced"][1] == "PlanOnly")
+
+    world.apply(group_manifest(admits=()))
+    await world.until(lambda: all(len(group[2]) == 1 for group in world.in_aws()["groups"].values()))
+    await world.until_quiet(operator)
+
+    (group,) = world.in_aws()["groups"].values()
+    assert [user_id for user_id in group[2] if "checkout" in user_id] == []
+
+
+async def test_paused_wins_over_plan_only(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    manifest = planned(group_manifest())
+    manifest["metadata"]["annotations"]["elasticache-iam.dev/paused"] = "true"
+
+    world.apply(manifest)
+    await world.until_quiet(operator)
+
+    body = world.kube.get(GROUPS, "platform", "orders")
+    assert body is not None
+    assert "plan" not in body.get("status", {})

@@ -23,14 +23,17 @@ def main() -> None:
     try:
         cli()
     except OperatorError as error:
-        print(f"elasticache-iam: {error.message}", file=sys.stderr)  # noqa: T201
+        for line in error.message.splitlines():
+            print(f"elasticache-iam: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED)
 
 
 def _add_commands() -> None:
     from elasticache_iam.cli.operator import operator  # noqa: PLC0415  # after `cli` is there to add to
+    from elasticache_iam.cli.plan import plan  # noqa: PLC0415
 
     cli.add_command(operator)
+    cli.add_command(plan)
     for entry in entry_points(group="elasticache_iam.commands"):
         try:
             cli.add_command(entry.load())

@@ -202,11 +202,12 @@ class Connection:
 
 
 async def load_configuration(
-    kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ
+    kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ, *, context: str | None = None
 ) -> Configuration:
     """Return how to reach the API server.
 
-    In this order: a kubeconfig given or in KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config.
+    In this order: a kubeconfig given or in KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config. A context is one of a
+    kubeconfig's; None: its current one.
 
     Raises:
         ConfigurationError: There is none, or it can't be read.
@@ -221,7 +222,10 @@ async def load_configuration(
         if not file and not default_file.exists():
             raise ConfigurationError("no Kubernetes cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
         await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=file or str(default_file), client_configuration=configuration, persist_config=False
+            config_file=file or str(default_file),
+            context=context,
+            client_configuration=configuration,
+            persist_config=False,
         )
     except (kube_config.ConfigException, OSError, ValueError) as error:
         raise ConfigurationError(f"can't read the Kubernetes configuration: {error}") from error
@@ -234,7 +238,12 @@ async def load_configuration(
 
 
 async def open_connection(
-    kubeconfig: str | None = None, *, on_request: RequestObserver | None = None, max_in_flight: int = MAX_IN_FLIGHT
+    kubeconfig: str | None = None,
+    *,
+    context: str | None = None,
+    on_request: RequestObserver | None = None,
+    max_in_flight: int = MAX_IN_FLIGHT,
 ) -> Connection:
     """Return a connection for the running event loop. Raises ConfigurationError."""
-    return Connection(await load_configuration(kubeconfig), on_request=on_request, max_in_flight=max_in_flight)
+    configuration = await load_configuration(kubeconfig, context=context)
+    return Connection(configuration, on_request=on_request, max_in_flight=max_in_flight)

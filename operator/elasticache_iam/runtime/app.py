@@ -24,7 +24,6 @@ import structlog
 
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.aws.bridge import Bridge
-from elasticache_iam.aws.identity import get_account, get_issuer
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.cache.probe import RedisProbe
@@ -44,6 +43,7 @@ from elasticache_iam.runtime import log as logging
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
 from elasticache_iam.runtime.health import HealthServer
+from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.leader import Leader
 from elasticache_iam.runtime.loops import LoopThread
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
@@ -82,30 +82,6 @@ def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str
     # Nothing is under way that must be finished; a worker thread in a slow AWS call would be waited for.
     sys.stderr.flush()
     os._exit(0)
-
-
-async def resolve(config: OperatorConfig, session: boto3.session.Session, bridge: Bridge) -> Installation:
-    """Find out what the configuration leaves open.
-
-    Raises:
-        ConfigurationError: Something can't be found out; the text says which setting would tell.
-    """
-    region = config.region or session.region_name or os.environ.get("AWS_REGION")
-    if not region:
-        raise ConfigurationError("which AWS region? set `region`, or AWS_REGION in the environment")
-    try:
-        account = config.account or await get_account(session, region=region, bridge=bridge)
-        issuer = config.oidc_issuer
-        if issuer is None and config.cluster_name is not None:
-            issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
-    except OperatorError as error:
-        raise ConfigurationError(f"can't find out about AWS: {error.message}") from error
-    issuer = issuer or configuration.own_issuer()
-    if not issuer:
-        raise ConfigurationError(
-            "which OIDC issuer signs the ServiceAccounts' tokens? set `oidcIssuer` or `clusterName`"
-        )
-    return Installation(config, region=region, account=account, issuer=issuer)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ import binascii
 import json
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,23 @@ def load_config(path: Path) -> OperatorConfig:
     Raises:
         ConfigurationError: The file can't be read, isn't YAML, or a key is unknown or wrong; the text names it.
     """
+    return _parse_config(_read_document(path), f"the configuration {path}")
+
+
+def override_config(path: Path | None, settings: Mapping[str, str | None]) -> OperatorConfig:
+    """Read the configuration file, if there is one, with some settings replaced: those that aren't None.
+
+    Raises:
+        ConfigurationError: As `load_config`, and where nobody says the owner.
+    """
+    document = _read_document(path) if path is not None else {}
+    document |= {name: value for name, value in settings.items() if value is not None}
+    if "owner" not in document:
+        raise ConfigurationError("whose AWS objects are ours? set --owner, or --config with the operator's settings")
+    return _parse_config(document, f"the configuration {path}" if path is not None else "the options")
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -35,12 +53,16 @@ def load_config(path: Path) -> OperatorConfig:
         raise ConfigurationError(f"the configuration {path} is not YAML{line}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"the configuration {path} must be a mapping of settings; it needs at least `owner`")
+    return document
+
+
+def _parse_config(document: Mapping[str, Any], what: str) -> OperatorConfig:
     try:
         config = OperatorConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigurationError(f"the configuration {path}: {_first_problem(error)}") from error
+        raise ConfigurationError(f"{what}: {_first_problem(error)}") from error
     if config.signing is not Signing.WEB_IDENTITY:
-        raise ConfigurationError(f"the configuration {path}: signing: {config.signing.value} isn't supported yet")
+        raise ConfigurationError(f"{what}: signing: {config.signing.value} isn't supported yet")
     return config.model_copy(update={"cache_ca": _read_ca(config.cache_ca)})
 
 

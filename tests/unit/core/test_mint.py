@@ -5,6 +5,7 @@ import copy
 import pytest
 from tests.builders import user_manifest
 
+from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY
 from elasticache_iam.api.parse import parse_user
 from elasticache_iam.core.mint import mint_order
 
@@ -67,6 +68,10 @@ def test_an_order_says_all_that_minting_takes():
 )
 def test_nothing_is_minted(options):
     assert order_of(**options) is None
+
+
+def test_a_suspension_that_is_only_planned_ends_no_tokens():
+    assert order_of(metadata={"annotations": {ANNOTATION_PLAN_ONLY: "true"}}, suspend=True) is not None
 
 
 @pytest.mark.parametrize(

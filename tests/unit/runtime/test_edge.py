@@ -161,6 +161,16 @@ def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):
     assert order.user_id == "demo-checkout"
 
 
+def test_an_edit_that_is_only_planned_changes_no_tokens(edge, minted):
+    plan_only = {"elasticache-iam.dev/plan-only": "true"}
+    edge.see(USERS, "ADDED", {**body(user_manifest()), "status": STATUS})
+
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(service_account="x"), annotations=plan_only), "status": STATUS})
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(service_account="x")), "status": STATUS})
+
+    assert [order.service_account for _, order in minted] == ["checkout", "x"]
+
+
 def test_a_user_that_breaks_its_rules_keeps_what_was_delivered_to_it(edge, minted):
     edge.see(USERS, "ADDED", {**body(user_manifest(access={"preset": "X"})), "status": STATUS})
 

@@ -136,7 +136,10 @@ def compare_roles(
 ) -> Iterator[RoleDiff]:
     """Yield how the documents of roles differ, for those in `before`."""
     for name in sorted(before):
-        old, new = _documents(before[name]), _documents(after.get(name))
+        was, becomes = before[name], after.get(name)
+        old, new = _documents(was), _documents(becomes)
+        if was is not None and becomes is not None:  # else the call that makes the role tells
+            old, new = old | _settings(was), new | _settings(becomes)
         for title in dict.fromkeys((*old, *new)):
             if old.get(title) == new.get(title):
                 continue
@@ -152,10 +155,11 @@ def _documents(role: ObservedRole | None) -> dict[str, str]:
         return {}
     documents: dict[str, str] = {"trust policy": _pretty(role.trust)}
     documents |= {f"inline policy {name}": _pretty(text) for name, text in sorted((role.policies or {}).items())}
-    if role.boundary:
-        documents["permissions boundary"] = role.boundary
-    documents["longest session"] = f"{role.max_session_s} s"
     return documents
+
+
+def _settings(role: ObservedRole) -> dict[str, str]:
+    return {"permissions boundary": role.boundary or "", "longest session": f"{role.max_session_s} s"}
 
 
 def _pretty(document: Mapping[str, Any]) -> str:

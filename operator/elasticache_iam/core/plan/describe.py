@@ -1,10 +1,12 @@
 """A plan for people and for programs: lines, grouped by resource, and a document. It decides nothing."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from elasticache_iam.api.keys import GROUP
 from elasticache_iam.core.access import explain
 from elasticache_iam.core.plan.changes import (
     AccessChange,
@@ -21,6 +23,8 @@ STATUS_LINES: Final = 256
 """The CRD's limit of status.plan, as is the next."""
 STATUS_LINE_LENGTH: Final = 4096
 
+_TEXT_WIDTH: Final = 92
+_PREFIX: Final = f"{GROUP}/"
 _TOLD_ELSEWHERE: Final = frozenset({"AssumeRolePolicyDocument", "PolicyDocument"})
 """Parameters that the role's diff shows better."""
 _SUBJECTS: Final = (
@@ -77,7 +81,7 @@ def _cut(text: str) -> str:
 def summarise_plan(plan: Plan) -> str:
     """Return a plan in one sentence."""
     if plan.is_empty:
-        return NOTHING
+        return f"Nothing can be done: {plan.held[0].message}" if plan.held else NOTHING
     parts = [_count(len(plan.steps), "call to AWS", "calls to AWS")] if plan.steps else []
     if plan.kube:
         parts.append(_count(len(plan.kube), "change in Kubernetes", "changes in Kubernetes"))
@@ -86,7 +90,8 @@ def summarise_plan(plan: Plan) -> str:
         if users:
             parts.append(_count(len(users), f"user {verb}", f"users {verb.replace('s ', ' ', 1)}"))
     if plan.cuts:
-        parts.append("live clients are cut off")
+        caches = {cut.cache for cut in plan.cuts}
+        parts.append(f"live clients of {_count(len(caches), 'cache', 'caches')} cut off")
     return f"Plan: {', '.join(parts)}."
 
 
@@ -123,26 +128,35 @@ def _step(number: int, step: Step) -> Iterator[Line]:
     yield Line(f"{call.service} {call.operation} {call.parameters[subject]}  ({number})", call.mark, 1)
     about = call.parameters[subject]
     rest = {name: value for name, value in call.parameters.items() if value != about and name not in _TOLD_ELSEWHERE}
-    width = max(map(len, rest), default=0)
+    width = max(map(len, rest), default=0) + 2
     for name, value in rest.items():
-        yield Line(f"{name.ljust(width)}  {_value(value)}", depth=3)
+        yield from _wrapped(_value(value), label=name.ljust(width))
+
+
+def _wrapped(text: str, *, label: str = "") -> Iterator[Line]:
+    """Yield a text in lines that are easy to read, one under the other behind its label."""
+    for number, part in enumerate(textwrap.wrap(text, _TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)):
+        yield Line(f"{label if number == 0 else ' ' * len(label)}{part}", depth=3)
 
 
 def _value(value: Any) -> str:
     """Return a parameter's value for people: tags as key=value, lists without brackets, the rest as JSON."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    if (
-        isinstance(value, list)
-        and value
-        and all(isinstance(item, Mapping) and {*item} == {"Key", "Value"} for item in value)
-    ):
-        return ", ".join(f"{item['Key']}={item['Value']}" for item in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_value(part)}" for name, part in value.items())
-    return json.dumps(value)
+    if not isinstance(value, list):
+        return json.dumps(value)
+    if all(isinstance(item, Mapping) and {*item} == {"Key", "Value"} for item in value):
+        return _tags({str(item["Key"]): str(item["Value"]) for item in value})
+    return ", ".join(_value(item) for item in value)
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    """Return tags with the prefix that ours share written once."""
+    ours = [f"{key.removeprefix(_PREFIX)}={value}" for key, value in tags.items() if key.startswith(_PREFIX)]
+    others = [f"{key}={value}" for key, value in tags.items() if not key.startswith(_PREFIX)]
+    return ", ".join([f"{_PREFIX}{{{', '.join(ours)}}}"] * bool(ours) + others)
 
 
 def _kube_change(change: KubeChange) -> Line:
@@ -172,7 +186,8 @@ def _access(changes: Iterable[AccessChange]) -> Iterator[Line]:
         who = f"{change.user_id} ({change.who})" if change.who else change.user_id
         verb = {"+": "gains access to", "-": "loses all access to", "~": "gets other access to"}[change.mark]
         yield Line(f"{who} {verb} cache {change.cache.id}", change.mark, 1)
-        yield from (Line(text, depth=3) for text in access_words(change))
+        for text in access_words(change):
+            yield from _wrapped(text)
 
 
 def access_words(change: AccessChange) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from typing_extensions import override
 
 from elasticache_iam.api.base import Condition, ConditionStatus, Metadata
-from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY
 from elasticache_iam.api.parse import InvalidResourceError
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.mint import TokenReports
@@ -39,8 +39,8 @@ from elasticache_iam.reconcile.user import UserReconciler
 MOST_ROUNDS: Final = 12
 """A deletion takes the most: out of the group, role, user, default user, each seen to be gone by the next pass."""
 
-_TOKENS_TO_COME: Final = frozenset({"Signing", "Pending"})
-"""Conditions that wait for a token: none is made in a preview."""
+_NOT_MISSING: Final = frozenset({"Signing", "Pending", "PlanOnly"})
+"""Conditions that wait for a token, as none is made in a preview, or for somebody who wants it so."""
 
 
 class Reconciler(Protocol):
@@ -121,8 +121,13 @@ class Preview:
         for aws in self._aws.values():
             aws.mark_baseline()
 
-    def tell(self, keys: Iterable[Key]) -> Plan:
-        """Return what was written, and what it means."""
+    def tell(self, keys: Iterable[Key], *, about: Iterable[Key] | None = None) -> Plan:
+        """Return what was written, and what it means.
+
+        Args:
+            keys: The resources that were worked on.
+            about: Those of which to tell what would still be missing; None: all.
+        """
         told = sorted(keys, key=lambda key: (key.plural != GROUPS, key))
         pairs = [(aws.before, aws.after) for _, aws in sorted(self._aws.items(), key=lambda item: item[0])]
         return Plan(
@@ -134,8 +139,8 @@ class Preview:
             ),
             access=tuple(change for old, new in pairs for change in compare_access(old, new)),
             cuts=tuple(cut for old, new in pairs for cut in compare_connections(old, new)),
-            held=tuple(held for key in told for held in self._held(key)),
-            notes=tuple(dict.fromkeys(self._recorder.notes)),
+            held=tuple(held for key in (told if about is None else about) for held in self._held(key)),
+            notes=tuple(dict.fromkeys((*self._recorder.notes, *self._paused(told)))),
         )
 
     def _secrets_to_come(self, keys: Iterable[Key]) -> Iterator[KubeChange]:
@@ -153,6 +158,12 @@ class Preview:
                     detail = f"a token for cache {cache.id}, kept fresh"
                     yield KubeChange(_resource(key), "+", "Secret", name, detail)
 
+    def _paused(self, keys: Iterable[Key]) -> Iterator[Note]:
+        for key in keys:
+            annotations = ((self._store.body(key) or {}).get("metadata") or {}).get("annotations") or {}
+            if annotations.get(ANNOTATION_PAUSED) == "true":
+                yield Note(_resource(key), f"paused: nothing is done until the annotation {ANNOTATION_PAUSED} is gone")
+
     def _user(self, key: Key) -> ElastiCacheIAMUser | None:
         if key.plural != USERS:
             return None
@@ -166,7 +177,7 @@ class Preview:
         for condition in (body.get("status") or {}).get("conditions") or ():
             kind, reason = str(condition.get("type")), str(condition.get("reason"))
             is_summary = kind in {READY, RECONCILING, STALLED}
-            if is_summary or condition.get("status") != ConditionStatus.FALSE or reason in _TOKENS_TO_COME:
+            if is_summary or condition.get("status") != ConditionStatus.FALSE or reason in _NOT_MISSING:
                 continue
             yield Held(_resource(key), kind, reason, str(condition.get("message", "")))
 

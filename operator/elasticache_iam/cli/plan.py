@@ -1,0 +1,94 @@
+"""`elasticache-iam plan`: what manifests would do, before they do it."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+EXIT_SOMETHING_TO_DO: Final = 3
+_COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="A file, a folder, or - for the standard input; may be repeated.",
+)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Of resources that name none.")
+@click.option("--deleting", is_flag=True, help="What deleting these resources would do.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ELASTICACHE_IAM_CONFIG",
+    help="The operator's configuration file; the next four options override it.",
+)
+@click.option("--owner", help="The installation's owner.")
+@click.option("--region", help="The AWS region; else the one of your AWS profile.")
+@click.option("--account", help="The AWS account; else the one of your credentials.")
+@click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked.")
+@click.option("--kubeconfig", help="The kubeconfig; else the one that kubectl uses.")
+@click.option("--context", help="A context of the kubeconfig; else the current one.")
+@click.option("--no-cluster", is_flag=True, help="Look at no cluster: there is nothing but these manifests.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--detailed-exitcode", is_flag=True, help=f"Exit with {EXIT_SOMETHING_TO_DO} if there is something to do."
+)
+def plan(  # noqa: PLR0917  # click passes them by name
+    files: tuple[str, ...],
+    namespace: str,
+    deleting: bool,  # noqa: FBT001  # a flag of the command line
+    config_path: Path | None,
+    owner: str | None,
+    region: str | None,
+    account: str | None,
+    issuer: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    no_cluster: bool,  # noqa: FBT001
+    output: str,
+    detailed_exitcode: bool,  # noqa: FBT001
+) -> None:
+    """Show what manifests would do: calls to AWS, IAM, access, cut clients.
+
+    Reads AWS and the cluster with your own credentials, and writes nothing.
+    """
+    # Not at the top: the other commands start without boto3 and the Kubernetes client.
+    from elasticache_iam.core.plan.describe import plan_document, render_plan  # noqa: PLC0415
+    from elasticache_iam.runtime import log  # noqa: PLC0415
+    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.manifests import read_manifests  # noqa: PLC0415
+    from elasticache_iam.runtime.planning import Question, make_plan  # noqa: PLC0415
+
+    log.configure("error", log.LogFormat.TEXT)
+    config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
+    manifests = read_manifests(files, namespace=namespace)
+    for ignored in manifests.ignored:
+        click.echo(f"not looked at: {ignored}", err=True)
+    made = asyncio.run(
+        make_plan(
+            Question(
+                manifests,
+                config,
+                is_deletion=deleting,
+                uses_cluster=not no_cluster,
+                kubeconfig=kubeconfig,
+                context=context,
+            )
+        )
+    )
+    if output == "json":
+        click.echo(json.dumps(plan_document(made), indent=2))
+    else:
+        for line in render_plan(made):
+            click.echo(click.style(line.plain, fg=_COLOURS.get(line.mark), bold=line.mark == "#" or None))
+    if detailed_exitcode and not made.is_empty:
+        sys.exit(EXIT_SOMETHING_TO_DO)

@@ -1,0 +1,195 @@
+"""Manifests in files: read, checked as the API server would, with the line of every fault."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
+from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
+from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+
+STDIN: Final = "-"
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_PLURALS: Final = {GROUP_KIND: GROUPS, USER_KIND: USERS}
+_HELPERS: Final = frozenset({"Namespace", "ServiceAccount"})
+_PATH: Final = re.compile(r"[A-Za-z]\w*|\[\d+\]")
+
+
+@dataclass(slots=True)
+class Manifests:
+    """What files hold.
+
+    Attributes:
+        resources: Ours, by key, in the order of the files.
+        namespaces: Labels of the namespaces that would be applied with them.
+        service_accounts: Annotations of the ServiceAccounts, by namespace and name.
+        ignored: What else there is, in words.
+    """
+
+    resources: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
+    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    service_accounts: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+
+def read_manifests(paths: Sequence[str], *, namespace: str) -> Manifests:
+    """Read files, folders (their .yaml, .yml and .json files) and `-`, the standard input.
+
+    Args:
+        paths: Where to look.
+        namespace: Of resources that name none.
+
+    Raises:
+        ConfigurationError: Something can't be read, or breaks its rules; one line for each fault.
+    """
+    reader = _Reader(namespace)
+    for where, text in _texts(paths):
+        reader.read(where, text)
+    if reader.faults:
+        raise ConfigurationError("\n".join(reader.faults))
+    if not reader.found.resources:
+        raise ConfigurationError(f"no {GROUP_KIND} and no {USER_KIND} in {', '.join(paths)}")
+    return reader.found
+
+
+def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in paths:
+        if name == STDIN:
+            yield "standard input", sys.stdin.read()
+            continue
+        path = Path(name)
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        for file in files:
+            try:
+                yield str(file), file.read_text(encoding="utf-8")
+            except OSError as error:
+                raise ConfigurationError(f"can't read {file}: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise ConfigurationError(f"can't read {file}: it isn't UTF-8") from error
+
+
+def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
+    """Yield a document, or the items of a List."""
+    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
+        items = _child(node, "items")
+        for index, item in enumerate(document["items"]):
+            yield (_child(items, index) if items is not None else None) or node, item
+    else:
+        yield node, document
+
+
+class _Reader:
+    """What was read so far, and what is wrong with it."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self.found = Manifests()
+        self.faults: list[str] = []
+
+    def read(self, where: str, text: str) -> None:
+        try:
+            nodes, documents = yaml.compose_all(text, Loader=yaml.SafeLoader), yaml.safe_load_all(text)
+            pairs = [(node, document) for node, document in zip(nodes, documents, strict=True) if document is not None]
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark is not None else ""
+            self.faults.append(f"{where}{line}: not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")
+            return
+        for node, document in pairs:
+            for part_node, part in _parts(node, document):
+                self._take(part, part_node, where)
+
+    def _take(self, document: Any, node: yaml.Node, where: str) -> None:
+        here = f"{where}:{_line(node)}"
+        if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+            self.faults.append(f"{here}: not a Kubernetes object: it has no kind")
+            return
+        kind, version, metadata = document["kind"], str(document.get("apiVersion", "")), document.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            self.faults.append(f"{here}: {kind}: metadata.name: required")
+            return
+        metadata = {"namespace": self._namespace, **metadata}
+        what = f"{kind} {metadata['namespace']}/{metadata['name']}"
+        if kind in _HELPERS and version == "v1":
+            self._take_helper(kind, metadata)
+        elif kind not in _PLURALS or not version.startswith(f"{GROUP}/"):
+            self.found.ignored.append(f"{kind} {metadata['name']} ({where})")
+        elif version != API_VERSION:
+            self.faults.append(f"{here}: {what}: apiVersion: {version} is unknown, use {API_VERSION}")
+        else:
+            self._take_resource({**document, "metadata": metadata}, what, where, node)
+
+    def _take_resource(self, body: Mapping[str, Any], what: str, where: str, node: yaml.Node) -> None:
+        key = Key(_PLURALS[body["kind"]], str(body["metadata"]["namespace"]), body["metadata"]["name"])
+        if key in self.found.resources:
+            self.faults.append(f"{where}:{_line(node)}: {what}: there is another one of that name")
+        for problem in _problems(body):
+            self.faults.append(f"{where}:{_line(_deepest(node, problem))}: {what}: {problem}")
+        self.found.resources[key] = body
+
+    def _take_helper(self, kind: str, metadata: Mapping[str, Any]) -> None:
+        if kind == "Namespace":
+            self.found.namespaces[metadata["name"]] = dict(metadata.get("labels") or {})
+        else:
+            annotations = dict(metadata.get("annotations") or {})
+            self.found.service_accounts[metadata["namespace"], metadata["name"]] = annotations
+
+
+def _problems(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the API server would refuse, field first."""
+    parse = parse_group if body["kind"] == GROUP_KIND else parse_user
+    try:
+        resource = parse({**body, "status": {}})
+    except InvalidResourceError as error:
+        yield from error.problems
+        return
+    known = resource.model_dump(by_alias=True, mode="json", exclude_unset=True)
+    yield from (f"{path}: unknown field" for path in _unknown(body.get("spec"), known.get("spec"), "spec"))
+
+
+def _unknown(asked: Any, known: Any, path: str) -> Iterator[str]:
+    """Yield the fields of a document that its model has left out."""
+    if isinstance(asked, dict) and isinstance(known, dict):
+        for name, value in asked.items():
+            here = f"{path}.{name}"
+            if name in known:
+                yield from _unknown(value, known[name], here)
+            else:
+                yield here
+    elif isinstance(asked, list) and isinstance(known, list):
+        for index, (value, other) in enumerate(zip(asked, known, strict=False)):
+            yield from _unknown(value, other, f"{path}[{index}]")
+
+
+def _deepest(node: yaml.Node, problem: str) -> yaml.Node:
+    """Return where the field stands that a problem begins with, or what of it there is."""
+    for part in _PATH.findall(problem.partition(":")[0]):
+        child = _child(node, int(part[1:-1]) if part[0] == "[" else part)
+        if child is None:
+            break
+        node = child
+    return node
+
+
+def _child(node: yaml.Node, name: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(name, int) and name < len(node.value):
+        child: yaml.Node = node.value[name]
+        return child
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == name:
+                found: yaml.Node = value
+                return found
+    return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -1,0 +1,129 @@
+"""Manifests in files, and the line of every fault."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+from elasticache_iam.runtime.manifests import Manifests, read_manifests
+
+GROUP = """\
+apiVersion: elasticache-iam.dev/v1alpha1
+kind: UserGroup
+metadata: {name: orders, namespace: platform}
+spec:
+  engine: redis
+  caches:
+    - replicationGroup: orders-prod
+"""
+USER = """\
+apiVersion: elasticache-iam.dev/v1alpha1
+kind: ElastiCacheIAMUser
+metadata: {name: checkout}
+spec:
+  groups: [{name: orders, namespace: platform}]
+  access: {preset: ReadOnly, keys: ["*"]}
+  serviceAccounts: [checkout]
+"""
+OTHERS = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: orders}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: checkout, namespace: shop, annotations: {a: b}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: checkout}
+"""
+
+
+def read(folder: Path, text: str) -> Manifests:
+    (folder / "a.yaml").write_text(text)
+    return read_manifests([str(folder / "a.yaml")], namespace="shop")
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        read(folder, text)
+    return [line.removeprefix(f"{folder}/") for line in refused.value.message.splitlines()]
+
+
+def test_a_file_may_hold_many_documents(tmp_path: Path):
+    found = read(tmp_path, f"---\n{GROUP}---\n{USER}---\n")
+
+    assert list(found.resources) == [Key(GROUPS, "platform", "orders"), Key(USERS, "shop", "checkout")]
+
+
+def test_a_list_is_its_items(tmp_path: Path):
+    items = "".join(f"- {line}\n" if not number else f"  {line}\n" for number, line in enumerate(GROUP.splitlines()))
+
+    assert list(read(tmp_path, f"kind: List\nitems:\n{items}").resources) == [Key(GROUPS, "platform", "orders")]
+
+
+def test_a_folder_is_its_manifests(tmp_path: Path):
+    (tmp_path / "group.yaml").write_text(GROUP)
+    (tmp_path / "user.yml").write_text(USER)
+    (tmp_path / "readme.md").write_text("# not YAML: [")
+
+    assert len(read_manifests([str(tmp_path)], namespace="shop").resources) == 2
+
+
+def test_a_dash_is_the_standard_input(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(GROUP))
+
+    assert len(read_manifests(["-"], namespace="shop").resources) == 1
+
+
+def test_what_comes_along_is_remembered_and_the_rest_named(tmp_path: Path):
+    found = read(tmp_path, f"{GROUP}---\n{OTHERS}")
+
+    assert found.namespaces == {"shop": {"team": "orders"}}
+    assert found.service_accounts == {("shop", "checkout"): {"a": "b"}}
+    assert found.ignored == [f"Deployment checkout ({tmp_path}/a.yaml)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GROUP.replace("redis", "rediss"), "a.yaml:5: UserGroup platform/orders: spec.engine: "),
+        (GROUP + "  admision: []\n", "a.yaml:8: UserGroup platform/orders: spec.admision: unknown field"),
+        (
+            GROUP.replace("replicationGroup: orders-prod", "replicationGroup: [1]"),
+            "a.yaml:7: UserGroup platform/orders: spec.caches[0].replicationGroup: ",
+        ),
+        (f"{USER}---\n{GROUP.replace('v1alpha1', 'v9')}", "a.yaml:9: UserGroup platform/orders: apiVersion: "),
+        (f"{GROUP}---\n{GROUP}", "a.yaml:9: UserGroup platform/orders: there is another one of that name"),
+        ("spec: {}\n", "a.yaml:1: not a Kubernetes object: it has no kind"),
+        ("kind: UserGroup\n", "a.yaml:1: UserGroup: metadata.name: required"),
+        ("a: [\n", "a.yaml:2: not YAML: "),
+    ],
+    ids=[
+        "a-wrong-value", "an-unknown-field", "deep-inside", "an-unknown-version", "twice", "no-kind", "no-name",
+        "no-yaml",
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, text: str, said: str):
+    (line,) = faults(tmp_path, text)
+
+    assert line.startswith(said)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path):
+    assert len(faults(tmp_path, f"{GROUP}  a: 1\n  b: 2\n")) == 2
+
+
+@pytest.mark.parametrize("text", ["", OTHERS], ids=["nothing", "nothing-of-ours"])
+def test_files_without_a_resource_of_ours_are_a_mistake(tmp_path: Path, text: str):
+    (line,) = faults(tmp_path, text)
+
+    assert line.startswith("no UserGroup and no ElastiCacheIAMUser in ")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: No such file"):
+        read_manifests([str(tmp_path / "none.yaml")], namespace="shop")

@@ -1,7 +1,7 @@
 """The operator dies at every call of every story, at writes before and after they took effect."""
 
 import pytest
-from tests.world.disturbances import differences, perform, rehearse
+from tests.world.disturbances import rehearse, troubles_of
 from tests.world.scenarios import SCENARIOS, Scenario
 
 PARTS = 4
@@ -13,8 +13,7 @@ def test_a_crash_changes_nothing_in_the_end(scenario: Scenario, part: int):
     rehearsal = rehearse(scenario)
 
     ends = {
-        str(crash): differences(perform(scenario, crash), rehearsal.end)
-        for crash in list(rehearsal.crash_points())[part::PARTS]
+        str(crash): troubles_of(scenario, crash, rehearsal) for crash in list(rehearsal.crash_points())[part::PARTS]
     }
 
     assert {crash: found for crash, found in ends.items() if found} == {}

@@ -35,6 +35,11 @@ class Scenario:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether AWS takes its time."""
+        return bool(self.settings)
+
 
 SCENARIOS: Final[dict[str, Scenario]] = {}
 

@@ -4,7 +4,7 @@ Every 13th point here, all of them in tests/soak.
 """
 
 import pytest
-from tests.world.disturbances import differences, perform, rehearse
+from tests.world.disturbances import rehearse, troubles_of
 from tests.world.scenarios import SCENARIOS, Scenario
 
 EVERY = 13
@@ -16,7 +16,7 @@ def test_a_crash_changes_nothing_in_the_end(number: int, scenario: Scenario):
     rehearsal = rehearse(scenario)
 
     ends = {
-        str(crash): differences(perform(scenario, crash), rehearsal.end)
+        str(crash): troubles_of(scenario, crash, rehearsal)
         for crash in list(rehearsal.crash_points())[number % EVERY :: EVERY]
     }
 

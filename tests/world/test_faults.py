@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from tests.builders import group_manifest, user_manifest
+from tests.world.disturbances import rehearse, troubles_of
 from tests.world.harness import Ground, ground
+from tests.world.scenarios import SCENARIOS, Scenario
 
 from elasticache_iam.core.errors import AccessDeniedError, ThrottledError, UnavailableError
 from elasticache_iam.reconcile.queue import GROUPS, USERS
@@ -49,6 +51,8 @@ ERRORS = {
 USUAL_ERRORS = ("Throttling", "AccessDenied", "Outage")
 TRIES = 3
 """botocore's own, for what it retries."""
+EVERY = 151
+"""Of the failures of a story, all of which tests/soak plays."""
 
 
 def by_operation(operations: tuple[tuple[str, str], ...]) -> Any:
@@ -278,3 +282,14 @@ async def _delete_all(world: Ground) -> None:
     world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
     world.kube.delete(*GROUP)
     await world.later(lambda: world.kube.get(*GROUP) is None)
+
+
+@pytest.mark.parametrize(("number", "scenario"), list(enumerate(SCENARIOS.values())), ids=SCENARIOS)
+def test_a_failure_at_any_call_of_any_story_changes_nothing_in_the_end(number: int, scenario: Scenario):
+    rehearsal = rehearse(scenario)
+    failures = list(rehearsal.failures())[number % EVERY :: EVERY]
+
+    found = {str(failure): troubles_of(scenario, failure, rehearsal) for failure in failures}
+
+    assert found
+    assert {failure: troubles for failure, troubles in found.items() if troubles} == {}

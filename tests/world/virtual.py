@@ -336,12 +336,21 @@ class VirtualGround(Ground):
             await operator.kill()
 
     def _watch(self, call: Call) -> Any:
-        output = self._dispatch(call)
-        if not call.operation.startswith(_READING):
-            if call.operation.startswith("Create"):
-                self.created[call.operation, _id_in(call)] += 1
-            self._look_for_violations(call)
+        try:
+            output = self._dispatch(call)
+        except ConnectionError as error:
+            if "answer was lost" in str(error):
+                self._note(call)
+            raise
+        self._note(call)
         return output
+
+    def _note(self, call: Call) -> None:
+        """Look at what a call that took effect has done."""
+        if call.operation.startswith("Create"):
+            self.created[call.operation, _id_in(call)] += 1
+        if not call.operation.startswith(_READING):
+            self._look_for_violations(call)
 
     def _look_for_violations(self, call: Call) -> None:
         """Look for what must never be, not even for a moment: an open cache, an open default user."""

@@ -64,9 +64,7 @@ def status(world: Ground) -> dict[str, Any]:
 
 
 async def start(world: Ground, config: dict[str, Any] | None = None, **spec: Any) -> Operator:
-    """Start an operator that may put policies into roles of others, with a group and one user."""
-    policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, existing_roles=True)
-    world.operator_key = world.world.add_access_key(ACCOUNT, user_name="operator-of-roles", policy=policy)
+    """Start an operator with a group and one user."""
     world.add_cache()
     operator = await world.start({**QUICK, **(config or {})})
     world.apply(group_manifest(), user_manifest(**spec))
@@ -144,6 +142,19 @@ async def test_a_configuration_that_changed_reaches_roles_that_are_there(world: 
     await world.until(lambda: session_of(world) == 7200)
     await world.until(lambda: boundary_of(world) == boundary)
     assert not [event for event in world.kube.events if event["reason"] == "DriftRepaired"]
+
+
+async def test_who_keeps_opening_our_role_is_shut_out_each_time_and_told_of(world: Ground):
+    await start(world)
+    await world.until_ready()
+    before = role(world, USER_ID)
+    wide = json.dumps(connect("*"))
+
+    for _ in range(6):
+        world.iam.put_role_policy(RoleName=USER_ID, PolicyName="more", PolicyDocument=wide)
+        await world.until(lambda: role(world, USER_ID) == before)
+
+    await world.until(lambda: [event for event in world.kube.events if event["reason"] == "Contested"])
 
 
 async def test_a_role_that_is_somebody_elses_now_ends_the_tokens(world: Ground):

@@ -93,7 +93,7 @@ class ManagedRole:
     async def _apply_all(
         self, actions: tuple[RoleAction, ...], live: ObservedRole | None, desired: DesiredRole
     ) -> None:
-        """Carry out the plan; what is contested with somebody else is left alone, and the rest done first."""
+        """Carry out the plan; what is contested with somebody else is told at the end, and only then left alone."""
         memory, key = self._subject.memory, self._subject.key
         is_drift = memory.was_in_sync(key, "role", desired.fingerprint)
         contested: ContestedError | None = None
@@ -104,7 +104,8 @@ class ManagedRole:
                     await self._plane.repair(key, self._meta, *explain_repair(action, live))
             except ContestedError as error:
                 contested = contested or error
-                continue
+                if isinstance(action, CreateRole | SetMaxSession | ChangeRoleTags):
+                    continue  # the others shut somebody out, which waits for nothing
             if isinstance(action, SetTrust) and live is not None:
                 await self._release_dropped_accounts(live)
             await self._apply(action)

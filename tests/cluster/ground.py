@@ -205,6 +205,7 @@ class Ground:
         self.operators = []
         session = sandbox.admin_session(account)
         self.elasticache, self.iam = session.client("elasticache"), session.client("iam")
+        self.memorydb = session.client("memorydb")
         self.operator_key = sandbox.add_access_key(
             "operator",
             account_id=account.account_id,
@@ -219,10 +220,15 @@ class Ground:
 
     # -- AWS ----------------------------------------------------------------------------------------------------------
 
-    def add_cache(self, cache_id="orders-prod", *, engine="redis", consent=True):
-        """Put an open cache there, which consents to our platform namespace."""
-        tags = {TAG_ALLOW: f"{self.owner}/{self.namespaces['platform']}"} if consent else {}
-        return self.sandbox.add_cache(cache_id, account_id=self.account.account_id, engine=engine, tags=tags)
+    @property
+    def consent(self):
+        """The tags by which an AWS object's owner says yes to our platform namespace."""
+        return {TAG_ALLOW: f"{self.owner}/{self.namespaces['platform']}"}
+
+    def add_cache(self, cache_id="orders-prod", *, engine="redis", consent=True, **options):
+        """Put an open cache there, which consents to our platform namespace; `options` as of `Sandbox.add_cache`."""
+        tags = self.consent if consent else {}
+        return self.sandbox.add_cache(cache_id, account_id=self.account.account_id, engine=engine, tags=tags, **options)
 
     def aws_listing(self):
         """Return the ids of all users, groups and roles in the account that AWS itself didn't bring."""

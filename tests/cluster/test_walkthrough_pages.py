@@ -1,0 +1,210 @@
+"""Walkthroughs whose pages are followed to the letter: every command is run, and what they claim is looked at."""
+
+import pytest
+import redis
+from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.pages import Page
+
+from elasticache_iam.core import names
+
+pytestmark = pytest.mark.cluster
+
+Redis = redis.exceptions
+
+
+def assert_closed(ground, cache):
+    with ground.anonymous(cache) as anybody, pytest.raises(Redis.RedisError, match="Authentication required"):
+        anybody.get("anything")
+
+
+def assert_opens_nothing(ground, secret):
+    """Check that a Secret's token, which isn't expired, opens nothing any more."""
+    with ground.login(secret) as client, pytest.raises(Redis.AuthenticationError):
+        client.ping()
+
+
+def in_aws(ground, *resources):
+    """Return what AWS still has of resources, given as namespace and name."""
+    ids = [names.default_id(ground.owner, ground.namespaces[namespace], name) for namespace, name in resources]
+    return [line for line in ground.aws_listing() if line.split()[-1] in ids]
+
+
+# -- W4: MemoryDB ------------------------------------------------------------------------------------------------------
+
+
+def test_memorydb_in_cluster_mode(attentive):
+    page = Page(attentive, "walkthroughs/w4-memorydb.md")
+    cache = attentive.add_cache("ledger-prod", engine="valkey", kind="memorydb", shards=2, consent=False)
+    with attentive.anonymous(cache) as anybody:
+        assert anybody.ping()
+
+    page.follow("1.")
+    page.follow("2.")
+    assert_closed(attentive, cache)
+
+    assert "64 keys written and read on 2 nodes" in page.follow("3.")
+    secret = attentive.secret("bookkeeper")
+
+    page.follow("4.")
+    page.check_all_followed()
+    assert attentive.secret("bookkeeper") is None
+    ids = {names.default_id(attentive.owner, attentive.namespaces["shop"], "bookkeeper")}
+    assert ids & {user["Name"] for user in attentive.memorydb.describe_users()["Users"]} == set()
+    assert {acl["Name"] for acl in attentive.memorydb.describe_acls()["ACLs"]} == {"open-access"}
+    assert in_aws(attentive, ("shop", "bookkeeper")) == []
+    assert "memorydb" in secret["password"]
+
+
+# -- W5: serverless ----------------------------------------------------------------------------------------------------
+
+
+def test_a_serverless_cache(attentive):
+    page = Page(attentive, "walkthroughs/w5-serverless.md")
+    cache = attentive.add_cache("carts-prod", engine="valkey", kind="serverless", consent=False)
+
+    page.follow("1.")
+    page.follow("2.")
+    assert_closed(attentive, cache)
+
+    assert page.follow("3.").split() == ["ResourceType=ServerlessCache", "OK"]
+
+    page.follow("4.")
+    page.check_all_followed()
+    assert in_aws(attentive, ("shop", "cart-service"), ("platform", "carts")) == []
+
+
+# -- W6: Valkey, and from Redis to Valkey ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def valkey_page(attentive):
+    page = Page(attentive, "walkthroughs/w6-valkey.md")
+    page.catalog = attentive.add_cache("catalog-prod", engine="valkey", consent=False)
+    page.inventory = attentive.add_cache("inventory-prod", engine="redis", consent=False)
+    page.follow("1.")
+    return page
+
+
+def test_a_valkey_cache_needs_no_default_user(attentive, valkey_page):
+    valkey_page.follow("2.")
+
+    attentive.wait_for_condition(GROUPS, "catalog", "DefaultUserHardened", namespace="platform", reason="NotNeeded")
+    group_id = names.default_id(attentive.owner, attentive.namespaces["platform"], "catalog")
+    (group,) = attentive.elasticache.describe_user_groups(UserGroupId=group_id)["UserGroups"]
+    assert group["UserIds"] == [names.default_id(attentive.owner, attentive.namespaces["shop"], "catalog-api")]
+    assert_closed(attentive, valkey_page.catalog)
+    with attentive.login(attentive.secret("catalog-api")) as client:
+        assert client.set("catalog:1", "x")
+
+
+def test_a_group_becomes_valkey_under_a_live_client(attentive, valkey_page):
+    valkey_page.follow("3.")
+    before = attentive.secret("stock")
+    client = attentive.login(before)
+    client.set("stock:1", 7)
+
+    valkey_page.follow("4.")
+    assert client.get("stock:1") == b"7"
+    shown = valkey_page.follow("5.")
+    group_id = names.default_id(attentive.owner, attentive.namespaces["platform"], "inventory")
+
+    assert group_id in shown.split()
+    assert client.incr("stock:1") == 8
+    wait_for(lambda: attentive.secret("stock")["password"] != before["password"], what="a new token")
+    with attentive.login(attentive.secret("stock")) as another:
+        assert another.get("stock:1") == b"8"
+    assert_closed(attentive, valkey_page.inventory)
+
+    valkey_page.follow("6.")
+    valkey_page.check_all_followed()
+    with client, pytest.raises(Redis.RedisError):
+        client.ping()
+    made = [("shop", "stock"), ("platform", "inventory"), ("shop", "catalog-api"), ("platform", "catalog")]
+    assert in_aws(attentive, *made) == []
+
+
+def test_a_group_can_not_be_valkey_before_its_cache(attentive):
+    group = attentive.add_group()
+    attentive.wait_until_ready(group, plural=GROUPS, namespace="platform")
+
+    attentive.patch(GROUPS, group, {"spec": {"engine": "valkey"}}, "platform")
+
+    attentive.wait_for_condition(GROUPS, group, "GroupSynced", namespace="platform", reason="EngineMismatch")
+    assert attentive.conditions(GROUPS, group, "platform")["Stalled"]["status"] == "True"
+    attentive.elasticache.modify_replication_group(
+        ReplicationGroupId=f"{group}-cache", Engine="valkey", EngineVersion="8.1", ApplyImmediately=True
+    )
+    attentive.wait_until_ready(group, plural=GROUPS, namespace="platform", timeout_s=30)
+
+
+# -- W9: adoption ------------------------------------------------------------------------------------------------------
+
+
+def tags_of(ground, arn):
+    return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
+
+
+def group_in_aws(ground, group_id):
+    (group,) = ground.elasticache.describe_user_groups(UserGroupId=group_id)["UserGroups"]
+    return group
+
+
+def user_in_aws(ground, user_id):
+    (user,) = ground.elasticache.describe_users(UserId=user_id)["Users"]
+    return user
+
+
+def ours(ground, name, namespace="shop"):
+    return names.default_id(ground.owner, ground.namespaces[namespace], name)
+
+
+def test_what_terraform_made_is_referenced_then_adopted(attentive):
+    page = Page(attentive, "walkthroughs/w9-adoption.md")
+    for cache_id in ("billing-prod", "reports-prod"):
+        attentive.add_cache(cache_id, consent=False)
+    page.follow("1.")
+    billing, reports = group_in_aws(attentive, "billing"), group_in_aws(attentive, "reports")
+    etl = user_in_aws(attentive, "reports-etl")
+
+    # Reference: our member beside Terraform's, and nothing else.
+    page.follow("2.")
+    page.follow("3.")
+    lent = group_in_aws(attentive, "billing")
+    assert set(lent["UserIds"]) == {*billing["UserIds"], ours(attentive, "invoices")}
+    assert lent["ReplicationGroups"] == ["billing-prod"]
+    assert tags_of(attentive, lent["ARN"]) == {"team": "billing", **attentive.consent}
+    with attentive.login(attentive.secret("invoices")) as client:
+        assert client.set("invoice:1", "x")
+
+    # Adopt: first a plan, which changes nothing, and names what is missing.
+    plan = page.follow("4.")
+    assert "ConsentMissing" in plan
+    assert group_in_aws(attentive, "reports") == reports
+    assert attentive.secret("reports-etl") is None
+
+    page.follow("5.")
+    adopted = group_in_aws(attentive, "reports")
+    default = names.default_user_id(attentive.owner, "reports")
+    assert set(adopted["UserIds"]) == {"reports-batch", "reports-etl", default}
+    assert adopted["ReplicationGroups"] == ["reports-prod"]
+    assert tags_of(attentive, adopted["ARN"]).items() >= {"team": "reports", **attentive.consent}.items()
+    assert user_in_aws(attentive, "reports-etl")["AccessString"] == etl["AccessString"]
+    assert tags_of(attentive, etl["ARN"])["team"] == "reports"
+    with attentive.login(attentive.secret("reports-etl")) as client:
+        assert client.get("report:1") is None
+
+    # Terraform goes on beside it.
+    page.follow("6.")
+    together = {*lent["UserIds"], "reports-batch"}
+    attentive.annotate("billing", plural=GROUPS, namespace="platform", note="look again")
+    attentive.wait_until_ready("billing", plural=GROUPS, namespace="platform")
+    assert set(group_in_aws(attentive, "billing")["UserIds"]) == together
+
+    page.follow("7.")
+    page.check_all_followed()
+    attentive.wait_until_gone(USERS, "invoices")
+    assert set(group_in_aws(attentive, "billing")["UserIds"]) == together - {ours(attentive, "invoices")}
+    assert in_aws(attentive, ("shop", "invoices")) == []
+    assert {"reports-batch", default} <= set(group_in_aws(attentive, "reports")["UserIds"])
+    assert user_in_aws(attentive, "reports-etl")["AccessString"] == etl["AccessString"]
+    assert attentive.secret("reports-etl") is None

@@ -6,7 +6,7 @@ from typing import Final, assert_never
 from elasticache_iam.api.keys import ROLE_POLICY_NAME
 from elasticache_iam.api.user import RoleStatus
 from elasticache_iam.core import names
-from elasticache_iam.core.errors import AlreadyExistsError, ContestedError
+from elasticache_iam.core.errors import AlreadyExistsError, ConflictError, ContestedError
 from elasticache_iam.core.plan.role import (
     ChangeRoleTags,
     CreateRole,
@@ -68,6 +68,8 @@ class ManagedRole:
                 live = await self._terms.aws.get_role(desired.name)
                 continue
             live = await self._find(desired.name)
+        else:
+            raise ConflictError(f"the role {desired.name} doesn't stay as it is written; read and computed again")
         self._subject.memory.note_in_sync(self._subject.key, "role", desired.fingerprint)
         arn = names.role_arn(self._place.region, self._place.account, desired.path, desired.name)
         role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s if live else desired.max_session_s)

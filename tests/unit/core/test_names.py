@@ -181,3 +181,23 @@ def test_objects_are_labelled_with_owner_and_user():
         "elasticache-iam.dev/owner": "prod",
         "elasticache-iam.dev/user": "checkout",
     }
+
+
+def test_the_policy_in_a_role_of_others_is_named_after_its_user():
+    assert names.granted_policy_name("prod", "shop", "checkout") == "elasticache-iam.dev.prod.shop.checkout"
+
+
+@given(
+    owner=OWNERS,
+    namespace=st.from_regex(r"[a-z]{1,63}", fullmatch=True),
+    name=st.from_regex(r"[a-z]{1,63}", fullmatch=True),
+)
+def test_the_policy_in_a_role_of_others_has_a_name_that_iam_takes(owner: str, namespace: str, name: str):
+    assert re.fullmatch(r"[\w+=,.@-]{1,128}", names.granted_policy_name(owner, namespace, name), re.ASCII)
+
+
+def test_long_policy_names_that_begin_alike_differ():
+    first, second = (names.granted_policy_name("prod", "n" * 63, "u" * 62 + end) for end in "ab")
+
+    assert first != second
+    assert len(first) == len(second) == 128

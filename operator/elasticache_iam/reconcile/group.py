@@ -54,6 +54,7 @@ from elasticache_iam.reconcile.attachment import Attacher
 from elasticache_iam.reconcile.group_deletion import GroupDeletion
 from elasticache_iam.reconcile.membership import (
     Belonging,
+    MemberDrift,
     find_belonging,
     find_drift,
     was_true,
@@ -76,10 +77,13 @@ class GroupReconciler:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._seen: dict[Key, frozenset[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
+        if plane.store.body(key) is None:
+            self._seen.pop(key, None)
         return await open_pass(
             plane,
             key,
@@ -87,18 +91,26 @@ class GroupReconciler:
             salvage=salvage_group,
             order=GROUP_STAGES,
             delete=lambda group: GroupDeletion(plane, key, group).run(),
-            work=lambda group: _GroupPass(plane, key, group).run(),
+            work=lambda group: _GroupPass(plane, key, group, self._seen).run(),
         )
 
 
 class _GroupPass:
-    """The state of one pass: what was found so far."""
+    """The state of one pass: what was found so far.
 
-    def __init__(self, plane: Plane, key: Key, group: UserGroup) -> None:
+    Args:
+        plane: The control plane's hands.
+        key: The group.
+        group: Its resource.
+        seen: The members of all groups as the last passes left them; forgetting costs an Event about a repair.
+    """
+
+    def __init__(self, plane: Plane, key: Key, group: UserGroup, seen: dict[Key, frozenset[str]]) -> None:
         self._plane = plane
         self._key = key
         self._group = group
         self._meta = group.metadata
+        self._seen = seen
         self._place = plane.installation.place_of(group)
         self._group_id = plane.installation.group_id(group)
         self._holding = Holding(plane, key, group)
@@ -279,21 +291,19 @@ class _GroupPass:
 
     async def _modify_group(self, action: ModifyGroup, belonging: Belonging, inventory: Inventory) -> None:
         """Change the members in one call. Whom we made and who has to go goes in any case."""
-        drift = find_drift(self._plane, self._key, action, belonging, inventory, was_in_sync=self._was_in_sync)
+        drift = find_drift(action, self._seen.get(self._key))
         contested: ContestedError | None = None
         if drift:
             try:
                 await self._plane.repair(self._key, self._meta, f"the members of group {action.group_id}", str(drift))
             except ContestedError as error:
                 contested = error
-                action = ModifyGroup(
-                    action.group_id,
-                    add=action.add - drift.taken_out,
-                    remove=action.remove - (drift.put_in - belonging.ours),
-                )
+                action = _without(action, drift, belonging, inventory)
         if action.add or action.remove:
             await self._tell_removed(action, belonging, inventory)
             await self._try_modify(action, inventory)
+            if self._key in self._seen:
+                self._seen[self._key] = (self._seen[self._key] | action.add) - action.remove
         if contested is not None:
             raise contested
 
@@ -375,6 +385,7 @@ class _GroupPass:
             message = f"AWS is creating the group {desired.group_id}"
             self._stages.append(Stage.waiting(GROUP_SYNCED, "Creating", message, retry_after_s=10.0))
             return
+        self._seen[self._key] = live.future_user_ids
         self._fields["members"] = len(live.future_user_ids & set(belonging.resources))
         members = plan_members(desired, live, users=inventory.users, ours=belonging.ours)
         count = len(live.future_user_ids)
@@ -429,6 +440,19 @@ class _GroupPass:
         if found.failure is not None:
             raise found.failure
         self._stages.append(found.stage)
+
+
+def _without(action: ModifyGroup, drift: MemberDrift, belonging: Belonging, inventory: Inventory) -> ModifyGroup:
+    """Return the part of a change that isn't contested, or that must be: a disabled default user, and who has to go."""
+
+    def may_wait(user_ids: frozenset[str]) -> frozenset[str]:
+        return frozenset(user_id for user_id in user_ids if not is_named_default(user_id, inventory.users))
+
+    return ModifyGroup(
+        action.group_id,
+        add=action.add - may_wait(drift.taken_out),
+        remove=action.remove - may_wait(drift.put_in - belonging.ours),
+    )
 
 
 def _redis_caches(live: ObservedGroup | None, inventory: Inventory) -> frozenset[str]:

@@ -16,7 +16,6 @@ from elasticache_iam.core.admission import admit, admit_live, needs_namespace_la
 from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.core.plan.group import ModifyGroup, is_named_default
 from elasticache_iam.core.state import Inventory, ObservedGroup
-from elasticache_iam.core.status import MEMBERSHIP_SYNCED
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_plan_only
 from elasticache_iam.reconcile.queue import USERS, Key
 
@@ -195,46 +194,18 @@ class MemberDrift:
         return ", ".join(f"{', '.join(sorted(user_ids))} {what}" for what, user_ids in changes if user_ids)
 
 
-def find_drift(
-    plane: Plane, key: Key, action: ModifyGroup, belonging: Belonging, inventory: Inventory, *, was_in_sync: bool
-) -> MemberDrift:
-    """Return what of a change of members nobody asked for by an edit.
+def find_drift(action: ModifyGroup, seen: frozenset[str] | None) -> MemberDrift:
+    """Return what of a change of members only undoes what somebody else did.
 
-    A user whose resource says "Member" of what is asked now was in; one that is a member elsewhere wasn't asked in.
+    A group has one writer here, so whatever is otherwise than the last pass left it is somebody else's doing.
 
     Args:
-        plane: The control plane's hands.
-        key: The group.
         action: What is about to be changed.
-        belonging: Whom the group should hold.
-        inventory: What AWS has.
-        was_in_sync: Whether the group was as its resource asks now.
+        seen: The members as the last pass left them; None: that isn't known.
     """
-    here = {plane.installation.user_id(user): user for user in plane.store.users_of(key)}
-    taken_out = {user_id for user_id in action.add if user_id in here and _is_settled(here[user_id])}
-    put_in = {
-        user_id for user_id in action.remove & belonging.ours - here.keys() if _is_elsewhere(plane, user_id, inventory)
-    }
-    if was_in_sync:
-        taken_out |= action.add - set(belonging.resources)
-        put_in |= action.remove - belonging.ours
-    return MemberDrift(frozenset(taken_out), frozenset(put_in))
-
-
-def _is_elsewhere(plane: Plane, user_id: str, inventory: Inventory) -> bool:
-    live = inventory.users.get(user_id)
-    key = _resource_key(plane, inventory.tags.get(live.arn, {})) if live is not None else None
-    if key is None:
-        return False
-    try:
-        user = plane.store.user(key)
-    except InvalidResourceError:
-        return False
-    return user is not None and _is_settled(user)
-
-
-def _is_settled(user: ElastiCacheIAMUser) -> bool:
-    return was_true(user.status.conditions, MEMBERSHIP_SYNCED, user.metadata.generation)
+    if seen is None:
+        return MemberDrift()
+    return MemberDrift(taken_out=action.add & seen, put_in=action.remove - seen)
 
 
 def was_true(conditions: Iterable[Condition], kind: str, generation: int) -> bool:

@@ -26,17 +26,19 @@ class Page:
         ground: Whose namespaces, account and owner are meant.
         path: The page, from docs/.
         names: More names in commands and manifests, and what they are here.
+        environment: Variables that the page says are set, besides OWNER.
     """
 
-    def __init__(self, ground, path, names=None):
+    def __init__(self, ground, path, *, names=None, environment=None):
         self._ground = ground
         self._names = names or {}
+        self._variables = environment or {}
         text = (DOCS / path).read_text(encoding="utf-8")
         parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)[1:]
-        sections = dict(zip(parts[::2], parts[1::2], strict=True))
+        self._sections = dict(zip(parts[::2], parts[1::2], strict=True))
         self.commands = {
             heading: commands
-            for heading, section in sections.items()
+            for heading, section in self._sections.items()
             if (commands := "".join(re.findall(r"^```sh\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)))
         }
         self._left = list(self.commands)
@@ -68,6 +70,12 @@ class Page:
             raise AssertionError("\n".join([found, *said, *self._conditions()])) from error
         return done.stdout
 
+    def settings(self, heading):
+        """Return the YAML under a heading."""
+        (section,) = [section for found, section in self._sections.items() if found.startswith(heading)]
+        (block,) = re.findall(r"^```yaml\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+        return yaml.safe_load(self._localise(block))
+
     def check_all_followed(self):
         assert self._left == []
 
@@ -93,11 +101,12 @@ class Page:
             "KUBERC": "off",
             "OWNER": self._ground.owner,
             "PATH": os.pathsep.join(map(str, (*programs, kept["PATH"]))),
+            **self._variables,
         }
 
     def _localise(self, text):
         for name, ours in self._ground.namespaces.items():
-            text = re.sub(rf"(-n |/){name}\b(?![-.])", rf"\g<1>{ours}", text)
+            text = re.sub(rf"(-n |/|namespaces: \[){name}\b(?![-.])", rf"\g<1>{ours}", text)
         for name, ours in self._names.items():
             text = text.replace(name, ours)
         return text

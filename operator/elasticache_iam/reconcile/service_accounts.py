@@ -10,7 +10,7 @@ import structlog
 
 from elasticache_iam.api.keys import ANNOTATION_ANNOTATED_FOR, ANNOTATION_ROLE_ARN
 from elasticache_iam.api.user import ElastiCacheIAMUser
-from elasticache_iam.core.errors import AccessDeniedError, NotFoundError, OperatorError
+from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.reconcile.plane import Plane
 
 log = structlog.get_logger("reconcile")
@@ -92,7 +92,7 @@ async def release_all(plane: Plane, user: ElastiCacheIAMUser) -> None:
     """Take off what we put on the ServiceAccounts that a user names; for its deletion."""
     try:
         accounts = await look_up(plane, user)
-    except OperatorError as error:
+    except AccessDeniedError as error:
         log.warning(
             "annotations of ServiceAccounts not looked at",
             namespace=user.metadata.namespace,
@@ -105,6 +105,10 @@ async def release_all(plane: Plane, user: ElastiCacheIAMUser) -> None:
 
 async def _take_off(plane: Plane, user: ElastiCacheIAMUser, account: str, annotations: Annotations) -> None:
     """Take our mark off a ServiceAccount, and the role unless somebody has replaced it since."""
+    if annotations.get(ANNOTATION_ANNOTATED_FOR) != user.metadata.name:
+        return
+    # What is known may be old: only what is there now is ours to take off.
+    annotations = await plane.kube.get_service_account_annotations(user.metadata.namespace, account) or {}
     if annotations.get(ANNOTATION_ANNOTATED_FOR) != user.metadata.name:
         return
     held_arn = user.status.role.arn if user.status.role is not None else ""

@@ -173,6 +173,8 @@ def user_key(user: ElastiCacheIAMUser) -> Key:
 
 
 def _group_keys(body: Body, namespace: str) -> Iterator[Key]:
-    for ref in (body.get("spec") or {}).get("groups") or ():
+    spec = body.get("spec")
+    groups = spec.get("groups") if isinstance(spec, Mapping) else None
+    for ref in groups if isinstance(groups, list) else ():
         if isinstance(ref, Mapping) and isinstance(ref.get("name"), str):
             yield Key(GROUPS, str(ref.get("namespace") or namespace), ref["name"])

@@ -72,7 +72,7 @@ def test_a_group_that_breaks_its_rules_is_left_out(store):
     assert [group.metadata.name for group in store.groups()] == ["orders"]
 
 
-@pytest.mark.parametrize("groups", [None, [], [None], [{"name": 7}], [{}]])
+@pytest.mark.parametrize("groups", [None, [], [None], [{"name": 7}], [{}], True, "orders", {"name": "orders"}])
 def test_a_nonsensical_group_is_survived(groups):
     store = Store()
 

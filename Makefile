@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init fmt lint type contracts crds acl-data install-yaml test check lock clean
+.PHONY: help init fmt lint type contracts crds acl-data install-yaml test soak check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ down: init ## Stop it
 
 test: tools ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
+
+soak: init ## Run the long tests: every crash point, every failure, fuzzing
+	@$(BIN)/pytest -q -n 2 --dist load tests/soak $(ARGS)
 
 check: ARGS += --cov --cov-report=term --cov-fail-under=85
 check: lint type contracts test ## Everything a change must pass, with branch coverage

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -185,8 +185,8 @@ class End:
     troubles: tuple[str, ...]
     """What must never happen."""
     shown: frozenset[tuple[str, str, str]]
-    events: frozenset[str]
-    """The reasons of the Events."""
+    is_orphaned: bool
+    """Whether something was left in AWS as its namespace ended."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ async def _perform(scenario: Scenario, tap: StepTap, expected: End | None) -> En
             created=dict(world.created),
             troubles=(*world.failures(), *world.violations, *world.stale_secrets()),
             shown=frozenset(world.shown),
-            events=frozenset(event["reason"] for event in world.kube.events),
+            is_orphaned=any(line["event"] == "orphaned" for line in world.lines),
         )
 
 
@@ -295,14 +295,13 @@ async def _settle(telling: asyncio.Task[None]) -> None:
 def differences(end: End, expected: End) -> list[str]:
     """Return what is otherwise than at the undisturbed run's end.
 
-    In a namespace that ends a deletion doesn't wait for somebody to give a right back: an Event says what stays in AWS.
+    In a namespace that ends a deletion doesn't wait for somebody to give a right back: what is left stays in AWS.
     """
-    is_orphaned = "Orphaned" in end.events
     found = list(end.troubles)
     found += [
         f"{part} {key}: {there.get(key)} instead of {asked.get(key)}"
         for part, there, asked in (
-            *((kind, end.aws[kind], expected.aws[kind]) for kind in expected.aws if not is_orphaned),
+            *((kind, end.aws[kind], expected.aws[kind]) for kind in expected.aws if not end.is_orphaned),
             ("kubernetes", end.kubernetes, expected.kubernetes),
             ("created", end.created, expected.created),
         )
@@ -330,11 +329,11 @@ def documented_reasons() -> frozenset[str]:
     return frozenset(re.findall(r"^\| `(\w+)` \|", CONDITIONS.read_text(), re.MULTILINE))
 
 
-def unfit_conditions(end: End) -> list[str]:
-    """Return conditions that were shown and tell people nothing: an unknown reason, a stack trace, a Python name."""
+def unfit_messages(shown: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return conditions that tell people nothing: an unknown reason, a stack trace, a Python name."""
     return [
         f"{kind} {reason}: {message}"
-        for kind, reason, message in sorted(end.shown)
+        for kind, reason, message in sorted(shown)
         if reason not in documented_reasons() or _NOT_FOR_PEOPLE.search(message)
     ]
 
@@ -345,4 +344,4 @@ def troubles_of(scenario: Scenario, tap: StepTap, rehearsal: Rehearsal) -> list[
         end = perform(scenario, tap, rehearsal.end)
     except AssertionError as error:
         return [str(error)[:2000]]
-    return differences(end, rehearsal.end) + unfit_conditions(end)
+    return differences(end, rehearsal.end) + unfit_messages(end.shown)

@@ -6,7 +6,8 @@ import pytest
 from tests.builders import group_manifest, user_manifest
 from tests.world.disturbances import rehearse, troubles_of
 from tests.world.harness import Ground, ground
-from tests.world.scenarios import SCENARIOS, Scenario
+from tests.world.scenarios import SCENARIOS, Scenario, deliver, gone
+from tests.world.virtual import VirtualGround, play, virtual_ground
 
 from elasticache_iam.core.errors import AccessDeniedError, ThrottledError, UnavailableError
 from elasticache_iam.reconcile.queue import GROUPS, USERS
@@ -110,6 +111,22 @@ async def test_a_lost_answer_to_a_deletion_still_ends_in_nothing(world: Ground, 
     there = world.in_aws()
     assert list(there["users"]) == ["default"]
     assert there["groups"] == there["roles"] == {}
+
+
+def test_a_role_that_is_gone_already_is_not_mistaken_for_a_missing_right():
+    async def story() -> VirtualGround:
+        async with virtual_ground() as world:
+            world.add_cache()
+            await deliver(world)
+            await world.start()
+            world.fault("iam", "DeleteRole", "LostAnswer", times=1)
+            world.kube.delete(*USER)
+            await gone(world, USER)
+            return world
+
+    world = play(story())
+
+    assert "AccessDenied" not in {reason for _, reason, _ in world.shown}
 
 
 @pytest.mark.parametrize(

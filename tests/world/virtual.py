@@ -256,6 +256,7 @@ class VirtualGround(Ground):
 
     Attributes:
         lines: What was logged.
+        uncaught: Exceptions that reached the loop.
         shown: Every condition that was ever written: kind, reason, message.
         created: How often a creation took effect, by operation and id.
         violations: What must not be, not even for a moment, and was.
@@ -263,6 +264,7 @@ class VirtualGround(Ground):
 
     def __init__(self, settings: WorldSettings) -> None:
         self.lines: list[Any] = []
+        self.uncaught: list[str] = []
         self.shown: set[tuple[str, str, str]] = set()
         self.created: Counter[tuple[str, str]] = Counter()
         self.violations: list[str] = []
@@ -315,8 +317,9 @@ class VirtualGround(Ground):
         await super().until_ready(plural, namespace, name, timeout_s=timeout_s)
 
     def failures(self) -> list[str]:
-        """Return what was logged of the operator's own faults."""
-        return [str(line) for line in self.lines if "unexpectedly" in line["event"]]
+        """Return the operator's own faults: what it logged of them, and what nobody caught."""
+        logged = [str(line) for line in self.lines if "unexpectedly" in line["event"]]
+        return logged + self.uncaught
 
     def stale_secrets(self) -> list[str]:
         """Return the Secrets of ours that hold a token which has ended, or is about to."""
@@ -374,10 +377,11 @@ class VirtualGround(Ground):
         self._hardened = hardened
 
     def _note_conditions(self, kind: str, _change: str, body: Any) -> None:
-        for condition in (
-            body.get("status", {}).get("conditions", ()) if isinstance(body.get("status"), Mapping) else ()
-        ):
-            self.shown.add((kind, condition["reason"], condition["message"]))
+        status = body.get("status")
+        conditions = status.get("conditions") if isinstance(status, Mapping) else ()
+        for condition in conditions or ():
+            if isinstance(condition, Mapping) and "lastTransitionTime" in condition:
+                self.shown.add((kind, condition["reason"], condition["message"]))
 
 
 def _id_in(call: Call) -> str:
@@ -393,6 +397,7 @@ async def virtual_ground(**settings: Any) -> AsyncIterator[VirtualGround]:
     with capture_logs(processors=[format_exc_info]) as lines:
         made = VirtualGround(WorldSettings(**options))
         made.lines = lines
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: made.uncaught.append(repr(context)))
         try:
             yield made
         finally:

@@ -44,6 +44,22 @@ async def test_a_cache_that_appears_later_is_attached_then(transition_s: float):
         assert world.kube.secret_names() == [("shop", "checkout")]
 
 
+async def test_a_group_is_attached_before_a_crowd_joins_it():
+    async with ground(transition_s=0.3) as world:
+        world.add_cache()
+        await world.start()
+        names = [f"app-{number}" for number in range(20)]
+        world.apply(group_manifest())
+
+        for name in names:  # one after the other: there is always somebody who wants in
+            world.apply(user_manifest(name=name))
+            await world.until(lambda name=name: any(name in user_id for user_id in world.in_aws()["users"]))
+
+        await world.until(lambda: world.in_aws()["caches"]["orders-prod"][1] is not None)
+        ((_, _, members, _),) = world.in_aws()["groups"].values()
+        assert len(members) < len(names)
+
+
 async def test_no_token_is_minted_before_its_login_can_work():
     async with ground(transition_s=0.2) as world:
         world.add_cache()

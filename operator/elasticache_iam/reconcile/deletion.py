@@ -110,6 +110,7 @@ class UserDeletion:
         if not await self._plane.lets_go(self._key, self._user.metadata, waits_for):
             return False
         user, meta, plane = self._user, self._user.metadata, self._plane
+        plane.guard.note_gone(user)  # else those still held would count as few, and go for good
         tags = {TAG_ORPHANED: rfc3339(plane.clock.now())}
         place = plane.installation.last_place_of(user)
         user_id = user.status.id or plane.installation.user_id(user)

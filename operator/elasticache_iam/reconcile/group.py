@@ -29,6 +29,7 @@ from elasticache_iam.core.errors import (
     OperatorError,
     QuotaExceededError,
 )
+from elasticache_iam.core.plan.attachment import AttachmentState
 from elasticache_iam.core.plan.group import (
     BUILT_IN_DEFAULT,
     DEFAULT_USER_ACCESS,
@@ -117,6 +118,7 @@ class _GroupPass:
         self._attacher = Attacher(plane, key, group)
         self._was_in_sync = was_true(group.status.conditions, GROUP_SYNCED, group.metadata.generation)
         self._is_held = False
+        self._saw_caches = False
         self._stages: list[Stage] = []
         self._polling = False
         self._fields: dict[str, object] = {}
@@ -129,7 +131,8 @@ class _GroupPass:
             self._stages.append(refusal)
         else:
             await self._guard(GROUP_SYNCED, self._sync_group())
-            if self._is_held:  # also where something about its members fails: no cache is left open for that
+            # Also where something about its members fails: no cache is left open for that.
+            if self._is_held and not self._saw_caches:
                 await self._guard(CACHES_ATTACHED, self._sync_attachments())
         status = group.status.model_copy(update=self._fields)
         return await plane.finish(
@@ -186,7 +189,7 @@ class _GroupPass:
                 ours=belonging.ours,
                 redis_caches=_redis_caches(live, inventory),
             )
-            if not actions:
+            if not actions or await self._attach_first(live, actions):
                 break
             if live is not None and not await self._holding.may_change(live, inventory):
                 continue  # its own tags are news: whose it is now is looked at again
@@ -426,11 +429,23 @@ class _GroupPass:
 
     # -- caches -------------------------------------------------------------------------------------------------------
 
-    async def _sync_attachments(self) -> None:
+    async def _attach_first(self, live: ObservedGroup | None, actions: tuple[GroupAction, ...]) -> bool:
+        """Attach a group that is on no cache yet before more members join; return whether AWS is at work on that.
+
+        A group that is being modified can't be attached: with a crowd of new members it would never come to that.
+        """
+        joins_only = all(isinstance(action, ModifyGroup) and not action.remove for action in actions)
+        if self._saw_caches or live is None or not live.is_active or live.cache_refs or not joins_only:
+            return False
+        return bool(await self._guard(CACHES_ATTACHED, self._sync_attachments()))
+
+    async def _sync_attachments(self) -> bool:
+        """Look at the caches, and attach the group where that is allowed; return whether it is being attached."""
+        self._saw_caches = True
         inventory = await self._plane.observe_again(self._place)
         live = inventory.groups.get(self._group_id)
         if live is None or live.status in {"creating", "deleting"}:
-            return
+            return False
         in_order = {"Synced", "Updating", "GroupFull", "MembersMissing"}
         synced = next((stage for stage in self._stages if stage.type == GROUP_SYNCED), None)
         is_ready = synced is None or synced.status is ConditionStatus.TRUE or synced.reason in in_order
@@ -440,6 +455,7 @@ class _GroupPass:
         if found.failure is not None:
             raise found.failure
         self._stages.append(found.stage)
+        return any(cache.state == AttachmentState.ATTACHING.value for cache in found.caches)
 
 
 def _without(action: ModifyGroup, drift: MemberDrift, belonging: Belonging, inventory: Inventory) -> ModifyGroup:

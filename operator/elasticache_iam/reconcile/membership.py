@@ -132,7 +132,7 @@ def _age(user: ElastiCacheIAMUser) -> tuple[str, str, str]:
 
 async def _labels(plane: Plane, namespace: str) -> Mapping[str, str]:
     try:
-        return await plane.kube.get_namespace_labels(namespace)
+        return await plane.reads.namespace_labels(namespace)
     except NotFoundError:
         return {}
 

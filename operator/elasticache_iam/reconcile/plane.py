@@ -32,6 +32,7 @@ from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next
 from elasticache_iam.ports import Aws, Clock, Kube
 from elasticache_iam.reconcile.guard import DELETIONS_HELD, DeletionGuard
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.reads import KubeReads
 from elasticache_iam.reconcile.store import Store
 
 log = structlog.get_logger("reconcile")
@@ -75,10 +76,12 @@ class Plane:
     _troubles: dict[Key, float] = field(default_factory=dict)
     _repairs: RepairLog = field(init=False)
     guard: DeletionGuard = field(init=False)
+    reads: KubeReads = field(init=False)
 
     def __post_init__(self) -> None:
         """Set up what belongs to one plane."""
         self._repairs = RepairLog(self.installation.config.drift_interval)
+        self.reads = KubeReads(self.installation.config, kube=self.kube, clock=self.clock)
         self.guard = DeletionGuard(
             self.installation.config, store=self.store, kube=self.kube, clock=self.clock, namespace=self.namespace
         )
@@ -194,8 +197,9 @@ class Plane:
                 resource_version=meta.resource_version,
                 finalizers=tuple(entry for entry in meta.finalizers if entry != FINALIZER),
             )
-        except NotFoundError:
-            return
+        except NotFoundError as error:
+            # The watch will tell; unless the server has only lost sight of the kind for a moment.
+            self.queue.wake(key, after_s=error.retry_after_s)
 
     async def is_held(self, meta: Metadata) -> bool:
         """Whether annotations keep our hands off the resource; nothing holds up a namespace that ends."""
@@ -338,6 +342,7 @@ class Plane:
                 known.failed.pop(report.alias, None)
             case DeliveryFailed():
                 known.failed[report.alias] = report
+                self.reads.doubt_service_accounts(report.key[0])
             case Verified():
                 known.verified[report.alias] = report
         self.queue.wake(Key(USERS, *report.key))

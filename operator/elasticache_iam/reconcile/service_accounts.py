@@ -21,10 +21,10 @@ Annotations = Mapping[str, str]
 async def look_up(plane: Plane, user: ElastiCacheIAMUser) -> dict[str, Annotations | None]:
     """Return the annotations of each ServiceAccount that the user names; None for one that isn't there."""
     namespace = user.metadata.namespace
-    return {
-        account: await plane.kube.get_service_account_annotations(namespace, account)
-        for account in user.spec.service_accounts
-    }
+    # Whoever asks for our annotation waits for what others do to theirs; else it is only whether the account is there.
+    asks = user.spec.annotate_service_accounts
+    read = plane.kube.get_service_account_annotations if asks else plane.reads.service_account
+    return {account: await read(namespace, account) for account in user.spec.service_accounts}
 
 
 async def annotate(
@@ -49,6 +49,7 @@ async def annotate(
         is_ours = annotations.get(ANNOTATION_ANNOTATED_FOR) == meta.name
         if now is None or (is_ours and now != role_arn and now == held_arn):
             try:
+                plane.reads.doubt_service_account(meta.namespace, account)
                 await plane.kube.annotate_service_account(
                     meta.namespace, account, {ANNOTATION_ROLE_ARN: role_arn, ANNOTATION_ANNOTATED_FOR: meta.name}
                 )
@@ -116,6 +117,7 @@ async def _take_off(plane: Plane, user: ElastiCacheIAMUser, account: str, annota
     if annotations.get(ANNOTATION_ROLE_ARN) == held_arn:
         off[ANNOTATION_ROLE_ARN] = None
     try:
+        plane.reads.doubt_service_account(user.metadata.namespace, account)
         await plane.kube.annotate_service_account(user.metadata.namespace, account, off)
     except NotFoundError:
         return

@@ -173,7 +173,7 @@ class _UserPass:
         user = self._user
         labels: Mapping[str, str] = {}
         if needs_namespace_labels(group):
-            labels = await self._plane.kube.get_namespace_labels(user.metadata.namespace)
+            labels = await self._plane.reads.namespace_labels(user.metadata.namespace)
         decision = admit(group, user, labels)
         if not decision.ok:
             raise RefusedError(Stage.blocked(MEMBERSHIP_SYNCED, "NotAdmitted", decision.message))

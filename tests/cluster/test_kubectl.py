@@ -10,16 +10,16 @@ from elasticache_iam.core import names
 
 pytestmark = pytest.mark.cluster
 
-WAITING, OUTSIDER = "early-bird", "outsider"
+WAITING, GREEDY = "early-bird", "greedy"
 
 
 @pytest.fixture(scope="module")
 def ground(shared_orders):
-    """The quickstart, Ready; beside it a user whose group is missing, and one whom its group doesn't admit."""
+    """The quickstart, Ready; beside it a user whose group is missing, and one that asks for more than it may."""
     shared_orders.apply(user_manifest(WAITING, group="missing"))
-    shared_orders.apply(user_manifest(OUTSIDER, namespace="web"))
+    shared_orders.apply(user_manifest(GREEDY, access={"preset": "ReadWrite", "keys": ["*"]}))
     shared_orders.wait_for_condition(USERS, WAITING, "Ready", reason="WaitingForGroup")
-    shared_orders.wait_for_condition(USERS, OUTSIDER, "Ready", namespace="web", reason="NotAdmitted")
+    shared_orders.wait_for_condition(USERS, GREEDY, "Ready", reason="NotAdmitted")
     shared_orders.wait_until_ready("orders", plural=GROUPS, namespace="platform")
     return shared_orders
 
@@ -64,7 +64,6 @@ def id_of(ground, name, namespace="shop"):
 
 def test_get_tells_whether_and_why_not(ground):
     users = {row["NAME"]: row for row in table(kubectl(ground, "get", "eciu"))}
-    strangers = {row["NAME"]: row for row in table(kubectl(ground, "get", "eciu", namespace="web"))}
 
     assert users["checkout"] == {
         "NAME": "checkout",
@@ -80,8 +79,8 @@ def test_get_tells_whether_and_why_not(ground):
         "USER": "",
         "GROUP": "missing",
     }
-    assert strangers[OUTSIDER] == {
-        "NAME": OUTSIDER,
+    assert users[GREEDY] == {
+        "NAME": GREEDY,
         "READY": "False",
         "REASON": "NotAdmitted",
         "USER": "",
@@ -128,7 +127,7 @@ def test_wait_for_ready_runs_out_on_what_is_not(ground):
 
 
 def test_wait_for_stalled_returns_where_only_an_edit_helps(ground):
-    done = kubectl(ground, "wait", f"eciu/{OUTSIDER}", "--for=condition=Stalled", "--timeout=10s", namespace="web")
+    done = kubectl(ground, "wait", f"eciu/{GREEDY}", "--for=condition=Stalled", "--timeout=10s")
 
     assert "condition met" in done
 
@@ -139,7 +138,7 @@ def test_wait_for_stalled_returns_where_only_an_edit_helps(ground):
         pytest.param(USERS, "checkout", "shop", "Current", id="a-ready-user"),
         pytest.param(GROUPS, "orders", "platform", "Current", id="a-ready-group"),
         pytest.param(USERS, WAITING, "shop", "InProgress", id="a-user-that-waits"),
-        pytest.param(USERS, OUTSIDER, "web", "Failed", id="a-user-that-needs-an-edit"),
+        pytest.param(USERS, GREEDY, "shop", "Failed", id="a-user-that-needs-an-edit"),
     ],
 )
 def test_kstatus_agrees(ground, plural, name, namespace, verdict):
@@ -160,10 +159,10 @@ def test_a_new_generation_is_in_progress_until_it_was_looked_at(ground):
 
 
 def test_describe_says_what_to_do(ground):
-    text = kubectl(ground, "describe", "eciu", OUTSIDER, namespace="web")
+    text = kubectl(ground, "describe", "eciu", GREEDY)
 
     assert "NotAdmitted" in text
-    assert f"no admission rule of UserGroup {ground.namespaces['platform']}/orders matches" in text
+    assert f"spec.access is beyond what UserGroup {ground.namespaces['platform']}/orders allows here" in text
 
 
 def test_describe_shows_the_events_of_the_way_to_ready(ground):

@@ -23,10 +23,29 @@ def assert_opens_nothing(ground, secret):
         client.ping()
 
 
+def ours(ground, name, namespace="shop"):
+    """Return the id that a resource has in AWS."""
+    return names.default_id(ground.owner, ground.namespaces[namespace], name)
+
+
 def in_aws(ground, *resources):
     """Return what AWS still has of resources, given as namespace and name."""
-    ids = [names.default_id(ground.owner, ground.namespaces[namespace], name) for namespace, name in resources]
+    ids = [ours(ground, name, namespace) for namespace, name in resources]
     return [line for line in ground.aws_listing() if line.split()[-1] in ids]
+
+
+def group_in_aws(ground, group_id):
+    (group,) = ground.elasticache.describe_user_groups(UserGroupId=group_id)["UserGroups"]
+    return group
+
+
+def user_in_aws(ground, user_id):
+    (user,) = ground.elasticache.describe_users(UserId=user_id)["Users"]
+    return user
+
+
+def tags_of(ground, arn):
+    return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
 
 
 # -- W4: MemoryDB ------------------------------------------------------------------------------------------------------
@@ -48,8 +67,8 @@ def test_memorydb_in_cluster_mode(attentive):
     page.follow("4.")
     page.check_all_followed()
     assert attentive.secret("bookkeeper") is None
-    ids = {names.default_id(attentive.owner, attentive.namespaces["shop"], "bookkeeper")}
-    assert ids & {user["Name"] for user in attentive.memorydb.describe_users()["Users"]} == set()
+    users = {user["Name"] for user in attentive.memorydb.describe_users()["Users"]}
+    assert ours(attentive, "bookkeeper") not in users
     assert {acl["Name"] for acl in attentive.memorydb.describe_acls()["ACLs"]} == {"open-access"}
     assert in_aws(attentive, ("shop", "bookkeeper")) == []
     assert "memorydb" in secret["password"]
@@ -89,9 +108,8 @@ def test_a_valkey_cache_needs_no_default_user(attentive, valkey_page):
     valkey_page.follow("2.")
 
     attentive.wait_for_condition(GROUPS, "catalog", "DefaultUserHardened", namespace="platform", reason="NotNeeded")
-    group_id = names.default_id(attentive.owner, attentive.namespaces["platform"], "catalog")
-    (group,) = attentive.elasticache.describe_user_groups(UserGroupId=group_id)["UserGroups"]
-    assert group["UserIds"] == [names.default_id(attentive.owner, attentive.namespaces["shop"], "catalog-api")]
+    group = group_in_aws(attentive, ours(attentive, "catalog", "platform"))
+    assert group["UserIds"] == [ours(attentive, "catalog-api")]
     assert_closed(attentive, valkey_page.catalog)
     with attentive.login(attentive.secret("catalog-api")) as client:
         assert client.set("catalog:1", "x")
@@ -106,9 +124,11 @@ def test_a_group_becomes_valkey_under_a_live_client(attentive, valkey_page):
     valkey_page.follow("4.")
     assert client.get("stock:1") == b"7"
     shown = valkey_page.follow("5.")
-    group_id = names.default_id(attentive.owner, attentive.namespaces["platform"], "inventory")
+    group_id = ours(attentive, "inventory", "platform")
 
     assert group_id in shown.split()
+    default = names.default_user_id(attentive.owner, group_id)
+    assert set(group_in_aws(attentive, group_id)["UserIds"]) == {default, ours(attentive, "stock")}
     assert client.incr("stock:1") == 8
     wait_for(lambda: attentive.secret("stock")["password"] != before["password"], what="a new token")
     with attentive.login(attentive.secret("stock")) as another:
@@ -140,22 +160,13 @@ def test_a_group_can_not_be_valkey_before_its_cache(attentive):
 # -- W9: adoption ------------------------------------------------------------------------------------------------------
 
 
-def tags_of(ground, arn):
-    return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
-
-
-def group_in_aws(ground, group_id):
-    (group,) = ground.elasticache.describe_user_groups(UserGroupId=group_id)["UserGroups"]
-    return group
-
-
-def user_in_aws(ground, user_id):
-    (user,) = ground.elasticache.describe_users(UserId=user_id)["Users"]
-    return user
-
-
-def ours(ground, name, namespace="shop"):
-    return names.default_id(ground.owner, ground.namespaces[namespace], name)
+def adoptions(ground):
+    """Return the resources that an Event says to have adopted something."""
+    found = set()
+    for name, namespace in ground.namespaces.items():
+        events = ground.control_plane.request("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")["items"]
+        found |= {(name, event["regarding"]["name"]) for event in events if event["reason"] == "Adopted"}
+    return found
 
 
 def test_what_terraform_made_is_referenced_then_adopted(attentive):
@@ -183,6 +194,7 @@ def test_what_terraform_made_is_referenced_then_adopted(attentive):
     assert attentive.secret("reports-etl") is None
 
     page.follow("5.")
+    assert adoptions(attentive) >= {("platform", "reports"), ("shop", "reports-etl")}
     adopted = group_in_aws(attentive, "reports")
     default = names.default_user_id(attentive.owner, "reports")
     assert set(adopted["UserIds"]) == {"reports-batch", "reports-etl", default}

@@ -13,9 +13,9 @@ from tests.cluster.ground import EXAMPLES, PLURALS, ROOT
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 
 DOCS = ROOT / "docs"
-PATIENCE = "30s"
+PATIENCE = "60s"
 """How long a page's `kubectl wait` waits here: AWS's minutes are moments in the sandbox."""
-PAGE_S = 60
+PAGE_S = 120
 """How long all commands under a heading may take."""
 
 

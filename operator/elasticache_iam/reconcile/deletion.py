@@ -146,7 +146,7 @@ def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
         return False
     if not installation.may_use_account(meta.namespace, installation.place_of(group).account):
         return False
-    return plane.refusal(GROUP_SYNCED, meta, unsupported=unsupported_fields(spec), tags=spec.tags) is None
+    return plane.refusal(GROUP_SYNCED, unsupported=unsupported_fields(spec), tags=spec.tags) is None
 
 
 async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:

@@ -156,7 +156,7 @@ class _GroupPass:
                 f"spec.account: the operator's configuration doesn't let namespace {meta.namespace} use "
                 f"account {self._place.account}; have it added to accounts, or make a new UserGroup without it",
             )
-        return plane.refusal(GROUP_SYNCED, meta, unsupported=unsupported_fields(spec), tags=spec.tags)
+        return plane.refusal(GROUP_SYNCED, unsupported=unsupported_fields(spec), tags=spec.tags)
 
     async def _guard(self, stage: str, work: Awaitable[T]) -> T | None:
         """Do the work of one stage; its failure is that stage's condition."""

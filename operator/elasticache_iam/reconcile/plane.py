@@ -118,9 +118,7 @@ class Plane:
 
     # -- what is not worked on ----------------------------------------------------------------------------------------
 
-    def refusal(
-        self, stage: str, _meta: Metadata, *, unsupported: tuple[str, ...], tags: Mapping[str, str]
-    ) -> Stage | None:
+    def refusal(self, stage: str, *, unsupported: tuple[str, ...], tags: Mapping[str, str]) -> Stage | None:
         """Return why nothing at all is done for a resource as it stands, None if it can be worked on."""
         if unsupported:
             return Stage.blocked(stage, "NotSupportedYet", "; ".join(unsupported))

@@ -86,9 +86,7 @@ class _UserPass:
 
     async def run(self) -> float | None:
         plane, user, key = self._plane, self._user, self._key
-        refusal = plane.refusal(
-            USER_SYNCED, user.metadata, unsupported=unsupported_fields(user.spec), tags=user.spec.tags
-        )
+        refusal = plane.refusal(USER_SYNCED, unsupported=unsupported_fields(user.spec), tags=user.spec.tags)
         if refusal is not None:
             self._stages.append(refusal)
         else:

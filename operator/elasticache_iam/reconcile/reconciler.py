@@ -9,11 +9,11 @@ from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core.plan.changes import Plan
 from elasticache_iam.core.plan.describe import status_lines, summarise_plan
 from elasticache_iam.core.status import GROUP_STAGES, USER_STAGES, USER_SYNCED, Stage
-from elasticache_iam.reconcile.group import GroupReconciler
+from elasticache_iam.reconcile.group.reconciler import GroupReconciler
 from elasticache_iam.reconcile.plane import Plane, is_paused, is_plan_only
 from elasticache_iam.reconcile.preview.run import Preview, is_plan_only_body
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
-from elasticache_iam.reconcile.user import UserReconciler
+from elasticache_iam.reconcile.user.reconciler import UserReconciler
 
 _LOOK_AGAIN_S: Final = 60.0
 

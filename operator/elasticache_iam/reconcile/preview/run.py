@@ -28,13 +28,13 @@ from elasticache_iam.core.plan.changes import (
 from elasticache_iam.core.state import Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage
 from elasticache_iam.ports import Aws
-from elasticache_iam.reconcile.group import GroupReconciler
+from elasticache_iam.reconcile.group.reconciler import GroupReconciler
 from elasticache_iam.reconcile.plane import KINDS, Plane
 from elasticache_iam.reconcile.preview.aws import PreviewAws
 from elasticache_iam.reconcile.preview.kube import PreviewKube
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Body
-from elasticache_iam.reconcile.user import UserReconciler
+from elasticache_iam.reconcile.user.reconciler import UserReconciler
 
 MOST_ROUNDS: Final = 12
 """A deletion takes the most: out of the group, role, user, default user, each seen to be gone by the next pass."""

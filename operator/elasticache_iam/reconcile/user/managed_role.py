@@ -24,9 +24,9 @@ from elasticache_iam.core.policy import admitted_accounts
 from elasticache_iam.core.state import ObservedRole
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.ports import Aws
-from elasticache_iam.reconcile import service_accounts
-from elasticache_iam.reconcile.role_terms import RoleTerms
-from elasticache_iam.reconcile.subject import RefusedError
+from elasticache_iam.reconcile.user import service_accounts
+from elasticache_iam.reconcile.user.role_terms import RoleTerms
+from elasticache_iam.reconcile.user.subject import RefusedError
 
 MAX_STEPS: Final = 3
 NOT_OURS_LOOK_S: Final = 300.0

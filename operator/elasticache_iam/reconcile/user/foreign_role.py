@@ -20,8 +20,8 @@ from elasticache_iam.core.policy import (
 from elasticache_iam.core.state import ObservedRole
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.ports import Aws
-from elasticache_iam.reconcile.role_terms import RoleTerms, Statements, role_name_of, statements_of
-from elasticache_iam.reconcile.subject import Findings, Subject
+from elasticache_iam.reconcile.user.role_terms import RoleTerms, Statements, role_name_of, statements_of
+from elasticache_iam.reconcile.user.subject import Findings, Subject
 
 _ACCOUNT_FIELD: Final = 4
 """Of an ARN."""

@@ -21,7 +21,7 @@ from elasticache_iam.core.plan.user import (
 from elasticache_iam.core.state import Inventory, ObservedUser
 from elasticache_iam.core.status import USER_SYNCED, Stage
 from elasticache_iam.reconcile.plane import is_ours
-from elasticache_iam.reconcile.subject import Findings, RefusedError, Subject
+from elasticache_iam.reconcile.user.subject import Findings, RefusedError, Subject
 
 MAX_STEPS: Final = 4
 """Adopted or found gone, created, put right, and one look more."""

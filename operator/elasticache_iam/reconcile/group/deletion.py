@@ -9,8 +9,8 @@ from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.plan.attachment import exchange_command
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import GROUP_STAGES, GROUP_SYNCED, Stage
-from elasticache_iam.reconcile.adoption import Holding
-from elasticache_iam.reconcile.membership import find_belonging, find_leaving, find_members_left
+from elasticache_iam.reconcile.group.adoption import Holding
+from elasticache_iam.reconcile.group.membership import find_belonging, find_leaving, find_members_left
 from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import Key
 

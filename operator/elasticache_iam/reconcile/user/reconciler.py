@@ -34,14 +34,14 @@ from elasticache_iam.core.status import (
     VERIFIED,
     Stage,
 )
-from elasticache_iam.reconcile.aws_user import AwsUser
-from elasticache_iam.reconcile.deletion import UserDeletion, revoke_tokens
 from elasticache_iam.reconcile.opening import open_pass
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, Key
-from elasticache_iam.reconcile.role import WorkloadRole
 from elasticache_iam.reconcile.store import group_key
-from elasticache_iam.reconcile.subject import Findings, Memory, RefusedError, Subject
+from elasticache_iam.reconcile.user.aws_user import AwsUser
+from elasticache_iam.reconcile.user.deletion import UserDeletion, revoke_tokens
+from elasticache_iam.reconcile.user.role import WorkloadRole
+from elasticache_iam.reconcile.user.subject import Findings, Memory, RefusedError, Subject
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from elasticache_iam.core.policy import PolicyTooLargeError, connect_policy, ses
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.ports import Aws
-from elasticache_iam.reconcile.subject import Subject
+from elasticache_iam.reconcile.user.subject import Subject
 
 STS_AUDIENCE: Final = "sts.amazonaws.com"
 """What EKS puts into pods' own tokens (IRSA)."""

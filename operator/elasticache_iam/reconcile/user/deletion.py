@@ -15,13 +15,13 @@ from elasticache_iam.core.errors import BusyError, ConflictError, NotFoundError,
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, Stage
 from elasticache_iam.delivery.secret import render_emptied_secret, rfc3339
-from elasticache_iam.reconcile import service_accounts
-from elasticache_iam.reconcile.foreign_role import withdraw_policy
-from elasticache_iam.reconcile.managed_role import delete_managed_role
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
-from elasticache_iam.reconcile.role_terms import role_name_of
 from elasticache_iam.reconcile.store import group_key
+from elasticache_iam.reconcile.user import service_accounts
+from elasticache_iam.reconcile.user.foreign_role import withdraw_policy
+from elasticache_iam.reconcile.user.managed_role import delete_managed_role
+from elasticache_iam.reconcile.user.role_terms import role_name_of
 
 log = structlog.get_logger("reconcile")
 

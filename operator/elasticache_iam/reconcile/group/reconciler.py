@@ -50,10 +50,10 @@ from elasticache_iam.core.plan.group import (
 from elasticache_iam.core.plan.tags import plan_tags
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
-from elasticache_iam.reconcile.adoption import Holding
-from elasticache_iam.reconcile.attachment import Attacher
-from elasticache_iam.reconcile.group_deletion import GroupDeletion
-from elasticache_iam.reconcile.membership import (
+from elasticache_iam.reconcile.group.adoption import Holding
+from elasticache_iam.reconcile.group.attachment import Attacher
+from elasticache_iam.reconcile.group.deletion import GroupDeletion
+from elasticache_iam.reconcile.group.membership import (
     Belonging,
     MemberDrift,
     find_belonging,

@@ -7,11 +7,11 @@ from elasticache_iam.core import names
 from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
-from elasticache_iam.reconcile import service_accounts
-from elasticache_iam.reconcile.foreign_role import ForeignRole, granted_policy_name, withdraw_policy
-from elasticache_iam.reconcile.managed_role import ManagedRole, delete_managed_role
-from elasticache_iam.reconcile.role_terms import RoleTerms, role_name_of, statements_of
-from elasticache_iam.reconcile.subject import Findings, Subject
+from elasticache_iam.reconcile.user import service_accounts
+from elasticache_iam.reconcile.user.foreign_role import ForeignRole, granted_policy_name, withdraw_policy
+from elasticache_iam.reconcile.user.managed_role import ManagedRole, delete_managed_role
+from elasticache_iam.reconcile.user.role_terms import RoleTerms, role_name_of, statements_of
+from elasticache_iam.reconcile.user.subject import Findings, Subject
 
 
 class WorkloadRole:

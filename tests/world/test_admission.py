@@ -31,6 +31,18 @@ async def test_a_namespace_without_a_rule_gets_nothing(world: Ground):
     assert world.conditions(*USER)["Stalled"] == ("True", "NotAdmitted")
 
 
+async def test_a_refusal_is_not_hidden_behind_a_group_that_was_missing(world: Ground):
+    world.add_cache()
+    await world.start()
+    world.apply(user_manifest())
+    await world.until_reason("WaitingForGroup")
+
+    world.apply(group_manifest(admits=()))
+
+    await world.until_reason("NotAdmitted")
+    assert world.conditions(*USER)["UserSynced"] == ("Unknown", "Pending")
+
+
 async def test_the_groups_own_namespace_needs_no_rule(world: Ground):
     world.add_cache()
     await world.start()

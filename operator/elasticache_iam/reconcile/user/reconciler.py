@@ -138,12 +138,20 @@ class _UserPass:
         """End the user's tokens, and say why."""
         self._stages[:] = [found for found in self._stages if found.reason != "WaitingForGroup"]  # this is worse
         why = await self._still_leaving(stage)
+        if self._waited_for_group():  # it is there by now
+            self._stages.append(Stage.unknown(USER_SYNCED, "Pending", "not looked at: see MembershipSynced"))
         self._stages += [
             why,
             Stage(TOKEN_DELIVERED, ConditionStatus.FALSE, why.reason, f"no tokens: {why.message}"),
             Stage.unknown(VERIFIED, why.reason, "there is no token to log in with"),
         ]
         await self._guard(TOKEN_DELIVERED, self._revoke())
+
+    def _waited_for_group(self) -> bool:
+        return any(
+            condition.type == USER_SYNCED and condition.reason == "WaitingForGroup"
+            for condition in self._user.status.conditions
+        )
 
     # -- group and admission ------------------------------------------------------------------------------------------
 

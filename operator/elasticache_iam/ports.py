@@ -82,6 +82,10 @@ class Aws(Protocol):
         """Replace a user's access string. Raises BusyError unless it is active."""
         ...
 
+    async def set_iam_mode(self, user_id: str) -> ObservedUser:
+        """Make a user log in by IAM again; its passwords are gone. Raises BusyError unless it is active."""
+        ...
+
     async def delete_user(self, user_id: str) -> None:
         """Delete a user; a missing one is success."""
         ...

@@ -50,6 +50,7 @@ async def make_user(aws: Aws) -> None:
 async def all_of_a_user(aws: Aws, place: Place) -> None:
     await make_user(aws)
     await aws.set_access_string("demo-x", "on ~a +@read")
+    await aws.set_iam_mode("demo-x")
     await aws.set_tags(user_arn(place), {"a": "b"})
     await aws.remove_tags(user_arn(place), frozenset({"a", "never"}))
     await aws.delete_user("demo-x")

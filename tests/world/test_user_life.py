@@ -175,15 +175,16 @@ async def test_an_alias_that_has_moved_loses_its_old_right(world: Ground):
     await world.until(lambda: "orders-prod" not in policy(world))
 
 
-async def test_another_authentication_mode_is_told_and_the_group_lets_the_user_go(world: Ground):
+async def test_another_authentication_mode_is_put_back(world: Ground):
     await start(world)
 
     world.elasticache.modify_user(
         UserId=USER_ID, AuthenticationMode={"Type": "password", "Passwords": ["sixteen-characters-or-more"]}
     )
 
-    await world.until(lambda: world.conditions(*USER)["UserSynced"] == ("False", "AuthModeChanged"))
-    await world.until(lambda: not any(USER_ID in group[2] for group in world.in_aws()["groups"].values()))
+    await world.until(lambda: world.in_aws()["users"][USER_ID][4] == "iam")
+    await world.until(lambda: any(USER_ID in group[2] for group in world.in_aws()["groups"].values()))
+    await world.until_ready()
 
 
 async def test_what_stays_in_aws_when_a_namespace_ends_says_so(world: Ground):

@@ -25,6 +25,7 @@ class BotoAws:
         self.create_user = directory.create_user
         self.create_default_user = directory.create_default_user
         self.set_access_string = directory.set_access_string
+        self.set_iam_mode = directory.set_iam_mode
         self.delete_user = directory.delete_user
         self.create_group = directory.create_group
         self.modify_group = directory.modify_group

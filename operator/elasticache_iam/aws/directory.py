@@ -44,6 +44,10 @@ class Directory(Protocol):
         """As ports.Aws's."""
         ...
 
+    async def set_iam_mode(self, user_id: str) -> ObservedUser:
+        """As ports.Aws's."""
+        ...
+
     async def delete_user(self, user_id: str) -> None:
         """As ports.Aws's."""
         ...

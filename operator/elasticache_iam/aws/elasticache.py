@@ -239,6 +239,16 @@ class ElastiCache:
         )
         return observe_user(answer)
 
+    async def set_iam_mode(self, user_id: str) -> ObservedUser:
+        """Make a user log in by IAM again. Raises BusyError unless it is active."""
+        answer = await self._api.call(
+            "elasticache",
+            "ModifyUser",
+            {"UserId": user_id, "AuthenticationMode": {"Type": "iam"}},
+            on_end=self._touch_members,
+        )
+        return observe_user(answer)
+
     async def delete_user(self, user_id: str) -> None:
         """Delete a user; a missing one is success."""
         with gone_is_success("UserNotFound"):

@@ -125,6 +125,16 @@ class MemoryDb:
         )
         return observe_memorydb_user(answer["User"])
 
+    async def set_iam_mode(self, user_id: str) -> ObservedUser:
+        """Make a user log in by IAM again. Raises BusyError unless it is active."""
+        answer = await self._api.call(
+            "memorydb",
+            "UpdateUser",
+            {"UserName": user_id, "AuthenticationMode": {"Type": "iam"}},
+            on_end=self._touch_members,
+        )
+        return observe_memorydb_user(answer["User"])
+
     async def delete_user(self, user_id: str) -> None:
         """Delete a user; a missing one is success."""
         with gone_is_success("UserNotFoundFault"):

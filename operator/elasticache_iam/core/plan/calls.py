@@ -76,6 +76,14 @@ def set_access_string(place: Place, user_id: str, access_string: str) -> Call:
     return Call("elasticache", "ModifyUser", {"UserId": user_id, "AccessString": access_string})
 
 
+def set_iam_mode(place: Place, user_id: str) -> Call:
+    """Make a user log in by IAM again."""
+    mode = {"Type": "iam"}
+    if place.service is Service.MEMORYDB:
+        return Call("memorydb", "UpdateUser", {"UserName": user_id, "AuthenticationMode": mode})
+    return Call("elasticache", "ModifyUser", {"UserId": user_id, "AuthenticationMode": mode})
+
+
 def delete_user(place: Place, user_id: str) -> Call:
     """Delete a user."""
     if place.service is Service.MEMORYDB:

@@ -36,7 +36,14 @@ class SetAccessString:
     access_string: str
 
 
-UserAction: TypeAlias = CreateUser | SetAccessString
+@dataclass(frozen=True, slots=True)
+class SetIamMode:
+    """Make the user log in by IAM again: somebody gave it a password, or none."""
+
+    user_id: str
+
+
+UserAction: TypeAlias = CreateUser | SetAccessString | SetIamMode
 
 
 def plan_user(
@@ -51,18 +58,16 @@ def plan_user(
 
     Raises:
         BusyError: AWS is at work on the user.
-        InvalidSpecError: The user can't be brought there: wrong engine, or not in IAM mode any more.
+        InvalidSpecError: The user can't be brought there: wrong engine.
     """
     if observed is None:
         return (CreateUser(desired),)
     if observed.status == "deleting":
         raise BusyError(f"AWS is still deleting an earlier user {desired.user_id}; it is created anew after that")
     if observed.auth_mode != "iam":
-        raise InvalidSpecError(
-            f"user {desired.user_id} is in authentication mode {observed.auth_mode}, not iam: somebody changed it, and "
-            "its group lets it go; set it to iam again, or delete the AWS user and it is created anew",
-            reason="AuthModeChanged",
-        )
+        if not observed.is_active:
+            raise BusyError(f"user {desired.user_id} is {observed.status}; its mode is put back after that")
+        return (SetIamMode(desired.user_id),)
     if observed.engine not in {desired.engine, ""} and desired.engine == "redis":
         raise InvalidSpecError(
             f"user {desired.user_id} has engine {observed.engine}, and a redis group takes redis users only; "

@@ -167,6 +167,12 @@ class PreviewAws:
         self._users[user_id] = replace(self._user(user_id), access_string=access_string)
         return self._users[user_id]
 
+    async def set_iam_mode(self, user_id: str) -> ObservedUser:
+        """As in the port."""
+        self._write(calls.set_iam_mode(self._place, user_id))
+        self._users[user_id] = replace(self._user(user_id), auth_mode="iam")
+        return self._users[user_id]
+
     async def delete_user(self, user_id: str) -> None:
         """As in the port."""
         self._write(calls.delete_user(self._place, user_id))

@@ -14,6 +14,7 @@ from elasticache_iam.core.plan.user import (
     CreateUser,
     DesiredUser,
     SetAccessString,
+    SetIamMode,
     UserAction,
     judge_adoption,
     plan_user,
@@ -100,6 +101,8 @@ class AwsUser:
                 await self._create()
             case SetAccessString():
                 await self._set_access_string(inventory.users[action.user_id], inventory, record)
+            case SetIamMode():
+                await self._set_iam_mode(inventory.users[action.user_id], inventory)
             case _:
                 assert_never(action)
 
@@ -123,6 +126,12 @@ class AwsUser:
         if record is not None and record.sent == self._desired.access_string:
             await self._repair(f"the access string of user {live.user_id}", live.access_string)
         await self._plane.aws(self._place).set_access_string(live.user_id, self._desired.access_string)
+
+    async def _set_iam_mode(self, live: ObservedUser, inventory: Inventory) -> None:
+        if not await is_ours(self._plane, inventory, live.arn, USER_KIND, self._meta, is_to_change=True):
+            raise self._not_owned(live)
+        await self._repair(f"the authentication mode of user {live.user_id}", live.auth_mode)
+        await self._plane.aws(self._place).set_iam_mode(live.user_id)
 
     async def _repair(self, what: str, was: str) -> None:
         await self._plane.repair(self._subject.key, self._meta, what, was)

@@ -10,6 +10,7 @@ from elasticache_iam.core.plan.user import (
     CreateUser,
     DesiredUser,
     SetAccessString,
+    SetIamMode,
     is_access_in_sync,
     judge_adoption,
     plan_user,
@@ -76,12 +77,19 @@ def test_plan(observed, recorded, actions):
         pytest.param(
             replace(LIVE, status="modifying", access_string="off"), BusyError, id="a-busy-user-is-not-modified"
         ),
-        pytest.param(replace(LIVE, auth_mode="password"), InvalidSpecError, id="a-changed-mode-is-told"),
+        pytest.param(
+            replace(LIVE, status="modifying", auth_mode="password"), BusyError, id="a-busy-users-mode-is-not-put-back"
+        ),
     ],
 )
 def test_what_can_not_be_planned_now(observed, error):
     with pytest.raises(error):
         plan_user(DESIRED, observed, None)
+
+
+@pytest.mark.parametrize("mode", ["password", "no-password"])
+def test_a_changed_mode_is_put_back_before_anything_else(mode):
+    assert plan_user(DESIRED, replace(LIVE, auth_mode=mode, access_string="off"), None) == (SetIamMode("u"),)
 
 
 def test_a_redis_user_fits_a_valkey_group():

@@ -47,6 +47,7 @@ check: lint type contracts test ## Everything a change must pass, with branch co
 bench: tools ## Print the benchmarks
 	@$(BIN)/python benchmarks/signing.py
 	@$(BIN)/python benchmarks/front.py
+	@$(BIN)/python -m benchmarks.control_plane $(ARGS)
 
 fmt: init ## Format the code
 	@$(BIN)/ruff format -q .

@@ -38,6 +38,10 @@ USERS = "elasticacheiamusers"
 GROUPS = "usergroups"
 PLURALS = (USERS, GROUPS)
 POLL_S = 0.03
+PATIENCE_S = 60.0
+"""What takes a second alone takes ten on a busy machine."""
+LEASE_S = 15.0
+"""How long a Lease lasts after its last renewal, and a takeover waits for a leader that didn't give it back."""
 
 
 def note_measured(seconds):
@@ -45,7 +49,7 @@ def note_measured(seconds):
     logging.getLogger("measured").info("%.2f s", seconds)
 
 
-def wait_for(look, *, timeout_s=15.0, what="it"):
+def wait_for(look, *, timeout_s=PATIENCE_S, what="it"):
     """Return the first answer that isn't empty; an assertion in `look` means: not yet, for this reason."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -113,7 +117,7 @@ class Installation:
         )
         try:
             context = ssl.create_default_context(cafile=str(self.control_plane.ca_file))
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310  # as above
+            with urllib.request.urlopen(request, context=context, timeout=30) as answer:  # noqa: S310  # as above
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -153,13 +157,13 @@ class Operator:
         wait_for(lambda: self.probe("/readyz")[0] == 200, what="/readyz")
         self.ready_after_s = time.monotonic() - self.started_at
 
-    def wait_until_leading(self, timeout_s=15.0):
+    def wait_until_leading(self, timeout_s=PATIENCE_S):
         wait_for(lambda: self.said("elected"), timeout_s=timeout_s, what="the operator to lead")
 
     def probe(self, path):
         """Return status and text of an HTTP request."""
         try:
-            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:  # loopback
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:  # loopback
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -180,9 +184,9 @@ class Operator:
         """End it as a lost node does."""
         if self.process.is_running:
             os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait(5)
+            self.process.wait(30)
 
-    def stop(self, timeout_s=10.0):
+    def stop(self, timeout_s=30.0):
         """Send SIGTERM; return exit code and how long it took."""
         begin = time.monotonic()
         os.kill(self.process.pid, signal.SIGTERM)
@@ -314,7 +318,9 @@ class Ground:
         body = self.get(plural, name, namespace) or {}
         return {entry["type"]: entry for entry in body.get("status", {}).get("conditions", ())}
 
-    def wait_for_condition(self, plural, name, kind, *, namespace="shop", status=None, reason=None, timeout_s=15.0):
+    def wait_for_condition(
+        self, plural, name, kind, *, namespace="shop", status=None, reason=None, timeout_s=PATIENCE_S
+    ):
         """Wait for a condition's status or reason; the failure shows them all."""
 
         def look():
@@ -328,7 +334,7 @@ class Ground:
 
         return wait_for(look, timeout_s=timeout_s, what=f"{kind} {status or ''} {reason or ''} of {name}")
 
-    def wait_until_ready(self, name="checkout", *, plural=USERS, namespace="shop", timeout_s=15.0):
+    def wait_until_ready(self, name="checkout", *, plural=USERS, namespace="shop", timeout_s=PATIENCE_S):
         def look():
             body = self.get(plural, name, namespace)
             seen = body["status"]["observedGeneration"]
@@ -338,7 +344,7 @@ class Ground:
         wait_for(look, timeout_s=timeout_s, what=f"{name} to be looked at")
         return self.wait_for_condition(plural, name, "Ready", namespace=namespace, status="True", timeout_s=timeout_s)
 
-    def wait_until_gone(self, plural, name, namespace="shop", timeout_s=15.0):
+    def wait_until_gone(self, plural, name, namespace="shop", timeout_s=PATIENCE_S):
         def look():
             found = self.get(plural, name, namespace)
             assert found is None, f"still there: {found.get('status', {}).get('conditions')}"

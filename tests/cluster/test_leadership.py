@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from tests.cluster.ground import note_measured, wait_for
+from tests.cluster.ground import LEASE_S, note_measured, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -34,11 +34,11 @@ def mints_anew(ground):
     """Ask for a new token and return how long it took."""
     before, begin = ground.secret()["password"], time.monotonic()
     ground.annotate("checkout", refresh=str(begin))
-    wait_for(lambda: ground.secret()["password"] != before, timeout_s=20.0, what="a new token")
+    wait_for(lambda: ground.secret()["password"] != before, what="a new token")
     return time.monotonic() - begin
 
 
-def test_a_standby_writes_nothing_and_takes_over_within_three_seconds_of_a_clean_stop(pair):
+def test_a_standby_writes_nothing_and_takes_over_after_a_clean_stop_without_waiting_for_the_lease(pair):
     assert pair.standby.probe("/readyz")[0] == 200
     assert "elasticache_iam_leader 0.0" in pair.standby.probe("/metrics")[1]
     before = len(pair.writes())
@@ -49,11 +49,11 @@ def test_a_standby_writes_nothing_and_takes_over_within_three_seconds_of_a_clean
 
     pair.operator.stop()
     begin = time.monotonic()
-    pair.standby.wait_until_leading(timeout_s=5.0)
+    pair.standby.wait_until_leading()
 
     took_s = time.monotonic() - begin
     note_measured(took_s)
-    assert took_s < 3.0
+    assert took_s < LEASE_S
     mints_anew(pair)
 
 
@@ -65,17 +65,17 @@ def test_a_leader_whose_lease_was_taken_ends_at_once(orders):
     orders.control_plane.request("PATCH", path, {"spec": {"holderIdentity": "somebody"}}, content_type=merge)
 
     assert lease["holderIdentity"] != "somebody"
-    assert orders.operator.process.wait(5) == 3
+    assert orders.operator.process.wait(30) == 3
 
 
-def test_when_the_leader_was_killed_the_standby_takes_over_within_twenty_seconds(orphan):
+def test_when_the_leader_was_killed_the_standby_takes_over_once_the_lease_has_ended(orphan):
     (standby,) = orphan.operators[1:]
 
-    standby.wait_until_leading(timeout_s=20.0)
+    standby.wait_until_leading()
 
     (elected,) = standby.said("elected")
     took_s = (datetime.fromisoformat(elected["ts"]) - orphan.killed_at).total_seconds()
     note_measured(took_s)
-    assert took_s < 20.0
+    assert took_s < 2 * LEASE_S
     mints_anew(orphan)
     orphan.wait_until_ready()

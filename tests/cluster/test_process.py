@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from tests.cluster.ground import PROGRAM, note_measured
+from tests.cluster.ground import LEASE_S, PROGRAM, note_measured
 
 pytestmark = pytest.mark.cluster
 
@@ -190,12 +190,12 @@ def test_the_metrics_are_there(shared_orders):
     assert re.search(r'elasticache_iam_verify_total\{outcome="LoggedIn"\} [1-9]', text)
 
 
-def test_on_sigterm_it_gives_the_lease_back_and_ends_well_within_two_seconds(orders):
+def test_on_sigterm_it_gives_the_lease_back_and_ends_long_before_that_would(orders):
     code, took_s = orders.operator.stop()
     note_measured(took_s)
 
     assert code == 0
-    assert took_s < 2.0
+    assert took_s < LEASE_S
     assert not orders.lease().get("holderIdentity")
     assert "Traceback" not in orders.operator.text()
     assert not [entry for entry in orders.operator.entries() if entry["level"] == "error" or "kopf" in entry["logger"]]

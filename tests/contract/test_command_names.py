@@ -19,7 +19,7 @@ def server(tmp_path_factory):
         Process("names", (program, *arguments), log=folder / "log", cwd=folder),
         redis.Redis(unix_socket_path=str(folder / "s"), decode_responses=True) as client,
     ):
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 30.0
         while not (folder / "s").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)

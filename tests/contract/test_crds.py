@@ -65,7 +65,7 @@ def item(document):
     return f"{collection(document)}/{document['metadata']['name']}"
 
 
-def wait_until(is_true, timeout_s=15.0):
+def wait_until(is_true, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if is_true():

@@ -66,7 +66,7 @@ def free_port():
 
 
 def wait_until_listening(port):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -140,9 +140,10 @@ async def test_a_broken_pem_is_a_tls_failure(port):
 async def test_the_probe_closes_its_connection(ca_pem, port):
     for password in (PASSWORD, "not-the-password"):
         await login(ca_pem, port, password=password)
-    await asyncio.sleep(0.1)
 
-    assert _open_connections(port) == 0
+    async with asyncio.timeout(30):
+        while _open_connections(port):  # noqa: ASYNC110  # the kernel tells nobody
+            await asyncio.sleep(0.01)
 
 
 def _open_connections(port):

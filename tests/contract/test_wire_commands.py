@@ -124,7 +124,7 @@ def test_giving_up_on_a_detached_start_leaves_nothing_running(state, signal_numb
     os.killpg(up.pid, signal_number)
 
     assert up.wait(30.0) != 0
-    wait_until(lambda: processes_of(state) == [], timeout_s=5.0)
+    wait_until(lambda: processes_of(state) == [], timeout_s=30.0)
     assert "no sandbox runs" in sandbox(state, "status").stderr
 
 

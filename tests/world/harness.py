@@ -278,7 +278,12 @@ class Operator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks = []
         self.bridge.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return bool(self._tasks)
 
     def look_at_the_clock(self) -> None:
         """Let the loops see that time was moved."""
@@ -363,7 +368,7 @@ class Ground:
         found = [c for c in body.get("status", {}).get("conditions", ()) if c["type"] == kind]
         return found[0] if found else None
 
-    async def until(self, what: Any, *, timeout_s: float = 30.0) -> Any:
+    async def until(self, what: Any, *, timeout_s: float = 60.0) -> Any:
         """Wait until a predicate holds, and return what it said; the failure shows all conditions."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while asyncio.get_running_loop().time() < deadline:
@@ -378,17 +383,20 @@ class Ground:
     async def later(self, what: Any, *, step_s: float = 60.0) -> Any:
         """Wait until a predicate holds, and let time pass while nothing happens: some retries take minutes."""
         for _ in range(40):
+            for operator in self._operators:
+                if operator.is_alive:
+                    await self.until_quiet(operator)
             try:
-                return await self.until(what, timeout_s=0.08)
+                return await self.until(what, timeout_s=0.05)
             except AssertionError:
                 self.pass_time(step_s)
-        return await self.until(what, timeout_s=20.0)
+        return await self.until(what)
 
     def is_ready(self, plural: str = USERS, namespace: str = "shop", name: str = "checkout") -> bool:
         return self.conditions(plural, namespace, name).get("Ready", ("", ""))[0] == "True"
 
     async def until_ready(
-        self, plural: str = USERS, namespace: str = "shop", name: str = "checkout", *, timeout_s: float = 30.0
+        self, plural: str = USERS, namespace: str = "shop", name: str = "checkout", *, timeout_s: float = 60.0
     ) -> None:
         await self.until(lambda: self.is_ready(plural, namespace, name), timeout_s=timeout_s)
 
@@ -396,7 +404,7 @@ class Ground:
         await self.until(lambda: self.conditions(*of).get("Ready", ("", ""))[1] == reason)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, for AWS and the cluster too. Beyond 14 minutes in all signatures must not be verified."""
+        """Let time pass, for AWS and the cluster too."""
         self.clock.offset += timedelta(seconds=seconds)
         for operator in self._operators:
             operator.look_at_the_clock()
@@ -460,7 +468,7 @@ class Ground:
     async def until_quiet(self, operator: Operator) -> None:
         """Wait until nothing is due."""
         calm = 0
-        for _ in range(2000):
+        for _ in range(6000):
             calm = calm + 1 if operator.plane.queue.is_idle else 0
             if calm > 5:
                 return
@@ -492,7 +500,10 @@ async def ground(*, verify_signatures: bool = True, **settings: Any) -> AsyncIte
     options: dict[str, Any] = {"web_identity_calls_per_s": 0.0, **settings}
     made = Ground(WorldSettings(**options), verify_signatures=verify_signatures)
     # botocore's retries stay, without their pauses of up to seconds.
-    with patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0):
+    with (
+        patch("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0),
+        patch("botocore.auth.get_current_datetime", lambda **_: made.clock.now().replace(tzinfo=None)),
+    ):
         try:
             yield made
         finally:

@@ -6,18 +6,23 @@ there. Adding one here has it played by every test of crashes and faults.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.builders import group_manifest, user_manifest
+from tests.builders import ACCOUNT, REGION, Manifest, group_manifest, user_manifest
+from tests.world.harness import AUDIENCE
 from tests.world.virtual import VirtualGround
 
+from elasticache_iam.core import names
+from elasticache_iam.core.policy import trust_policy
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 
 GROUP: Final = (GROUPS, "platform", "orders")
 USER: Final = (USERS, "shop", "checkout")
+CONSENT: Final = {"elasticache-iam.dev/allow": "demo"}
 SLOW_S: Final = 4.0
 """A transition time at which every object is seen creating, modifying and deleting."""
 
@@ -125,6 +130,7 @@ async def deliver(world: VirtualGround, *manifests: Any) -> None:
     async with operated(world):
         world.apply(*(manifests or (group_manifest(deletionPolicy="Delete"), user_manifest())))
         await ready(world, GROUP, USER)
+        await asyncio.sleep(SLOW_S)
 
 
 # -- creating ---------------------------------------------------------------------------------------------------------
@@ -250,6 +256,144 @@ async def a_secret_is_deleted_by_hand(world: VirtualGround) -> AsyncIterator[Non
     await ready(world, USER)
 
 
+@scenario
+async def a_redis_group_becomes_a_valkey_group(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache(engine="valkey", engine_version="8.0")
+    await deliver(world, group_manifest(), user_manifest())
+    yield
+    world.apply(group_manifest(engine="valkey"))
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def a_group_comes_to_say_who_its_members_are(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    put_strangers(world)
+    await deliver(world)
+    group_id = world.in_aws()["caches"]["orders-prod"][1]
+    world.elasticache.modify_user_group(UserGroupId=group_id, UserIdsToAdd=["rival-checkout"])
+    await world.until(lambda: world.in_aws()["groups"][group_id][1] == "active")
+    yield
+    world.apply(group_manifest(deletionPolicy="Delete", membership="Authoritative", members=["legacy-batch"]))
+    await ready(world, GROUP, USER)
+    await world.until(lambda: "legacy-batch" in world.in_aws()["groups"][group_id][2])
+
+
+# -- other services, other people's objects ---------------------------------------------------------------------------
+
+
+def on_cache(cache: Mapping[str, str], **spec: Any) -> Manifest:
+    manifest = group_manifest(engine="valkey", deletionPolicy="Delete", **spec)
+    return {**manifest, "spec": {**manifest["spec"], "caches": [{"name": "main", **cache}]}}
+
+
+@scenario
+async def a_serverless_cache_gets_users(world: VirtualGround) -> AsyncIterator[None]:
+    world.world.add_serverless_cache(
+        ACCOUNT, REGION, "orders-now", engine="valkey", host="127.0.0.1", port=6379, tags=CONSENT
+    )
+    yield
+    world.apply(on_cache({"serverlessCache": "orders-now"}), user_manifest())
+    await ready(world, GROUP, USER)
+
+
+def add_cluster(world: VirtualGround) -> Manifest:
+    """Put a MemoryDB cluster there, and return a UserGroup for it."""
+    world.world.add_memorydb_cluster(
+        ACCOUNT, REGION, "orders-db", engine="valkey", host="127.0.0.1", port=6379, tags=CONSENT
+    )
+    return on_cache({"memoryDBCluster": "orders-db"}, service="MemoryDB")
+
+
+@scenario
+async def a_memorydb_cluster_gets_users(world: VirtualGround) -> AsyncIterator[None]:
+    group = add_cluster(world)
+    yield
+    world.apply(group, user_manifest())
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def access_to_memorydb_changes_and_ends(world: VirtualGround) -> AsyncIterator[None]:
+    group = add_cluster(world)
+    await deliver(world, group, user_manifest(), user_manifest("billing"))
+    yield
+    world.apply(user_manifest(access={"preset": "ReadOnly", "keys": ["orders:*"]}))
+    world.kube.delete(USERS, "shop", "billing")
+    await gone(world, (USERS, "shop", "billing"))
+    await ready(world, GROUP, USER)
+
+
+def make_group_of_others(world: VirtualGround, *, allow: str) -> None:
+    """Make a user group as Terraform would, with a user of its own in it, and attach it."""
+    world.settings.transition_s, slow_s = 0.0, world.settings.transition_s
+    world.elasticache.create_user(
+        UserId="legacy",
+        UserName="legacy",
+        Engine="redis",
+        AccessString="on ~* +@read",
+        AuthenticationMode={"Type": "iam"},
+    )
+    world.elasticache.create_user_group(
+        UserGroupId="terraform-orders",
+        Engine="redis",
+        UserIds=["default", "legacy"],
+        Tags=[{"Key": "made-by", "Value": "terraform"}, {"Key": "elasticache-iam.dev/allow", "Value": allow}],
+    )
+    world.elasticache.modify_replication_group(
+        ReplicationGroupId="orders-prod", UserGroupIdsToAdd=["terraform-orders"], ApplyImmediately=True
+    )
+    world.settings.transition_s = slow_s
+
+
+@scenario
+async def a_group_of_others_is_adopted(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    make_group_of_others(world, allow="demo/platform")
+    yield
+    world.apply(group_manifest(id="terraform-orders", adoption="Adopt"), user_manifest())
+    await ready(world, GROUP, USER)
+
+
+@scenario
+async def a_group_of_others_is_joined_and_left(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    make_group_of_others(world, allow="demo/platform")
+    lent = group_manifest(id="terraform-orders", adoption="Reference", attach=False)
+    await deliver(world, lent, user_manifest())
+    yield
+    world.apply(user_manifest("billing"))
+    await ready(world, (USERS, "shop", "billing"))
+    world.kube.delete(*USER)
+    await gone(world, USER)
+
+
+@scenario
+async def a_role_of_others_is_used_and_left(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    issuer = world.signer.issuer
+    trust = trust_policy(
+        provider_arn=names.oidc_provider_arn(REGION, ACCOUNT, issuer),
+        issuer=issuer,
+        audience=AUDIENCE,
+        subjects=(("shop", "checkout"),),
+    )
+    world.iam.create_role(
+        RoleName="checkout",
+        Path="/apps/",
+        AssumeRolePolicyDocument=json.dumps(trust),
+        Tags=[{"Key": "elasticache-iam.dev/allow", "Value": "demo/shop"}],
+    )
+    yield
+    world.apply(
+        group_manifest(),
+        user_manifest(role={"mode": "Existing", "arn": f"arn:aws:iam::{ACCOUNT}:role/apps/checkout"}),
+    )
+    await ready(world, GROUP, USER)
+    world.kube.delete(*USER)
+    await gone(world, USER)
+
+
 # -- deleting ---------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +419,38 @@ async def group_and_user_are_deleted_at_once(world: VirtualGround) -> AsyncItera
     world.kube.delete(*USER)
     await gone(world, USER)
     await gone(world, GROUP)
+
+
+@scenario
+async def a_group_is_retained(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    await deliver(world, group_manifest(), user_manifest())
+    yield
+    world.kube.delete(*USER)
+    await gone(world, USER)
+    world.kube.delete(*GROUP)
+    await gone(world, GROUP)
+
+
+@scenario
+async def many_deletions_wait_for_a_word(world: VirtualGround) -> AsyncIterator[None]:
+    world.add_cache()
+    world.kube.put_namespace("elasticache-iam")
+    crowd = [f"app-{number}" for number in range(7)]
+    async with operated(world):
+        world.apply(group_manifest(), *(user_manifest(name) for name in crowd))
+        await ready(world, GROUP, *((USERS, "shop", name) for name in crowd))
+    for name in crowd:
+        world.kube.delete(USERS, "shop", name)
+    yield
+    await world.until(lambda: world.conditions(USERS, "shop", crowd[-1])["Ready"][1] == "DeletionsHeld")
+
+    def confirm_until_gone() -> bool:
+        now = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        world.kube.annotate_namespace("elasticache-iam", {"elasticache-iam.dev/confirm-deletions": now})
+        return all(world.kube.get(USERS, "shop", name) is None for name in crowd)
+
+    await world.until(confirm_until_gone)
 
 
 @scenario

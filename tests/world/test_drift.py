@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.builders import group_manifest, user_manifest
 from tests.world.harness import Ground, ground
+from tests.world.virtual import VirtualGround, play, virtual_ground
 
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 
@@ -144,18 +145,6 @@ async def test_a_member_that_somebody_else_added_stays(world: Ground):
     assert "legacy" in world.in_aws()["groups"][group_id][2]
 
 
-async def test_a_user_in_another_authentication_mode_is_told_and_not_changed(world: Ground):
-    await _ready(world)
-    user_id, _ = only_user(world)
-
-    world.elasticache.modify_user(
-        UserId=user_id, AuthenticationMode={"Type": "password", "Passwords": ["sixteen-characters-or-more"]}
-    )
-
-    await world.until(lambda: world.conditions(*USER)["UserSynced"][0] == "False")
-    assert "authentication mode" in world.condition(*USER, "UserSynced")["message"]
-
-
 async def test_a_deleted_secret_comes_back_at_its_next_refresh(world: Ground):
     await _ready(world, {"driftInterval": 300.0})
 
@@ -169,20 +158,23 @@ async def test_a_deleted_secret_comes_back_at_its_next_refresh(world: Ground):
     await world.until(lambda: _secret_uid(world) == secret["metadata"]["uid"])
 
 
-async def test_one_change_of_a_group_is_in_flight_and_twenty_users_join_in_few():
-    async with ground(transition_s=0.3) as world:
-        world.add_cache()
-        await world.start()
-        world.apply(group_manifest())
-        await world.until_ready(*GROUP)
-        world.world.reset_call_counts()
+def test_one_change_of_a_group_is_in_flight_and_twenty_users_join_in_few():
+    async def story() -> VirtualGround:
+        async with virtual_ground(transition_s=4.0) as world:
+            world.add_cache()
+            await world.start()
+            world.apply(group_manifest())
+            await world.until_ready(*GROUP)
+            world.world.reset_call_counts()
+            world.apply(*(user_manifest(f"user{number}") for number in range(20)))
+            for number in range(20):
+                await world.until_ready(USERS, "shop", f"user{number}")
+            return world
 
-        world.apply(*(user_manifest(f"user{number}") for number in range(20)))
-        for number in range(20):
-            await world.until_ready(USERS, "shop", f"user{number}")
+    world = play(story())
 
-        assert world.calls("ModifyUserGroup") <= 3
-        assert world.calls("CreateUser") == 20
+    assert world.calls("ModifyUserGroup") <= 3
+    assert world.calls("CreateUser") == 20
 
 
 async def test_a_redis_group_is_never_without_its_default_user():

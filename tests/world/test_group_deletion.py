@@ -40,9 +40,9 @@ async def test_a_namespace_that_ends_leaves_the_group_with_a_mark(world: Ground)
     world.kube.terminate_namespace("platform")
     await world.until(lambda: world.kube.get(*GROUP) is None)
     await world.until(lambda: mark(world))
+    await world.until(lambda: ORPHANED in world.in_aws()["users"][DEFAULT_ID][5])
 
     assert str(mark(world)).endswith("Z")
-    assert ORPHANED in world.in_aws()["users"][DEFAULT_ID][5]
     assert world.in_aws()["caches"]["orders-prod"][1] == GROUP_ID
 
 

@@ -154,7 +154,7 @@ async def test_deleting_leaves_nothing_in_aws(world: Ground):
     world.kube.delete(GROUPS, "platform", "orders")
     await world.until(lambda: world.conditions(GROUPS, "platform", "orders")["Ready"][1] == "StillAttached")
     world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
-    await world.until(lambda: world.kube.get(GROUPS, "platform", "orders") is None, timeout_s=40.0)
+    await world.until(lambda: world.kube.get(GROUPS, "platform", "orders") is None)
 
     there = world.in_aws()
     assert list(there["users"]) == ["default"]

@@ -27,7 +27,7 @@ from botocore.validate import ParamValidator
 from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 from tests.builders import ACCOUNT, REGION
-from tests.world.harness import Ground, HeldClock, Operator, Tap
+from tests.world.harness import Ground, HeldClock, Operator, Tap, _stable
 
 from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, LABEL_MANAGED_BY, MANAGED_BY
 from elasticache_iam.aws.bridge import Bridge, Lane, LaneSize, _call
@@ -315,6 +315,25 @@ class VirtualGround(Ground):
         timeout_s: float = PATIENCE_S,
     ) -> None:
         await super().until_ready(plural, namespace, name, timeout_s=timeout_s)
+
+    def in_aws(self) -> dict[str, Any]:
+        """Return serverless caches and MemoryDB's objects, too."""
+        account = self.world._state.accounts[ACCOUNT]
+        serverless, memorydb = account.region(REGION).serverless_caches, account.memorydb(REGION)
+        return {
+            **super().in_aws(),
+            "serverless caches": {cache.name: (cache.lifecycle, cache.group_id) for cache in serverless.values()},
+            "MemoryDB users": {
+                user.name: (user.status, user.access_string, user.auth_mode, _stable(user.tags))
+                for user in memorydb.users.values()
+            },
+            "MemoryDB ACLs": {
+                acl.name: (acl.lifecycle, sorted(acl.user_names), _stable(acl.tags)) for acl in memorydb.acls.values()
+            },
+            "MemoryDB clusters": {
+                cluster.name: (cluster.lifecycle, cluster.acl_name) for cluster in memorydb.clusters.values()
+            },
+        }
 
     def failures(self) -> list[str]:
         """Return the operator's own faults: what it logged of them, and what nobody caught."""

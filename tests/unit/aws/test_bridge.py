@@ -12,7 +12,7 @@ from elasticache_iam.core.errors import BusyError, ThrottledError, UnavailableEr
 
 @pytest.fixture
 def lane():
-    lane = Lane("test", LaneSize(workers=1, queue=1, timeout_s=5.0))
+    lane = Lane("test", LaneSize(workers=1, queue=1, timeout_s=60.0))
     yield lane
     lane.close()
 
@@ -22,7 +22,7 @@ def run(lane, function, observe=None):
 
 
 async def until(event):
-    assert await asyncio.to_thread(event.wait, 5)
+    assert await asyncio.to_thread(event.wait, 30)
 
 
 class Gate:
@@ -35,7 +35,7 @@ class Gate:
 
     def __call__(self):
         self.entered.set()
-        self.opened.wait(5)
+        self.opened.wait(30)
         self.left.set()
         return "answer"
 
@@ -151,13 +151,13 @@ async def test_a_closed_lane_is_unavailable(lane):
 
 async def test_a_stuck_control_plane_does_not_delay_sts():
     bridge = Bridge(
-        control=LaneSize(workers=1, queue=10, timeout_s=5.0), sts=LaneSize(workers=1, queue=1, timeout_s=5.0)
+        control=LaneSize(workers=1, queue=10, timeout_s=60.0), sts=LaneSize(workers=1, queue=1, timeout_s=60.0)
     )
     gate = Gate()
     stuck = asyncio.create_task(run(bridge.control, gate))
     await until(gate.entered)
 
-    answer = await asyncio.wait_for(run(bridge.sts, lambda: "session"), timeout=2)
+    answer = await asyncio.wait_for(run(bridge.sts, lambda: "session"), timeout=30)
 
     assert answer == "session"
     gate.opened.set()

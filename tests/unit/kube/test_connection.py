@@ -130,13 +130,12 @@ async def test_a_server_that_is_not_there_is_unavailable_and_no_credential_is_to
 
 async def test_every_request_is_counted_with_its_outcome(server, connect):
     seen = []
-    server.delay_s = 0.0
-    connection = connect(on_request=lambda *labels: seen.append(labels), total_timeout_s=0.2)
-    await connection.call(PODS)
+    await connect(on_request=lambda *labels: seen.append(labels)).call(PODS)
     server.delay_s = 5.0
+    impatient = connect(on_request=lambda *labels: seen.append(labels), total_timeout_s=0.05)
 
     with pytest.raises(UnavailableError):
-        await connection.call(Request("patch", "/api/v1", "usergroups", "shop", "a", "status"))
+        await impatient.call(Request("patch", "/api/v1", "usergroups", "shop", "a", "status"))
 
     assert seen == [("get", "pods", "200"), ("patch", "usergroups/status", "error")]
 

@@ -141,7 +141,7 @@ def test_two_runs_build_one_after_the_other(install_go, tmp_path):
         while not lines:
             time.sleep(0.01)
         put_programs(folder)
-    second.join(timeout=5)
+    second.join(timeout=30)
 
     assert lines == ["waiting for another run that is building the same programs"]
     assert not calls.exists()

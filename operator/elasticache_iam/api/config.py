@@ -72,3 +72,13 @@ class OperatorConfig(ApiModel):
     mass_deletion_minimum: Annotated[int, Field(ge=0)] = 5
     poll_interval: Annotated[float, Field(gt=0, description="while AWS is at work on something of ours")] = 5.0
     namespaces: tuple[str, ...] = Field(default=(), description="watch only these; empty: the whole cluster")
+    lease_seconds: Annotated[int, Field(ge=2, le=300)] = 15
+    lease_renew_deadline: Annotated[float, Field(gt=0)] = 10.0
+    lease_retry: Annotated[float, Field(gt=0)] = 2.0
+
+    @model_validator(mode="after")
+    def _lease_has_room(self) -> Self:
+        """Refuse a Lease that would end before its holder has stopped writing, or between two renewals."""
+        if not self.lease_retry < self.lease_renew_deadline < self.lease_seconds:
+            raise ValueError("it must be leaseRetry < leaseRenewDeadline < leaseSeconds")
+        return self

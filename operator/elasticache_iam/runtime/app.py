@@ -44,7 +44,7 @@ from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
 from elasticache_iam.runtime.health import HealthServer
 from elasticache_iam.runtime.installation import resolve
-from elasticache_iam.runtime.leader import Leader
+from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
 from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
@@ -138,6 +138,7 @@ class _Operator:
             clock=clock,
             on_elected=on_elected,
             on_lost=_die,
+            timings=LeaseTimings(config.lease_seconds, config.lease_renew_deadline, config.lease_retry),
         )
         main_connection = await open_connection(on_request=observe_k8s)
         kube = ApiKube(main_connection, leader.fence, namespaces=config.namespaces)

@@ -48,6 +48,7 @@ def test_keys_are_camel_case(tmp_path):
             "roleArn is a role of account 777788889999, not of 444455556666",
             id="a-role-of-another-account",
         ),
+        pytest.param("owner: demo\nleaseSeconds: 10", "leaseRenewDeadline < leaseSeconds", id="a-lease-without-room"),
         pytest.param("owner: demo\nmaxSessionSeconds: 60", "maxSessionSeconds", id="too-short-sessions"),
         pytest.param("owner: demo\nsigning: AssumeRole", "AssumeRole isn't supported yet", id="what-comes-later"),
         pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),

@@ -274,7 +274,7 @@ class Operator:
         """End at once, as a crash does: nothing is saved."""
         if self._see in self.ground.kube.on_change:
             self.ground.kube.on_change.remove(self._see)
-        tasks = [*self._tasks, *self.tokens._running.values(), *self.tokens._logins]
+        tasks = [*self._tasks, *self.tokens._running.values(), *self.tokens._logins._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,12 +7,13 @@ memory), sign (offline), one write. A failure keeps the old token and comes back
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import structlog
 
+from elasticache_iam.api.config import Signing
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -26,10 +27,8 @@ from elasticache_iam.core.mint import (
     CacheTarget,
     Delivered,
     DeliveryFailed,
-    LoginOutcome,
     MintOrder,
     Report,
-    Verified,
 )
 from elasticache_iam.core.refresh import next_refresh, retry_delay_s, spread_of
 from elasticache_iam.core.schedule import Schedule
@@ -38,6 +37,7 @@ from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.delivery.secret import render_secret
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
 from elasticache_iam.tokens.checkpoint import Life, decode, encode
+from elasticache_iam.tokens.logins import Logins, Proof
 from elasticache_iam.tokens.sessions import Sessions
 
 log = structlog.get_logger("tokens")
@@ -47,7 +47,6 @@ Entry = tuple[str, str, str]
 """Namespace, name, alias: one Secret."""
 
 PARALLEL_REFRESHES: Final = 32
-PARALLEL_LOGINS: Final = 8
 CHECKPOINT_S: Final = 60.0
 FOREIGN_SECRET_S: Final = 60.0
 """How often to look whether somebody else's Secret has made room."""
@@ -66,21 +65,6 @@ PROPAGATION_RETRY_S: Final = 8.0
 PATIENT_ATTEMPTS: Final = 4
 """So many of them, about 10 s, aren't even told."""
 _DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
-LOGIN_RETRIES: Final = 8
-"""After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
-UNREACHABLE_TRIES: Final = 3
-UNREACHABLE_PAUSE_S: Final = 3600.0
-"""Where the operator has no route it is tried again so seldom that thousands such caches hold up no other login."""
-
-
-@dataclass(slots=True)
-class _Login:
-    """What is being tried, always with the newest token: an old one may have ended meanwhile."""
-
-    order: MintOrder
-    target: CacheTarget
-    token: Token
-    task: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -93,13 +77,9 @@ class _State:
     told: str = ""
     delivered: bool = False
     refresh: str = ""
-    needs_login: bool = True
-    logins: int = 0
-    login: _Login | None = None
-    login_not_before: float = 0.0
-    """Monotonic seconds, as the next."""
+    proof: Proof = field(default_factory=lambda: Proof(is_needed=True))
     young_until: float = 0.0
-    """Until then the role may not be known everywhere."""
+    """Monotonic seconds: until then the role may not be known everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +91,7 @@ class TokenSettings:
     token_s: int
     ca_pem: str | None
     verify_logins: bool
+    signing: Signing = Signing.WEB_IDENTITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +121,18 @@ class TokenPlane:
     ) -> None:
         self._settings = settings
         self._kube = kube
-        self._probe = probe
         self._clock = clock
         self._fence = fence
         self._report = report
-        self._sessions = Sessions(kube, sts, clock, audience=settings.audience, token_s=settings.token_s)
+        self._sessions = Sessions(
+            kube,
+            sts,
+            clock,
+            audience=settings.audience,
+            token_s=settings.token_s,
+            signing=settings.signing,
+            owner=settings.owner,
+        )
         self._first: Schedule[Entry] = Schedule()
         self._schedule: Schedule[Entry] = Schedule()
         self._orders: dict[UserKey, MintOrder] = {}
@@ -152,8 +140,9 @@ class TokenPlane:
         self._stopped: set[UserKey] = set()
         self._running: dict[Entry, asyncio.Task[None]] = {}
         self._again: set[Entry] = set()
-        self._logins: set[asyncio.Task[None]] = set()
-        self._login_slots = asyncio.Semaphore(PARALLEL_LOGINS)
+        self._logins = Logins(
+            probe, clock, report=report, count=counting.login, is_current=self._is_proof_of, is_newest=self._is_newest
+        )
         self._changed = asyncio.Event()
         self._checkpoint: dict[tuple[str, str], Life] = {}
         self._saved: bytes = b""
@@ -185,7 +174,7 @@ class TokenPlane:
         if state is None:
             life = self._checkpoint.get((order.uid, target.alias)) if target.secret_uid else None
             state = _State(
-                target.secret_uid, life=life, delivered=bool(target.secret_uid), needs_login=order.needs_verify
+                target.secret_uid, life=life, delivered=bool(target.secret_uid), proof=Proof(order.needs_verify)
             )
             state.refresh = order.refresh if target.secret_uid else ""
             self._states[entry] = state
@@ -203,11 +192,10 @@ class TokenPlane:
         if before is not None and _content(before, target.alias) != _content(order, target.alias):
             asks_login = True
         if asks_login:
-            state.needs_login, state.logins = True, 0
+            state.proof.ask_again()
             state.young_until = self._clock.monotonic() + PROPAGATION_S
         if asks_login or (order.refresh and order.refresh != state.refresh):
-            state.login_not_before = 0.0
-        if asks_login or (order.refresh and order.refresh != state.refresh):
+            state.proof.not_before = 0.0
             self._put(entry, self._now())
 
     async def stop(self, key: UserKey) -> None:
@@ -268,8 +256,7 @@ class TokenPlane:
                 task.add_done_callback(partial(self._finished, entry, slots))
         finally:
             saver.cancel()
-            for login in self._logins:
-                login.cancel()
+            self._logins.cancel()
             if self._running:
                 await asyncio.wait(list(self._running.values()), timeout=1.0)
 
@@ -407,8 +394,8 @@ class TokenPlane:
             self._report(
                 Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
             )
-        if state.needs_login and self._settings.verify_logins:
-            self._log_in(order, target, state, token)
+        if state.proof.is_needed and self._settings.verify_logins:
+            self._logins.begin(order, target, state.proof, token)
 
     async def _write(
         self, entry: Entry, order: MintOrder, target: CacheTarget, state: _State, body: Document
@@ -466,58 +453,6 @@ class TokenPlane:
             )
         )
 
-    # -- logging in ---------------------------------------------------------------------------------------------------
-
-    def _log_in(self, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
-        """Begin to log in, one at a time for each Secret: where it fails for ever nothing may pile up."""
-        running = state.login
-        if running is not None and running.order.generation == order.generation:
-            running.order, running.target, running.token = order, target, token
-            return
-        if running is not None and running.task is not None:
-            running.task.cancel()
-        elif self._clock.monotonic() < state.login_not_before:
-            return
-        login = state.login = _Login(order, target, token)
-        login.task = asyncio.create_task(self._verify(login, state))
-        self._logins.add(login.task)
-        login.task.add_done_callback(self._logins.discard)
-
-    async def _verify(self, login: _Login, state: _State) -> None:
-        try:
-            await self._try_to_log_in(login, state)
-        finally:
-            if state.login is login:
-                state.login = None
-
-    async def _try_to_log_in(self, login: _Login, state: _State) -> None:
-        """Log in with the token until it works; never in the way of a refresh."""
-        entry = (login.order.namespace, login.order.name, login.target.alias)
-        for attempt in range(LOGIN_RETRIES):
-            async with self._login_slots:
-                if not self._is_current(entry, state) or not state.needs_login:
-                    return
-                order, target = login.order, login.target
-                result = await self._probe.login(
-                    host=target.host, port=target.port, username=order.user_id, password=login.token.text
-                )
-            self._counting.login(result.outcome.value)
-            if not self._is_current(entry, state):
-                return
-            if result.outcome is LoginOutcome.LOGGED_IN and self._is_newest(order, target.alias):
-                state.needs_login = False
-            # A young grant may be refused for a while: only a refusal that lasts is told.
-            final = result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or state.logins > 0
-            if final:
-                self._report(Verified(order.key, order.uid, target.alias, order.generation, result))
-            if result.outcome is LoginOutcome.LOGGED_IN:
-                return
-            if result.outcome is LoginOutcome.UNREACHABLE and (state.logins or attempt + 1 >= UNREACHABLE_TRIES):
-                state.login_not_before = self._clock.monotonic() + UNREACHABLE_PAUSE_S
-                break
-            await asyncio.sleep(min(30.0, 2.0**attempt))
-        state.logins += 1
-
     # -- bookkeeping --------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
@@ -534,6 +469,10 @@ class TokenPlane:
 
     def _is_current(self, entry: Entry, state: _State) -> bool:
         return self._states.get(entry) is state and entry[:2] not in self._stopped
+
+    def _is_proof_of(self, order: MintOrder, alias: str, proof: Proof) -> bool:
+        state = self._states.get((order.namespace, order.name, alias))
+        return state is not None and state.proof is proof and order.key not in self._stopped
 
     def _is_newest(self, order: MintOrder, alias: str) -> bool:
         """Whether a login with an order's token says something about what is asked now."""

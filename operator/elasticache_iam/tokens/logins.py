@@ -1,0 +1,133 @@
+"""Trying out what was delivered: a login with a new token, in bounded concurrency, never in the way of a refresh."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from elasticache_iam.core.mint import CacheTarget, LoginOutcome, MintOrder, Report, Verified
+from elasticache_iam.core.token import Token
+from elasticache_iam.ports import CacheProbe, Clock
+
+PARALLEL_LOGINS: Final = 8
+LOGIN_RETRIES: Final = 8
+"""After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
+UNREACHABLE_TRIES: Final = 3
+UNREACHABLE_PAUSE_S: Final = 3600.0
+"""Where the operator has no route it is tried again so seldom that thousands such caches hold up no other login."""
+
+
+@dataclass(slots=True)
+class _Login:
+    """What is being tried, always with the newest token: an old one may have ended meanwhile."""
+
+    order: MintOrder
+    target: CacheTarget
+    token: Token
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Proof:
+    """Whether one Secret's tokens were seen to log in, and how far the tries have come."""
+
+    is_needed: bool
+    failed_rounds: int = 0
+    running: _Login | None = None
+    not_before: float = 0.0
+    """Monotonic seconds."""
+
+    def ask_again(self) -> None:
+        """Want a login with the next token: what is asked has changed."""
+        self.is_needed, self.failed_rounds = True, 0
+
+
+class Logins:
+    """Not thread-safe: it belongs to the token loop.
+
+    Args:
+        probe: Logs in.
+        clock: For the pauses.
+        report: Told what logging in showed.
+        count: Told the outcome of each try.
+        is_current: Whether an order's tokens for an alias still are what this proof is about.
+        is_newest: Whether a login with an order's token for an alias says something about what is asked now.
+    """
+
+    def __init__(
+        self,
+        probe: CacheProbe,
+        clock: Clock,
+        *,
+        report: Callable[[Report], None],
+        count: Callable[[str], None],
+        is_current: Callable[[MintOrder, str, Proof], bool],
+        is_newest: Callable[[MintOrder, str], bool],
+    ) -> None:
+        self._probe = probe
+        self._clock = clock
+        self._report = report
+        self._count = count
+        self._is_current = is_current
+        self._is_newest = is_newest
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(PARALLEL_LOGINS)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def begin(self, order: MintOrder, target: CacheTarget, proof: Proof, token: Token) -> None:
+        """Begin to log in, one at a time for each Secret: where it fails for ever nothing may pile up."""
+        running = proof.running
+        if running is not None and running.order.generation == order.generation:
+            running.order, running.target, running.token = order, target, token
+            return
+        if running is not None and running.task is not None:
+            running.task.cancel()
+        elif self._clock.monotonic() < proof.not_before:
+            return
+        login = proof.running = _Login(order, target, token)
+        login.task = asyncio.create_task(self._verify(login, proof))
+        self._tasks.add(login.task)
+        login.task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """End all tries."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _verify(self, login: _Login, proof: Proof) -> None:
+        try:
+            await self._try(login, proof)
+        finally:
+            if proof.running is login:
+                proof.running = None
+
+    async def _try(self, login: _Login, proof: Proof) -> None:
+        """Log in with the token until it works."""
+        for attempt in range(LOGIN_RETRIES):
+            async with self._slots:
+                if not self._is_current(login.order, login.target.alias, proof) or not proof.is_needed:
+                    return
+                order, target = login.order, login.target
+                result = await self._probe.login(
+                    host=target.host, port=target.port, username=order.user_id, password=login.token.text
+                )
+            self._count(result.outcome.value)
+            if not self._is_current(order, target.alias, proof):
+                return
+            if result.outcome is LoginOutcome.LOGGED_IN and self._is_newest(order, target.alias):
+                proof.is_needed = False
+            # A young grant may be refused for a while: only a refusal that lasts is told.
+            final = (
+                result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or proof.failed_rounds > 0
+            )
+            if final:
+                self._report(Verified(order.key, order.uid, target.alias, order.generation, result))
+            if result.outcome is LoginOutcome.LOGGED_IN:
+                return
+            if result.outcome is LoginOutcome.UNREACHABLE and (proof.failed_rounds or attempt + 1 >= UNREACHABLE_TRIES):
+                proof.not_before = self._clock.monotonic() + UNREACHABLE_PAUSE_S
+                break
+            await asyncio.sleep(min(30.0, 2.0**attempt))
+        proof.failed_rounds += 1

@@ -14,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +39,8 @@ LEASE = NAME
 USERS = "elasticacheiamusers"
 GROUPS = "usergroups"
 PLURALS = (USERS, GROUPS)
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+"""What the audit log tells of the token that a request came with."""
 POLL_S = 0.03
 PATIENCE_S = 60.0
 """What takes a second alone takes ten on a busy machine."""
@@ -44,9 +48,9 @@ LEASE_S = 15.0
 """How long a Lease lasts after its last renewal, and a takeover waits for a leader that didn't give it back."""
 
 
-def note_measured(seconds):
+def note_measured(seconds, what="it"):
     """Note what a test measured; `pytest -o log_cli=true --log-cli-level=info` shows it."""
-    logging.getLogger("measured").info("%.2f s", seconds)
+    logging.getLogger("measured").info("%s: %.2f s", what, seconds)
 
 
 def wait_for(look, *, timeout_s=PATIENCE_S, what="it"):
@@ -63,6 +67,14 @@ def wait_for(look, *, timeout_s=PATIENCE_S, what="it"):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s:.0f} s for {what}. {reason}")
         time.sleep(POLL_S)
+
+
+@dataclass(frozen=True)
+class Login:
+    """A kubeconfig and how the audit log names its token."""
+
+    kubeconfig: Path
+    credential: str
 
 
 class Installation:
@@ -92,6 +104,13 @@ class Installation:
         replaced = text.replace("namespace: elasticache-iam\n", f"namespace: {self.namespace}\n")
         replaced = replaced.replace("name: elasticache-iam\n", f"name: {self.namespace}\n")
         return replaced.replace("system:serviceaccount:elasticache-iam:", f"system:serviceaccount:{self.namespace}:")
+
+    def new_login(self, path):
+        """Write a kubeconfig for the same identity with a token of its own, by which the audit log tells it apart."""
+        token = self._request_token()
+        self.control_plane.write_kubeconfig(path, token=token)
+        claims = token.split(".")[1]
+        return Login(path, f"JTI={json.loads(base64.urlsafe_b64decode(claims + '=' * (-len(claims) % 4)))['jti']}")
 
     def _request_token(self):
         path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{NAME}/token"
@@ -135,9 +154,10 @@ class Installation:
 class Operator:
     """The operator as a process."""
 
-    def __init__(self, process, log):
+    def __init__(self, process, log, credential=""):
         self.process = process
         self.log = log
+        self.credential = credential
         self.started_at = time.monotonic()
         self.ready_after_s = 0.0
 
@@ -159,6 +179,11 @@ class Operator:
 
     def wait_until_leading(self, timeout_s=PATIENCE_S):
         wait_for(lambda: self.said("elected"), timeout_s=timeout_s, what="the operator to lead")
+
+    @property
+    def elected_at(self):
+        """When it became the leader; None if it never did."""
+        return next((datetime.fromisoformat(entry["ts"]) for entry in self.said("elected")), None)
 
     def probe(self, path):
         """Return status and text of an HTTP request."""
@@ -371,6 +396,15 @@ class Ground:
             and all(event["objectRef"].get(key) == value for key, value in wanted.items())
         ]
 
+    def audit_of(self, operator):
+        """Return one operator's requests, oldest first, whatever became of them and whatever they were about."""
+        return [
+            event
+            for event in self.control_plane.audit_events()
+            if operator.credential in event["user"].get("extra", {}).get(CREDENTIAL_ID, ())
+            and event["stage"] == "ResponseComplete"
+        ]
+
     def writes(self):
         """Return the operator's writes but those of its Lease and checkpoint."""
         return [
@@ -401,10 +435,19 @@ class Ground:
 
     def start_operator(self, *arguments, environment=None, lead=True, **changes):
         """Start an operator and wait until it leads, or else is ready."""
+        operator = self.launch_operator(*arguments, environment=environment, **changes)
+        operator.wait_until_ready()
+        if lead:
+            operator.wait_until_leading()
+        return operator
+
+    def launch_operator(self, *arguments, environment=None, login=None, **changes):
+        """Start an operator and wait for nothing; a new login needs the API server."""
         number = len(self.operators)
         config = self.folder / f"config-{number}.yaml"
         config.write_text(yaml.safe_dump(self.config(**changes)), encoding="utf-8")
         log = self.folder / f"operator-{number}.log"
+        login = login or self.installation.new_login(self.folder / f"operator-{number}.kubeconfig")
         process = Process(
             f"operator-{number}",
             (
@@ -412,15 +455,12 @@ class Ground:
                 *("--listen", "127.0.0.1:0", *arguments),
             ),
             log=log,
-            env=environment or self.environment(),
+            env=environment or self.environment(KUBECONFIG=str(login.kubeconfig)),
             cwd=self.folder,
         )
-        operator = Operator(process, log)
+        operator = Operator(process, log, login.credential)
         process.start()
         self.operators.append(operator)
-        operator.wait_until_ready()
-        if lead:
-            operator.wait_until_leading()
         return operator
 
     def complaints(self):

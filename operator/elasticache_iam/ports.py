@@ -176,6 +176,12 @@ class Sts(Protocol):
         """Trade a ServiceAccount's token for a session, narrowed by the session policy (JSON text, at most 2048)."""
         ...
 
+    async def assume_role(
+        self, *, role_arn: str, session_name: str, external_id: str, duration_s: int, policy: str
+    ) -> Credentials:
+        """Become a role that trusts the operator's own, for an hour at most, narrowed by the session policy."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccountToken:

@@ -164,15 +164,24 @@ def test_a_setting_of_null_is_left_to_the_operator(cli):
     assert yaml.safe_load(text) == {"owner": "demo", "tokenSeconds": 600}
 
 
-def test_the_fence_follows_the_audience(cli):
-    documents = cli.template("--set", "config.owner=demo,config.audience=example.com/sign")
+@pytest.mark.parametrize(("signing", "may"), [("WebIdentity", True), ("AssumeRole", False)])
+def test_who_signs_as_the_operator_may_not_ask_for_tokens(cli, signing, may):
+    documents = cli.template("--set", f"config.owner=demo,config.signing={signing}")
+
+    rules = [rule for document in documents if "rules" in document for rule in document["rules"]]
+    assert any("serviceaccounts/token" in rule["resources"] for rule in rules) is may
+
+
+@pytest.mark.parametrize("audience", ["example.com/sign", "sts.amazonaws.com"])
+def test_the_fence_follows_the_audience(cli, audience):
+    documents = cli.template("--set", f"config.owner=demo,config.audience={audience}")
 
     (policy,) = [
         document
         for document in documents
         if document["kind"] == "ValidatingAdmissionPolicy" and document["metadata"]["name"].endswith("-tokens")
     ]
-    assert "== ['example.com/sign']" in policy["spec"]["validations"][0]["expression"]
+    assert f"== ['{audience}']" in policy["spec"]["validations"][0]["expression"]
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not-kept"])

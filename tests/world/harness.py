@@ -40,6 +40,10 @@ _KUBE_WRITES: Final = frozenset(
         "create_secret",
         "reclaim_secret",
         "delete_secret",
+        "create_config_map",
+        "replace_config_map",
+        "reclaim_config_map",
+        "delete_config_map",
         "request_token",
         "save_checkpoint",
         "patch_status",
@@ -123,7 +127,7 @@ class _TappedKube:
 
     def __getattr__(self, method: str) -> Any:
         call = getattr(self._kube, method)
-        if method == "list_resources":
+        if method in {"list_resources", "list_pods"}:
             return call
 
         async def tapped(*arguments: Any, **options: Any) -> Any:
@@ -202,8 +206,9 @@ class Operator:
         self.bridge = ground.make_bridge()
         self.tap = tap or Tap()
         kube = self.tap.on_kube(ground.kube)
-        session = ground.aws.session(*ground.operator_key, REGION)
-        installation = Installation(self.config, REGION, ACCOUNT, ground.signer.issuer)
+        access_key_id, secret_access_key, *token = ground.operator_key
+        session = ground.aws.session(access_key_id, secret_access_key, REGION, *token)
+        installation = Installation(self.config, REGION, ACCOUNT, ground.signer.issuer, principal=ground.principal)
         places = AwsPlaces(
             session,
             installation=installation,
@@ -224,6 +229,7 @@ class Operator:
                 token_s=self.config.token_seconds,
                 ca_pem=self.config.cache_ca,
                 verify_logins=self.config.verify_logins,
+                signing=self.config.signing,
             ),
             kube=kube,
             sts=sts,
@@ -305,7 +311,8 @@ class Ground:
         self.world.add_account(ACCOUNT)
         self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
         policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, existing_roles=True)
-        self.operator_key = self.world.add_access_key(ACCOUNT, user_name="operator", policy=policy)
+        self.operator_key: tuple[str, ...] = self.world.add_access_key(ACCOUNT, user_name="operator", policy=policy)
+        self.principal = ""
         self.admin = self.aws.session(*self.admin_key, REGION)
         self.elasticache = self.admin.client("elasticache")
         self.iam = self.admin.client("iam")
@@ -323,6 +330,25 @@ class Ground:
     def make_bridge(self) -> Bridge:
         """Return the lanes of one operator."""
         return Bridge()
+
+    def become_role(self, **policy: Any) -> None:
+        """Give operators to come a role instead of a user, as they have in a cluster; `policy` as `operator_policy`."""
+        document = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, **policy)
+        trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+        made = self.iam.create_role(
+            RoleName="elasticache-iam-operator",
+            Path="/platform/",
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+            MaxSessionDuration=43200,
+        )
+        self.principal = made["Role"]["Arn"]
+        self.iam.put_role_policy(
+            RoleName="elasticache-iam-operator", PolicyName="operator", PolicyDocument=json.dumps(document)
+        )
+        session = self.admin.client("sts").assume_role(
+            RoleArn=self.principal, RoleSessionName="pod", DurationSeconds=43200
+        )["Credentials"]
+        self.operator_key = (session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
 
     def new_session(self) -> Any:
         """Return a session whose clients the world answers, without credentials yet."""

@@ -55,6 +55,9 @@ class OperatorConfig(ApiModel):
     cluster_name: str | None = None
     oidc_issuer: str | None = None
     signing: Signing = Signing.WEB_IDENTITY
+    operator_role_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:iam::\d{12}:(role|user)/[^*?]+$")] | None = Field(
+        default=None, description="who managed roles trust with signing AssumeRole; found out at start by default"
+    )
     audience: str = DEFAULT_AUDIENCE
     permissions_boundary: str | None = None
     max_session_seconds: Annotated[int, Field(ge=3600, le=43200)] = 43200

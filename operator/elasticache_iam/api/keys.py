@@ -36,4 +36,6 @@ TAG_ALLOW: Final = f"{GROUP}/allow"
 TAG_ORPHANED: Final = f"{GROUP}/orphaned"
 
 DEFAULT_AUDIENCE: Final = f"{GROUP}/sign"
+STS_AUDIENCE: Final = "sts.amazonaws.com"
+"""What EKS puts into pods' own tokens (IRSA)."""
 ROLE_POLICY_NAME: Final = "elasticache-iam-connect"

@@ -143,6 +143,9 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "ThrottledException": _THROTTLED,
     # -- EKS
     "ClientException": _DENIED,
+    "InvalidRequestException": _INVALID,
+    "ResourceInUseException": _TAKEN,
+    "ResourceLimitExceededException": _QUOTA,
     "ResourceNotFoundException": _MISSING,
     "ServerException": _DOWN,
     "ServiceUnavailableException": _DOWN,

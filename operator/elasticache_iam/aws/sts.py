@@ -1,5 +1,8 @@
 """Sessions of workloads, from STS, in a lane of their own."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from boto3.session import Session
 
 from elasticache_iam.aws.api import Api
@@ -8,10 +11,12 @@ from elasticache_iam.core.token import Credentials
 
 
 class BotoSts:
-    """Implements `ports.Sts`. The call is unsigned: the operator's own AWS identity plays no part in it.
+    """Implements `ports.Sts`.
+
+    AssumeRoleWithWebIdentity is unsigned: the operator's own AWS identity plays no part in it. AssumeRole is signed.
 
     Args:
-        session: For botocore's settings; no credentials are needed.
+        session: For botocore's settings; credentials are needed for AssumeRole only.
         region: STS's regional endpoint, the default of botocore, is there.
         bridge: Its STS lane carries the calls.
         observe_call: Told of each call.
@@ -20,20 +25,24 @@ class BotoSts:
     def __init__(
         self, session: Session, *, region: str, bridge: Bridge, observe_call: ObserveCall | None = None
     ) -> None:
-        self._api = Api(
-            session,
-            region=region,
-            lane=bridge.sts,
-            observe_call=observe_call,
-            attempts=1,  # the token plane comes back by itself; two more tries would only throttle STS further
-            unsigned=True,
-        )
+        def make(*, unsigned: bool) -> Api:
+            return Api(
+                session,
+                region=region,
+                lane=bridge.sts,
+                observe_call=observe_call,
+                attempts=1,  # the token plane comes back by itself; two more tries would only throttle STS further
+                unsigned=unsigned,
+            )
+
+        self._unsigned = make(unsigned=True)
+        self._signed = make(unsigned=False)
 
     async def assume_role_with_web_identity(
         self, *, role_arn: str, session_name: str, web_identity_token: str, duration_s: int, policy: str
     ) -> Credentials:
         """Trade a ServiceAccount's token for a session, narrowed by the session policy (JSON text, at most 2048)."""
-        answer = await self._api.call(
+        answer = await self._unsigned.call(
             "sts",
             "AssumeRoleWithWebIdentity",
             {
@@ -44,10 +53,31 @@ class BotoSts:
                 "Policy": policy,
             },
         )
-        session = answer["Credentials"]
-        return Credentials(
-            access_key_id=session["AccessKeyId"],
-            secret_access_key=session["SecretAccessKey"],
-            session_token=session["SessionToken"],
-            expires_at=session["Expiration"],
+        return _credentials_in(answer)
+
+    async def assume_role(
+        self, *, role_arn: str, session_name: str, external_id: str, duration_s: int, policy: str
+    ) -> Credentials:
+        """Become a role that trusts the operator's own, for an hour at most, narrowed by the session policy."""
+        answer = await self._signed.call(
+            "sts",
+            "AssumeRole",
+            {
+                "RoleArn": role_arn,
+                "RoleSessionName": session_name,
+                "ExternalId": external_id,
+                "DurationSeconds": duration_s,
+                "Policy": policy,
+            },
         )
+        return _credentials_in(answer)
+
+
+def _credentials_in(answer: Mapping[str, Any]) -> Credentials:
+    session = answer["Credentials"]
+    return Credentials(
+        access_key_id=session["AccessKeyId"],
+        secret_access_key=session["SecretAccessKey"],
+        session_token=session["SessionToken"],
+        expires_at=session["Expiration"],
+    )

@@ -11,12 +11,18 @@ from elasticache_iam.core.state import Place
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Who we are in AWS: `config` with region, account and OIDC issuer filled in."""
+    """Who we are in AWS: `config` with region, account and OIDC issuer filled in.
+
+    Attributes:
+        issuer: "" where nobody says it and it isn't needed (`signing: AssumeRole`).
+        principal: The ARN of the operator's own role, only with `signing: AssumeRole`: roles trust it.
+    """
 
     config: OperatorConfig
     region: str
     account: str
     issuer: str
+    principal: str = ""
 
     @property
     def owner(self) -> str:
@@ -60,6 +66,12 @@ class Installation:
         """Return the permissions boundary that roles in an account get."""
         entry = self.account_config(account)
         return self.config.permissions_boundary if entry is None else entry.permissions_boundary
+
+    @property
+    def cluster_arn(self) -> str | None:
+        """The EKS cluster that the operator runs in; None if the configuration doesn't name one."""
+        name = self.config.cluster_name
+        return names.cluster_arn(self.region, self.account, name) if name is not None else None
 
     def oidc_provider_arn(self, place: Place) -> str:
         """Return the IAM OIDC provider that workloads' tokens are checked with in an account."""

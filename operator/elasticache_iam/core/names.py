@@ -120,6 +120,19 @@ def session_name(namespace: str, name: str) -> str:
     return f"{readable[:kept]}-{_short_hash(f'{namespace}/{name}')}"
 
 
+def external_id(owner: str, namespace: str, name: str) -> str:
+    r"""Return what the operator says to become a user's role where roles trust the operator itself.
+
+    The characters and lengths of the three are within what STS takes: 2 to 1224 of [\w+=,.@:/-].
+    """
+    return f"{owner}/{namespace}/{name}"
+
+
+def cluster_arn(region: str, account: str, name: str) -> str:
+    """Return an EKS cluster's ARN."""
+    return f"arn:{partition_of(region)}:eks:{region}:{account}:cluster/{name}"
+
+
 def partition_of(region: str) -> str:
     """Return the AWS partition that a region belongs to."""
     for prefix, partition in _PARTITIONS:

@@ -22,7 +22,8 @@ import boto3
 import kopf
 import structlog
 
-from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
@@ -156,6 +157,7 @@ class _Operator:
                     token_s=config.token_seconds,
                     ca_pem=config.cache_ca,
                     verify_logins=config.verify_logins,
+                    signing=config.signing,
                 ),
                 kube=ApiTokenKube(token_connection, leader.fence, namespace=self._namespace),
                 sts=BotoSts(
@@ -245,6 +247,10 @@ class _Operator:
         )
         if self._config.permissions_boundary is None:
             log.warning("no permissionsBoundary: whoever steals this process can make roles with any rights")
+        if self._config.signing is Signing.ASSUME_ROLE:
+            log.warning("signing AssumeRole: roles trust the operator, no ServiceAccount", role=installation.principal)
+        elif self._config.audience == STS_AUDIENCE:
+            log.warning("audience sts.amazonaws.com: whoever steals this process is every IRSA role of the cluster")
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
         watch = asyncio.create_task(self._watch(edge))
         stop = asyncio.create_task(self._stop.wait())

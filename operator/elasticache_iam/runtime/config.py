@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.core.errors import ConfigurationError
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -61,8 +61,6 @@ def _parse_config(document: Mapping[str, Any], what: str) -> OperatorConfig:
         config = OperatorConfig.model_validate(document)
     except ValidationError as error:
         raise ConfigurationError(f"{what}: {_first_problem(error)}") from error
-    if config.signing is not Signing.WEB_IDENTITY:
-        raise ConfigurationError(f"{what}: signing: {config.signing.value} isn't supported yet")
     return config.model_copy(update={"cache_ca": _read_ca(config.cache_ca)})
 
 

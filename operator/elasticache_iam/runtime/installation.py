@@ -4,16 +4,24 @@ import os
 
 from boto3.session import Session
 
-from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.config import OperatorConfig, Signing
 from elasticache_iam.aws.bridge import Bridge
-from elasticache_iam.aws.identity import get_account, get_issuer
+from elasticache_iam.aws.identity import get_account, get_issuer, get_principal
 from elasticache_iam.core.errors import ConfigurationError, OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.runtime import config as configuration
 
 
-async def resolve(config: OperatorConfig, session: Session, bridge: Bridge) -> Installation:
+async def resolve(
+    config: OperatorConfig, session: Session, bridge: Bridge, *, is_operator: bool = True
+) -> Installation:
     """Find out what the configuration leaves open.
+
+    Args:
+        config: What is configured.
+        session: The credentials of whoever runs this.
+        bridge: Its control lane carries the calls.
+        is_operator: Whether that is the operator itself, and no person who asks for a plan.
 
     Raises:
         ConfigurationError: Something can't be found out; the text says which setting would tell.
@@ -28,9 +36,27 @@ async def resolve(config: OperatorConfig, session: Session, bridge: Bridge) -> I
             issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
     except OperatorError as error:
         raise ConfigurationError(f"can't find out about AWS: {error.message}") from error
-    issuer = issuer or configuration.own_issuer()
+    issuer = issuer or configuration.own_issuer() or ""
+    if config.signing is Signing.ASSUME_ROLE:
+        principal = await _find_principal(config, session, bridge, region=region, is_operator=is_operator)
+        return Installation(config, region=region, account=account, issuer=issuer, principal=principal)
     if not issuer:
         raise ConfigurationError(
             "which OIDC issuer signs the ServiceAccounts' tokens? set `oidcIssuer` or `clusterName`"
         )
     return Installation(config, region=region, account=account, issuer=issuer)
+
+
+async def _find_principal(
+    config: OperatorConfig, session: Session, bridge: Bridge, *, region: str, is_operator: bool
+) -> str:
+    if config.operator_role_arn is not None:
+        return config.operator_role_arn
+    if not is_operator:
+        raise ConfigurationError("which role does the operator have? with signing: AssumeRole set `operatorRoleArn`")
+    try:
+        return await get_principal(session, region=region, bridge=bridge)
+    except OperatorError as error:
+        raise ConfigurationError(
+            f"which role does the operator have? set `operatorRoleArn` (signing: AssumeRole; {error.message})"
+        ) from error

@@ -76,7 +76,7 @@ async def make_plan(question: Question) -> Plan:
             stack.push_async_callback(connection.close)
         session = Session()
         config = await _with_issuer(question.config, connection)
-        installation = await resolve(config, session, bridge)
+        installation = await resolve(config, session, bridge, is_operator=False)
         clock = SystemClock()
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=clock)
         real = ApiKube(connection, ReadOnly(), namespaces=config.namespaces) if connection is not None else None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from elasticache_iam.api.config import Signing
 from elasticache_iam.core import names
 from elasticache_iam.core.errors import InvalidSpecError, OperatorError
 from elasticache_iam.core.mint import MintOrder
@@ -22,6 +23,12 @@ SERVICE_ACCOUNT_TOKEN_S = 600
 SHORTEST_MAX_SESSION_S = 3600
 """Every role allows at least so long. Source: IAM API reference, MaxSessionDuration."""
 
+CHAINED_SESSION_S = 3600
+"""The most for a role that is assumed with the session of another, as the operator's own credentials are one.
+
+Source: IAM user guide, "Role chaining". A longer one is refused, not shortened.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Session:
@@ -34,12 +41,24 @@ class _Session:
 class Sessions:
     """Sessions by the user's uid. Not thread-safe: it belongs to the token loop."""
 
-    def __init__(self, kube: TokenKube, sts: Sts, clock: Clock, *, audience: str, token_s: float) -> None:
+    def __init__(
+        self,
+        kube: TokenKube,
+        sts: Sts,
+        clock: Clock,
+        *,
+        audience: str,
+        token_s: float,
+        signing: Signing = Signing.WEB_IDENTITY,
+        owner: str = "",
+    ) -> None:
         self._kube = kube
         self._sts = sts
         self._clock = clock
         self._audience = audience
         self._token_s = token_s
+        self._signing = signing
+        self._owner = owner
         self._sessions: dict[str, _Session] = {}
         self._renewals: dict[str, asyncio.Lock] = {}
 
@@ -83,27 +102,41 @@ class Sessions:
         self._renewals.pop(uid, None)
 
     async def _renew(self, order: MintOrder, basis: tuple[str, str, str, str]) -> _Session:
-        identity = await self._kube.request_token(
-            order.namespace, order.service_account, audience=self._audience, expires_s=SERVICE_ACCOUNT_TOKEN_S
-        )
+        identity, duration_s = None, order.max_session_s
+        if self._signing is Signing.WEB_IDENTITY:
+            token = await self._kube.request_token(
+                order.namespace, order.service_account, audience=self._audience, expires_s=SERVICE_ACCOUNT_TOKEN_S
+            )
+            identity = token.text
+        else:
+            duration_s = min(duration_s, CHAINED_SESSION_S)
         started_at = self._clock.now()
-        duration_s = order.max_session_s
         try:
-            credentials = await self._assume(order, identity.text, duration_s=duration_s, policy=basis[3])
+            credentials = await self._assume(order, identity, duration_s=duration_s, policy=basis[3])
         except InvalidSpecError as error:
             if error.code != "ValidationError" or duration_s <= SHORTEST_MAX_SESSION_S:
                 raise
             # Somebody has lowered the role's MaxSessionDuration; the control plane sees that minutes later.
             duration_s = SHORTEST_MAX_SESSION_S
-            credentials = await self._assume(order, identity.text, duration_s=duration_s, policy=basis[3])
+            credentials = await self._assume(order, identity, duration_s=duration_s, policy=basis[3])
         end = credentials.expires_at or started_at + timedelta(seconds=duration_s)
         renew_at = session_renew_at(started_at, end, spread=spread_of((order.uid,)), token_s=self._token_s)
         return _Session(credentials, basis, started_at, renew_at)
 
-    async def _assume(self, order: MintOrder, identity: str, *, duration_s: int, policy: str) -> Credentials:
+    async def _assume(self, order: MintOrder, identity: str | None, *, duration_s: int, policy: str) -> Credentials:
+        """Become the workload's role by its own token or, without one, as the operator itself."""
+        session_name = names.session_name(order.namespace, order.name)
+        if identity is None:
+            return await self._sts.assume_role(
+                role_arn=order.role_arn,
+                session_name=session_name,
+                external_id=names.external_id(self._owner, order.namespace, order.name),
+                duration_s=duration_s,
+                policy=policy,
+            )
         return await self._sts.assume_role_with_web_identity(
             role_arn=order.role_arn,
-            session_name=names.session_name(order.namespace, order.name),
+            session_name=session_name,
             web_identity_token=identity,
             duration_s=duration_s,
             policy=policy,

@@ -50,7 +50,10 @@ def test_keys_are_camel_case(tmp_path):
         ),
         pytest.param("owner: demo\nleaseSeconds: 10", "leaseRenewDeadline < leaseSeconds", id="a-lease-without-room"),
         pytest.param("owner: demo\nmaxSessionSeconds: 60", "maxSessionSeconds", id="too-short-sessions"),
-        pytest.param("owner: demo\nsigning: AssumeRole", "AssumeRole isn't supported yet", id="what-comes-later"),
+        pytest.param("owner: demo\nsigning: Password", "signing", id="an-unknown-way-of-signing"),
+        pytest.param(
+            "owner: demo\noperatorRoleArn: 'arn:aws:iam::111122223333:role/*'", "operatorRoleArn", id="any-role"
+        ),
         pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),
     ],
 )

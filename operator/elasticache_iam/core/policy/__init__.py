@@ -2,10 +2,16 @@
 
 from elasticache_iam.core.policy.compare import same_policy
 from elasticache_iam.core.policy.connect import connect_policy, session_policy
-from elasticache_iam.core.policy.evaluate import Verdict, judge_connect, judge_trust
+from elasticache_iam.core.policy.evaluate import (
+    Verdict,
+    judge_connect,
+    judge_pod_identity,
+    judge_role_chain,
+    judge_trust,
+)
 from elasticache_iam.core.policy.operator import CALLS, operator_policy
 from elasticache_iam.core.policy.size import INLINE_POLICIES_LIMIT, PolicyTooLargeError, check_size, compact_json
-from elasticache_iam.core.policy.trust import admitted_accounts, trust_policy
+from elasticache_iam.core.policy.trust import admitted_accounts, pod_identity_trust, role_chain_trust, trust_policy
 
 __all__ = [
     "CALLS",
@@ -17,8 +23,12 @@ __all__ = [
     "compact_json",
     "connect_policy",
     "judge_connect",
+    "judge_pod_identity",
+    "judge_role_chain",
     "judge_trust",
     "operator_policy",
+    "pod_identity_trust",
+    "role_chain_trust",
     "same_policy",
     "session_policy",
     "trust_policy",

@@ -4,17 +4,20 @@ Deny wins over Allow, and what can't be told is told as such: nobody is sent to 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
 from elasticache_iam.core.names import issuer_host
+from elasticache_iam.core.policy.trust import POD_IDENTITY
 
 Statement = Mapping[str, Any]
 Document = Mapping[str, Any]
 
 ASSUME: Final = "sts:AssumeRoleWithWebIdentity"
+ASSUME_DIRECTLY: Final = "sts:AssumeRole"
+TAG_SESSION: Final = "sts:TagSession"
 
 
 class Verdict(Enum):
@@ -37,7 +40,7 @@ def judge_connect(documents: Iterable[Document], *, user_arn: str, cache_arns: I
     verdict = Verdict.YES
     for arn in (user_arn, *cache_arns):
         applying = (
-            (statement, _condition(statement, {}, exact=False))
+            (statement, _condition(statement, {}))
             for statement in statements
             if _names_action(statement, f"{service}:Connect") and _names_resource(statement, arn)
         )
@@ -61,10 +64,69 @@ def judge_trust(
     """
     host = issuer_host(issuer).lower()
     context = {f"{host}:aud": audience, f"{host}:sub": "system:serviceaccount:{}:{}".format(*subject)}
+    return _judge(document, ASSUME, ("Federated", provider_arn), context, pinned=context.keys() if exact else ())
+
+
+def judge_role_chain(document: Document, *, principal_arn: str, external_id: str, exact: bool) -> Verdict:
+    """Return whether a trust policy admits the operator's own role (`signing: AssumeRole`).
+
+    Who names the account alone leaves it to the operator's own policy, which isn't read here.
+
+    Args:
+        document: The role's trust policy.
+        principal_arn: The operator's own role.
+        external_id: What the operator says for that user.
+        exact: Whether only a statement that names just this role and external id counts.
+    """
+    context = {"sts:externalid": external_id, "aws:principalarn": principal_arn}
+    pinned = ("sts:externalid",) if exact else ()
+    found = _judge(document, ASSUME_DIRECTLY, ("AWS", principal_arn), context, pinned=pinned)
+    if found is not Verdict.NO or exact:
+        return found
+    partition, account = principal_arn.split(":")[1], principal_arn.split(":")[4]
+    for name in (account, f"arn:{partition}:iam::{account}:root", "*"):
+        if _judge(document, ASSUME_DIRECTLY, ("AWS", name), context) is not Verdict.NO:
+            return Verdict.UNKNOWN
+    return Verdict.NO
+
+
+def judge_pod_identity(document: Document, *, cluster_arn: str, subject: tuple[str, str], exact: bool) -> Verdict:
+    """Return whether a trust policy lets EKS Pod Identity give the role to a ServiceAccount's pods.
+
+    Args:
+        document: The role's trust policy.
+        cluster_arn: The EKS cluster.
+        subject: Namespace and name of the ServiceAccount.
+        exact: Whether only a statement that names just this namespace and ServiceAccount counts.
+    """
+    tag = "aws:requesttag/"
+    namespace, account = subject
+    context = {
+        f"{tag}eks-cluster-arn": cluster_arn,
+        f"{tag}eks-cluster-name": cluster_arn.rpartition("/")[2],
+        f"{tag}kubernetes-namespace": namespace,
+        f"{tag}kubernetes-service-account": account,
+    }
+    pinned = (f"{tag}kubernetes-namespace", f"{tag}kubernetes-service-account") if exact else ()
+    verdict = Verdict.YES
+    for action in (ASSUME_DIRECTLY, TAG_SESSION):
+        verdict = verdict.both(_judge(document, action, ("Service", POD_IDENTITY), context, pinned=pinned))
+    return verdict
+
+
+def _judge(
+    document: Document,
+    action: str,
+    principal: tuple[str, str],
+    context: Mapping[str, str],
+    *,
+    pinned: Collection[str] = (),
+) -> Verdict:
+    """Return whether a trust policy allows an action to a principal; `pinned` as in `_condition`."""
     applying = (
-        (statement, _condition(statement, context, exact=exact and statement.get("Effect") == "Allow"))
+        (statement, _condition(statement, context, pinned=pinned if statement.get("Effect") == "Allow" else ()))
         for statement in _statements(document)
-        if _names_action(statement, ASSUME) and _names_provider(statement, provider_arn)
+        if _names_action(statement, action) and _names_principal(statement, *principal)
     )
     return _decide(applying)
 
@@ -96,22 +158,22 @@ def _names_resource(statement: Statement, arn: str) -> bool:
     return any(_matches(pattern, arn) for pattern in _values(statement.get("Resource", ())))
 
 
-def _names_provider(statement: Statement, provider_arn: str) -> bool:
+def _names_principal(statement: Statement, kind: str, name: str) -> bool:
     principal = statement.get("Principal", {})
     if isinstance(principal, Mapping):
-        return provider_arn in _values(principal.get("Federated", ()))
-    return principal == "*" and statement.get("Effect") == "Deny"
+        return name in _values(principal.get(kind, ()))
+    return principal == "*" and (statement.get("Effect") == "Deny" or name == "*")
 
 
-def _condition(statement: Statement, context: Mapping[str, str], *, exact: bool) -> Verdict:
+def _condition(statement: Statement, context: Mapping[str, str], *, pinned: Collection[str] = ()) -> Verdict:
     """Return whether a statement's conditions hold for what is known of the request.
 
     Args:
         statement: The statement.
         context: Values by lower-case key. A key that isn't in it can't be told.
-        exact: Whether each key of the context must be compared with just its value.
+        pinned: Keys of the context that must be compared with just their value.
     """
-    verdict, compared = Verdict.YES, set()
+    verdict, compared = Verdict.YES, set[str]()
     for operator, keys in statement.get("Condition", {}).items():
         name = operator.lower().removeprefix("foranyvalue:").removeprefix("forallvalues:").removesuffix("ifexists")
         for key, wanted in keys.items():
@@ -123,7 +185,7 @@ def _condition(statement: Statement, context: Mapping[str, str], *, exact: bool)
             if name in _EQUALITIES and not any(_has_wildcard(name, pattern) for pattern in patterns):
                 compared.add(key.lower())
             verdict = verdict.both(Verdict.YES if _holds(name, patterns, held) else Verdict.NO)
-    if exact and compared != context.keys():
+    if not compared.issuperset(pinned):
         return Verdict.NO
     return verdict
 

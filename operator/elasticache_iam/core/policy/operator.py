@@ -3,7 +3,8 @@
 `CALLS` is the table: a call that isn't in it doesn't get a right, a right that no call needs isn't given (tests hold
 both). A right is then fenced: creations, tagging and roles by the ARN prefix `<owner>-` and the owner's IAM path,
 changes by the tags on the object. There is no Connect here: the operator can't log in to a cache, and becomes a
-workload's role only with that workload's own token. (Roles in other accounts that it becomes are its own.)
+workload's role only with that workload's own token, unless it was installed with `signing: AssumeRole`. (Roles in other
+accounts that it becomes are its own.)
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any, Final
 from elasticache_iam.api.keys import TAG_ALLOW, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER, TAG_UID
 from elasticache_iam.core.names import role_path
 from elasticache_iam.core.policy.connect import POLICY_VERSION
+from elasticache_iam.core.policy.trust import POD_IDENTITY
 
 _VIA_ELASTICACHE: Final = (
     "ec2:CreateNetworkInterface",
@@ -24,6 +26,8 @@ _VIA_ELASTICACHE: Final = (
 
 _VIA_SERVERLESS: Final = ("ec2:DescribeSecurityGroups", "ec2:DescribeTags")
 """The same for ModifyServerlessCache."""
+_ACCOUNT: Final = 4
+"""Of an ARN."""
 _OWNERSHIP_KEYS: Final = (TAG_OWNER, TAG_KIND, TAG_NAMESPACE, TAG_NAME, TAG_UID)
 
 CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
@@ -76,6 +80,16 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("iam", "GetOpenIDConnectProvider"): ("iam:GetOpenIDConnectProvider",),
     ("resourcegroupstaggingapi", "GetResources"): ("tag:GetResources",),
     ("eks", "DescribeCluster"): ("eks:DescribeCluster",),
+    ("eks", "DescribeAddon"): ("eks:DescribeAddon",),
+    ("eks", "ListPodIdentityAssociations"): ("eks:ListPodIdentityAssociations",),
+    ("eks", "DescribePodIdentityAssociation"): ("eks:DescribePodIdentityAssociation",),
+    ("eks", "CreatePodIdentityAssociation"): (
+        "eks:CreatePodIdentityAssociation",
+        "eks:TagResource",
+        "iam:PassRole",
+    ),
+    ("eks", "UpdatePodIdentityAssociation"): ("eks:UpdatePodIdentityAssociation", "iam:PassRole"),
+    ("eks", "DeletePodIdentityAssociation"): ("eks:DeletePodIdentityAssociation",),
     # Needs no right; without a signature, or open to everybody with one.
     ("sts", "GetCallerIdentity"): (),
     ("sts", "AssumeRoleWithWebIdentity"): (),
@@ -97,6 +111,8 @@ def operator_policy(
     existing_roles: bool = False,
     is_home: bool = True,
     roles_elsewhere: tuple[str, ...] = (),
+    assume_role_signing: bool = False,
+    pod_identity_cluster: str | None = None,
 ) -> dict[str, Any]:
     """Return the identity policy of the operator's role in one account.
 
@@ -114,6 +130,8 @@ def operator_policy(
         existing_roles: Whether there are users with `role.mode: Existing`, whose roles get an inline policy.
         is_home: Whether it is the operator's own account.
         roles_elsewhere: ARNs of the roles that the operator becomes in other accounts (`accounts[].roleArn`).
+        assume_role_signing: Whether it signs as `signing: AssumeRole`, by becoming the roles that it has made.
+        pod_identity_cluster: The EKS cluster (`clusterName`) where users have `role.binding: PodIdentity`.
     """
     regions = sorted({region, *more_regions})
     several = len(regions) > 1
@@ -121,7 +139,7 @@ def operator_policy(
     in_regions = {"StringEquals": {"aws:RequestedRegion": regions}} if several else {}
     elasticache, memory_db = f"arn:{partition}:elasticache:{place}", f"arn:{partition}:memorydb:{place}"
     iam = f"arn:{partition}:iam::{account}"
-    our_roles, all_roles = f"{iam}:role{role_path(owner)}{owner}-*", f"{iam}:role/*"
+    our_roles, all_roles = _roles_of(owner, partition, account), f"{iam}:role/*"
     is_ours = {"StringEquals": {f"aws:ResourceTag/{TAG_OWNER}": owner}}
     has_consent = {"StringLike": {f"aws:ResourceTag/{TAG_ALLOW}": _consent_patterns(owner)}}
     has_boundary = {"StringEquals": {"iam:PermissionsBoundary": boundary}} if boundary else {}
@@ -240,9 +258,51 @@ def operator_policy(
     if existing_roles:
         # Roles of others whose owner said yes: the inline policy, nothing else of them.
         allow("PolicyOfOthersRoles", ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [all_roles], has_consent)
-    if is_home and roles_elsewhere:
-        allow("BecomeRolesElsewhere", ["sts:AssumeRole"], sorted(set(roles_elsewhere)))
+    if is_home:
+        accounts = {account, *(arn.split(":")[_ACCOUNT] for arn in roles_elsewhere)} if assume_role_signing else ()
+        statements += _becoming(
+            sorted(set(roles_elsewhere)), sorted(_roles_of(owner, partition, one) for one in accounts)
+        )
+        eks = f"arn:{partition}:eks:{region}:{account}"
+        statements += _pod_identity(eks, pod_identity_cluster, owner, our_roles) if pod_identity_cluster else []
     return {"Version": POLICY_VERSION, "Statement": statements}
+
+
+def _becoming(roles_elsewhere: list[str], signing: list[str]) -> list[dict[str, Any]]:
+    """Return what lets the operator become its roles in other accounts, and those that it signs tokens with.
+
+    The latter are its own only, in all accounts; each asks for its user's external id on top.
+    """
+    asked = (("BecomeRolesElsewhere", roles_elsewhere), ("SignAsWorkloads", signing))
+    return [_allow(sid, ["sts:AssumeRole"], roles, ()) for sid, roles in asked if roles]
+
+
+def _roles_of(owner: str, partition: str, account: str) -> str:
+    """Return the ARN of all roles that the operator makes in an account."""
+    return f"arn:{partition}:iam::{account}:role{role_path(owner)}{owner}-*"
+
+
+def _pod_identity(eks: str, cluster_name: str, owner: str, our_roles: str) -> list[dict[str, Any]]:
+    """Return what EKS Pod Identity takes: associations of ours, for roles of ours, in one cluster."""
+    cluster, associations = f"{eks}:cluster/{cluster_name}", f"{eks}:podidentityassociation/{cluster_name}/*"
+    asks_our_tag = {"StringEquals": {f"aws:RequestTag/{TAG_OWNER}": owner}}
+    is_ours = {"StringEquals": {f"aws:ResourceTag/{TAG_OWNER}": owner}}
+    for_pods = {"StringEquals": {"iam:PassedToService": POD_IDENTITY}}
+    reads = ["eks:ListPodIdentityAssociations", "eks:DescribePodIdentityAssociation", "eks:DescribeAddon"]
+    return [
+        _allow("ReadAssociations", reads, [cluster, associations, f"{eks}:addon/{cluster_name}/*"], ()),
+        _allow("MakeAssociations", ["eks:CreatePodIdentityAssociation"], [cluster], [asks_our_tag]),
+        # A creation with tags needs it, and AWS has no key that tells the new association from those of others.
+        _allow("TagAssociations", ["eks:TagResource"], [associations], [asks_our_tag]),
+        _allow(
+            "ChangeOurAssociations",
+            ["eks:UpdatePodIdentityAssociation", "eks:DeletePodIdentityAssociation"],
+            [associations],
+            [is_ours],
+        ),
+        # Never roles of others: whoever may hand those to a pod of their choice has their rights.
+        _allow("HandOurRolesToPods", ["iam:PassRole"], [our_roles], [for_pods]),
+    ]
 
 
 def _allow(

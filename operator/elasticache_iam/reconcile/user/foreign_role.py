@@ -14,7 +14,6 @@ from elasticache_iam.core.policy import (
     Verdict,
     compact_json,
     judge_connect,
-    judge_trust,
     same_policy,
 )
 from elasticache_iam.core.state import ObservedRole
@@ -104,14 +103,7 @@ class ForeignRole:
         """
         is_existing = self._spec.role.mode is RoleMode.EXISTING
         verdicts = {
-            account: judge_trust(
-                live.trust,
-                provider_arn=self._terms.provider_arn,
-                issuer=self._plane.installation.issuer,
-                audience=self._terms.audience,
-                subject=(self._meta.namespace, account),
-                exact=is_existing,
-            )
+            account: self._terms.judge_trust(live.trust, account, exact=is_existing)
             for account in self._spec.service_accounts
         }
         refused = {Verdict.NO, Verdict.UNKNOWN} if is_existing else {Verdict.NO}
@@ -124,9 +116,8 @@ class ForeignRole:
                 live.arn, trust=statements_of(self._terms.trust(missing)), policy=None if may_connect else policy
             )
             raise NotFoundError(
-                f"role {live.name} doesn't admit ServiceAccount {', '.join(missing)} of namespace "
-                f"{self._meta.namespace} with the audience {self._terms.audience}; its owner has to add to its trust "
-                f"policy what status.role.trust shows: {self._show_command('trust')}",
+                f"role {live.name} doesn't admit {self._terms.name_admitted(missing)}; its owner has to add to its "
+                f"trust policy what status.role.trust shows: {self._show_command('trust')}",
                 reason="TrustMissing",
             )
         return Verdict.UNKNOWN if Verdict.UNKNOWN in verdicts.values() else Verdict.YES

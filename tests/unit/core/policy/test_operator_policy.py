@@ -33,7 +33,8 @@ def actions(policy: dict[str, Any]) -> set[str]:
 
 
 def test_every_right_is_needed_by_a_call_and_every_call_has_its_rights():
-    granted = actions(prod(existing_roles=True)) | actions(prod(boundary=BOUNDARY, roles_elsewhere=(ELSEWHERE,)))
+    granted = actions(prod(existing_roles=True, pod_identity_cluster="main"))
+    granted |= actions(prod(boundary=BOUNDARY, roles_elsewhere=(ELSEWHERE,)))
 
     assert granted == {action for needed in CALLS.values() for action in needed}
 
@@ -209,10 +210,38 @@ def test_roles_in_other_accounts_are_assumed_by_exact_arn():
     ]
 
 
-def test_in_another_account_nobody_is_assumed_and_no_cluster_looked_up():
-    policy = prod(is_home=False, roles_elsewhere=(ELSEWHERE,))
+def test_signing_as_the_operator_reaches_its_own_roles_and_no_others():
+    policy = prod(assume_role_signing=True, roles_elsewhere=(ELSEWHERE,))
 
-    assert actions(policy) & {"sts:AssumeRole", "eks:DescribeCluster"} == set()
+    assert list(granting(policy, "sts:AssumeRole", f"{ROLES}/elasticache-iam/prod/prod-x")) == [{}]
+    assert list(granting(policy, "sts:AssumeRole", ELSEWHERE.replace("role/", "role/elasticache-iam/prod/prod-"))) == [
+        {}
+    ]
+    for role in (f"{ROLES}/admin", f"{ROLES}/elasticache-iam/dev/dev-x", f"{ROLES}/elasticache-iam/prod/other"):
+        assert list(granting(policy, "sts:AssumeRole", role)) == []
+
+
+def test_pod_identity_reaches_associations_and_roles_of_ours_only():
+    policy = prod(pod_identity_cluster="main")
+    eks = "arn:aws:eks:eu-west-1:111122223333"
+    association = f"{eks}:podidentityassociation/main/a-1"
+
+    assert list(granting(policy, "iam:PassRole", f"{ROLES}/elasticache-iam/prod/prod-x")) == [
+        {"StringEquals": {"iam:PassedToService": "pods.eks.amazonaws.com"}}
+    ]
+    assert list(granting(policy, "iam:PassRole", f"{ROLES}/admin")) == []
+    for action in ("eks:UpdatePodIdentityAssociation", "eks:DeletePodIdentityAssociation"):
+        assert list(granting(policy, action, association)) == [
+            {"StringEquals": {"aws:ResourceTag/elasticache-iam.dev/owner": "prod"}}
+        ]
+        assert list(granting(policy, action, association.replace("main", "other"))) == []
+    assert list(granting(policy, "eks:CreatePodIdentityAssociation", f"{eks}:cluster/other")) == []
+
+
+def test_in_another_account_nobody_is_assumed_and_no_cluster_looked_up():
+    policy = prod(is_home=False, roles_elsewhere=(ELSEWHERE,), assume_role_signing=True, pod_identity_cluster="main")
+
+    assert actions(policy) & {"sts:AssumeRole", "eks:DescribeCluster", "iam:PassRole"} == set()
     assert "elasticache:CreateUser" in actions(policy)
 
 
@@ -271,7 +300,9 @@ def test_with_all_there_is_it_fits_an_inline_one():
         boundary=BOUNDARY,
         existing_roles=True,
         roles_elsewhere=(ELSEWHERE,) * 5,
-        trusted_caches=tuple(f"{ELASTICACHE}:replicationgroup:orders-{number}" for number in range(20)),
+        trusted_caches=tuple(f"{ELASTICACHE}:replicationgroup:orders-{number}" for number in range(16)),
+        assume_role_signing=True,
+        pod_identity_cluster="production",
     )
 
     assert len(compact_json(policy)) <= 10240

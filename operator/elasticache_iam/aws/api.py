@@ -6,7 +6,7 @@ proxy and credentials come from botocore's own chain (AWS_ENDPOINT_URL, AWS_CA_B
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -15,6 +15,7 @@ import botocore
 from boto3.session import Session
 from botocore import xform_name
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from elasticache_iam.aws.bridge import Lane, ObserveCall
 from elasticache_iam.aws.rate import TokenBucket
@@ -27,6 +28,7 @@ ATTEMPTS: Final = 3
 """Tries in all. botocore's own default mode is `legacy`; state errors are never retried by it."""
 
 _READING: Final = ("Describe", "Get", "List")
+_SECRET_PARAMETERS: Final = frozenset({"Passwords", "WebIdentityToken"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,12 @@ class Api:
         """Carry out one call in this thread, a worker's. Raises botocore's exceptions."""
         _look_up(service, operation)
         method = getattr(self._client(service), xform_name(operation))
-        answer: Mapping[str, Any] = method(**parameters)
+        try:
+            answer: Mapping[str, Any] = method(**parameters)
+        except ClientError as error:
+            if (untold := _mask(error, _secrets_of(parameters))) is not None:
+                raise untold from None
+            raise
         return answer
 
     def _client(self, service: str) -> Any:
@@ -188,6 +195,30 @@ class Api:
         operation = event_name.rpartition(".")[2]
         if self._fence is not None and not operation.startswith(_READING):
             self._fence.check()
+
+
+def _secrets_of(parameters: Any, *, is_secret: bool = False) -> Iterator[str]:
+    """Yield the secrets that were sent: AWS's validation quotes what it refuses."""
+    if isinstance(parameters, Mapping):
+        for name, value in parameters.items():
+            yield from _secrets_of(value, is_secret=is_secret or name in _SECRET_PARAMETERS)
+    elif isinstance(parameters, list | tuple):
+        for value in parameters:
+            yield from _secrets_of(value, is_secret=is_secret)
+    elif is_secret and parameters:
+        yield str(parameters)
+
+
+def _mask(error: ClientError, secrets: Iterable[str]) -> ClientError | None:
+    """Return an answer that quotes a secret without it; None if it quotes none."""
+    answer = error.response["Error"]
+    told = masked = answer.get("Message", "")
+    for secret in secrets:
+        masked = masked.replace(secret, "[…]")
+    if masked == told:
+        return None
+    response: Any = {**error.response, "Error": {**answer, "Message": masked}}
+    return type(error)(response, error.operation_name)
 
 
 def _look_up(service: str, operation: str) -> None:

@@ -1,6 +1,7 @@
 """Calls through real boto3, up to the socket: fence, retries, pages, what is sent."""
 
 import json
+import traceback
 from io import BytesIO
 from urllib.parse import parse_qs
 
@@ -179,6 +180,24 @@ async def test_the_default_user_gets_another_long_password_each_time(bridge):
     assert wire.requests[0][1]["UserName"] == "default"
     assert wire.requests[0][1]["AccessString"] == "off ~* -@all"
     assert wire.requests[0][1]["AuthenticationMode.Type"] == "password"
+
+
+async def test_a_password_that_aws_quotes_is_not_told(bridge):
+    class Quoting(Wire):
+        def __call__(self, request, **options):
+            super().__call__(request, **options)
+            self.answers = [refusal("InvalidParameterValue", f"Value '{self.passwords()[-1]}' at 'passwords' is bad")]
+            return super().__call__(request, **options)
+
+        def passwords(self):
+            return [sent["AuthenticationMode.Passwords.member.1"] for _, sent in self.requests]
+
+    wire = Quoting(xml("CreateUser", USER))
+
+    with pytest.raises(InvalidSpecError, match=r"Value '\[…\]' at 'passwords' is bad") as caught:
+        await boto_aws(wire, bridge).create_default_user("demo-default", engine="redis", tags={})
+
+    assert wire.passwords()[0] not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_empty_lists_are_left_out(bridge):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from elasticache_iam.client import IamCredentialProvider
+from elasticache_iam.client import CredentialsUnavailableError, IamCredentialProvider
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 # Signed by botocore with the same inputs.
@@ -85,6 +85,38 @@ def test_then_a_new_one_is_signed(role, clock):
     assert role.frozen == 2
 
 
+def test_a_wall_clock_set_back_keeps_no_token_from_the_future(role, clock):
+    signing = provider(role, clock)
+    first = signing.get_credentials()
+    clock.now = START - timedelta(hours=1)
+
+    assert signing.get_credentials() != first
+    assert signing.get_credentials() == signing.get_credentials()
+
+
+def test_a_wall_clock_set_back_by_little_keeps_no_token_beyond_its_life(role, clock):
+    tick = SimpleNamespace(now=0.0)
+    signing = provider(role, clock, monotonic=lambda: tick.now)
+    signing.get_credentials()
+    clock.now, tick.now = START + timedelta(seconds=10), 540.0  # it was set back meanwhile
+
+    signing.get_credentials()
+
+    assert role.frozen == 2
+
+
+def test_a_role_that_gives_no_credentials_is_an_error_of_the_connection(role, clock, monkeypatch):
+    signing = provider(role, clock)
+
+    def fail():
+        raise TimeoutError
+
+    monkeypatch.setattr(role, "get_frozen_credentials", fail)
+
+    with pytest.raises(CredentialsUnavailableError, match="the role gives no credentials: TimeoutError"):
+        signing.get_credentials()
+
+
 async def test_the_async_client_gets_the_same_token(role, clock):
     signing = provider(role, clock)
 
@@ -93,7 +125,7 @@ async def test_the_async_client_gets_the_same_token(role, clock):
 
 def test_an_id_that_would_change_the_signing_host_is_refused(role, clock):
     with pytest.raises(ValueError, match="not a valid cache id"):
-        provider(role, clock, cache_id="evil.example/").get_credentials()
+        provider(role, clock, cache_id="evil.example/")
 
 
 def test_the_client_needs_neither_pydantic_nor_boto3_nor_any_other_extra():

@@ -142,8 +142,8 @@ class Aws(Protocol):
         """Delete an inline policy; a missing one, or a missing role, is success."""
         ...
 
-    async def set_boundary(self, role_name: str, boundary: str | None) -> None:
-        """Put a permissions boundary (its ARN) on a role; None takes it off."""
+    async def set_boundary(self, role_name: str, boundary: str) -> None:
+        """Put a permissions boundary (its ARN) on a role. None is ever taken off: it only narrows."""
         ...
 
     async def set_max_session(self, role_name: str, max_session_s: int) -> None:

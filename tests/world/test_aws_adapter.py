@@ -911,17 +911,6 @@ async def test_boundary_session_tags_and_policies_of_a_role_are_changed(ground):
     assert await ground.adapter().get_role("demo-a") == role
 
 
-async def test_a_boundary_is_taken_off_also_if_there_is_none(ground):
-    await ground.create_role()
-    boundary = ground.iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(POLICY))["Policy"]["Arn"]
-    await ground.aws.set_boundary("demo-a", boundary)
-
-    await ground.aws.set_boundary("demo-a", None)
-    await ground.aws.set_boundary("demo-a", None)
-
-    assert (await ground.look()).roles["demo-a"].boundary is None
-
-
 async def test_a_policy_that_is_gone_with_its_role_is_deleted(ground):
     await ground.aws.delete_role_policy("demo-none", "connect")
 

@@ -73,7 +73,6 @@ async def all_of_a_role(aws: Aws, _place: Place) -> None:
     await aws.put_role_policy("demo-r", "p", POLICY)
     await aws.set_trust("demo-r", {**TRUST, "Statement": TRUST["Statement"] * 2})
     await aws.set_boundary("demo-r", BOUNDARY)
-    await aws.set_boundary("demo-r", None)
     await aws.set_max_session("demo-r", 7200)
     await aws.tag_role("demo-r", {"a": "b"})
     await aws.untag_role("demo-r", frozenset({"a"}))

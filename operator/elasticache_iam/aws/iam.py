@@ -196,14 +196,10 @@ class Iam:
                 policies = {name: document for name, document in (known.policies or {}).items() if name != policy_name}
                 self._note(replace(known, policies=policies))
 
-    async def set_boundary(self, role_name: str, boundary: str | None) -> None:
-        """Put a permissions boundary (its ARN) on a role; None takes it off."""
+    async def set_boundary(self, role_name: str, boundary: str) -> None:
+        """Put a permissions boundary (its ARN) on a role. None is ever taken off: it only narrows."""
         known = self._known_role(role_name)
-        if boundary is None:
-            with gone_is_success("NoSuchEntity"):
-                await self._write(role_name, "DeleteRolePermissionsBoundary", {})
-        else:
-            await self._write(role_name, "PutRolePermissionsBoundary", {"PermissionsBoundary": boundary})
+        await self._write(role_name, "PutRolePermissionsBoundary", {"PermissionsBoundary": boundary})
         if known is not None:
             self._note(replace(known, boundary=boundary))
 

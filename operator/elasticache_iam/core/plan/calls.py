@@ -194,10 +194,8 @@ def delete_role_policy(role_name: str, policy_name: str) -> Call:
     return _role("DeleteRolePolicy", role_name, PolicyName=policy_name)
 
 
-def set_boundary(role_name: str, boundary: str | None) -> Call:
-    """Put a permissions boundary on a role, or take it off."""
-    if boundary is None:
-        return _role("DeleteRolePermissionsBoundary", role_name)
+def set_boundary(role_name: str, boundary: str) -> Call:
+    """Put a permissions boundary on a role."""
     return _role("PutRolePermissionsBoundary", role_name, PermissionsBoundary=boundary)
 
 

@@ -72,7 +72,6 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("iam", "UntagRole"): ("iam:UntagRole",),
     ("iam", "UpdateRole"): ("iam:UpdateRole",),
     ("iam", "PutRolePermissionsBoundary"): ("iam:PutRolePermissionsBoundary",),
-    ("iam", "DeleteRolePermissionsBoundary"): ("iam:DeleteRolePermissionsBoundary",),
     ("iam", "UpdateAssumeRolePolicy"): ("iam:UpdateAssumeRolePolicy",),
     ("iam", "PutRolePolicy"): ("iam:PutRolePolicy",),
     ("iam", "DeleteRolePolicy"): ("iam:DeleteRolePolicy",),
@@ -248,13 +247,9 @@ def operator_policy(
         [our_roles],
     )
     allow("UntagOurRoles", ["iam:UntagRole"], [our_roles], keeps_ownership)
-    # With a boundary configured only that one is put on, and none is taken off.
-    allow(
-        "SetBoundary",
-        ["iam:PutRolePermissionsBoundary" if boundary else "iam:DeleteRolePermissionsBoundary"],
-        [our_roles],
-        has_boundary,
-    )
+    if boundary:
+        # Only that one is put on. None is ever taken off.
+        allow("SetBoundary", ["iam:PutRolePermissionsBoundary"], [our_roles], has_boundary)
     if existing_roles:
         # Roles of others whose owner said yes: the inline policy, nothing else of them.
         allow("PolicyOfOthersRoles", ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [all_roles], has_consent)

@@ -315,7 +315,7 @@ class PreviewAws:
         policies = {name: document for name, document in (role.policies or {}).items() if name != policy_name}
         await self._write_role(calls.delete_role_policy(role_name, policy_name), policies=policies)
 
-    async def set_boundary(self, role_name: str, boundary: str | None) -> None:
+    async def set_boundary(self, role_name: str, boundary: str) -> None:
         """As in the port."""
         await self._write_role(calls.set_boundary(role_name, boundary), boundary=boundary)
 

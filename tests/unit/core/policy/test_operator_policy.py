@@ -79,7 +79,8 @@ def test_no_action_has_a_wildcard():
         ("elasticache:AddTagsToResource", f"{ELASTICACHE}:serverlesscache:orders"),
         ("iam:UpdateRole", f"{ROLES}/admin"),
         ("iam:UntagRole", f"{ROLES}/admin"),
-        ("iam:DeleteRolePermissionsBoundary", f"{ROLES}/admin"),
+        ("iam:PutRolePermissionsBoundary", f"{ROLES}/elasticache-iam/prod/prod-x"),
+        ("iam:DeleteRolePermissionsBoundary", f"{ROLES}/elasticache-iam/prod/prod-x"),
     ],
 )
 def test_what_is_outside_the_fence_is_not_allowed(action: str, resource: str):
@@ -171,11 +172,6 @@ def test_with_a_boundary_only_that_one_is_put_on_and_none_taken_off():
         {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
     ]
     assert "iam:DeleteRolePermissionsBoundary" not in actions(policy)
-
-
-def test_without_a_boundary_one_may_only_be_taken_off():
-    assert "iam:PutRolePermissionsBoundary" not in actions(prod())
-    assert "iam:DeleteRolePermissionsBoundary" in actions(prod())
 
 
 @pytest.mark.parametrize(

@@ -173,17 +173,23 @@ def test_it_suffices_to_attach_to_a_serverless_cache(aws: Aws):
 def test_it_suffices_to_keep_a_role_in_order(aws: Aws):
     iam = aws.operator.iam
     iam.create_role(RoleName="prod-u", Path=PATH, AssumeRolePolicyDocument=compact_json(TRUST), Tags=TAGS)
-    policy = aws.admin.iam.create_policy(PolicyName="any", PolicyDocument=compact_json(connect_policy(*CONNECT)))
-    aws.admin.iam.put_role_permissions_boundary(RoleName="prod-u", PermissionsBoundary=policy["Policy"]["Arn"])
 
     iam.update_role(RoleName="prod-u", MaxSessionDuration=7200)
     iam.tag_role(RoleName="prod-u", Tags=[{"Key": "team", "Value": "shop"}])
     iam.untag_role(RoleName="prod-u", TagKeys=["team"])
-    iam.delete_role_permissions_boundary(RoleName="prod-u")
 
     role = iam.get_role(RoleName="prod-u")["Role"]
-    assert (role["MaxSessionDuration"], role["Tags"], role.get("PermissionsBoundary")) == (7200, TAGS, None)
+    assert (role["MaxSessionDuration"], role["Tags"]) == (7200, TAGS)
     assert iam.list_attached_role_policies(RoleName="prod-u")["AttachedPolicies"] == []
+
+
+def test_a_boundary_that_somebody_put_on_is_not_taken_off(aws: Aws):
+    aws.operator.iam.create_role(RoleName="prod-u", Path=PATH, AssumeRolePolicyDocument=compact_json(TRUST), Tags=TAGS)
+    policy = aws.admin.iam.create_policy(PolicyName="any", PolicyDocument=compact_json(connect_policy(*CONNECT)))
+    aws.admin.iam.put_role_permissions_boundary(RoleName="prod-u", PermissionsBoundary=policy["Policy"]["Arn"])
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        aws.operator.iam.delete_role_permissions_boundary(RoleName="prod-u")
 
 
 def test_with_a_boundary_configured_it_is_put_on_a_role_that_lacks_it(aws: Aws):

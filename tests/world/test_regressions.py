@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+from botocore.parsers import ResponseParserError
 from tests.builders import OWNER, group_manifest, user_manifest
 from tests.world.harness import Ground
+from tests.world.virtual import play, virtual_ground
 
 from elasticache_iam.core import names
 from elasticache_iam.core.errors import UnavailableError
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.runtime.edge import resync_forever
+from elasticache_iam_sandbox.world.call import Call
 
 GROUP = (GROUPS, "platform", "orders")
 USER = (USERS, "shop", "checkout")
@@ -377,3 +381,54 @@ async def test_a_group_that_its_cache_does_not_admit_keeps_no_other_from_it(worl
     world.apply(group_manifest())
 
     await world.until_ready(*GROUP)
+
+
+# -- a role that can't be ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arn",
+    ["ø\U00081383\x15", "arn:aws:iam::111122223333:role/ø\U00081383\x15", "arn:aws:iam::111122223333:role/"],
+    ids=["no-arn", "no-name-that-iam-takes", "no-name"],
+)
+def test_a_role_in_a_status_that_cannot_be_one_is_not_asked_for(arn: str):
+    async def story() -> tuple[list[str], int]:
+        async with virtual_ground() as world:
+            world.add_cache()
+            world.apply(group_manifest(), {**user_manifest(), "status": {"role": {"arn": arn}}})
+            await world.start()
+            await world.until_ready()
+            asked = world.calls("GetRole")
+            world.apply({**user_manifest(), "status": {"role": {"arn": arn}}})
+            world.kube.delete(*USER)
+            await world.until(lambda: world.kube.get(*USER) is None)
+            return world.failures(), asked
+
+    failures, asked = play(story())
+
+    assert failures == []
+    assert asked == 0
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_again():
+    async def story() -> tuple[list[str], set[str]]:
+        async with virtual_ground() as world:
+            world.add_cache()
+            unreadable = [ResponseParserError("Unable to parse response: <html>")] * 2
+            dispatch = world.world.dispatch
+
+            def answer(call: Call) -> Any:
+                if call.operation == "CreateRole" and unreadable:
+                    raise unreadable.pop()
+                return dispatch(call)
+
+            world.world.dispatch = answer  # type: ignore[method-assign]
+            await world.start()
+            world.apply(group_manifest(), user_manifest())
+            await world.until_ready()
+            return world.failures(), {reason for _, reason, _ in world.shown}
+
+    failures, reasons = play(story())
+
+    assert failures == []
+    assert "Unavailable" in reasons

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from elasticache_iam.core.errors import (
     AccessDeniedError,
@@ -247,6 +248,8 @@ def translate(error: Exception, *, service: str, operation: str) -> OperatorErro
         )
     if isinstance(error, _NO_CONNECTION):
         return UnavailableError(f"{where}: no answer ({_scrub(str(error))})", code=type(error).__name__)
+    if isinstance(error, ResponseParserError):  # it quotes the answer: a proxy's page, half a document
+        return UnavailableError(f"{where}: an answer that can't be read", code=type(error).__name__)
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
             f"{where}: the operator has no AWS credentials; give its ServiceAccount a role by the annotation "

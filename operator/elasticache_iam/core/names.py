@@ -49,6 +49,8 @@ _CACHE_TYPES: Final = {
     CacheKind.MEMORYDB_CLUSTER: "cluster",
 }
 _ARN_PARTS: Final = 6
+_ROLE_ARN: Final = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/(?:[\x21-\x7e]{1,510}/)?([\w+=,.@-]{1,64})", re.ASCII)
+"""IAM: CreateRole's Path and RoleName."""
 
 _PARTITIONS: Final = (
     # By region prefix, botocore's partitions.json (a test compares). No prefix is the beginning of another.
@@ -172,6 +174,12 @@ def _arn(place: Place, kind: str, name: str) -> str:
 def role_arn(region: str, account: str, path: str, name: str) -> str:
     """Return a role's ARN. IAM is global: the region only tells the partition."""
     return f"arn:{partition_of(region)}:iam::{account}:role{path}{name}"
+
+
+def role_name_of(arn: str) -> str | None:
+    """Return the name of the role with an ARN; None for what can't be a role's, of which AWS needn't be asked."""
+    found = _ROLE_ARN.fullmatch(arn)
+    return found[1] if found else None
 
 
 def oidc_provider_arn(region: str, account: str, issuer: str) -> str:

@@ -48,6 +48,8 @@ JSON_CODES: Mapping[str, str] = {
 }
 """AWS's common errors have other codes in the JSON and CBOR protocols than in the query protocol."""
 
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""XML 1.0, "Char". Escaped they are as forbidden; no client could read the answer."""
 _AMAZON_HOST = re.compile(r"^(?P<prefix>[a-z-]+)\.(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com(?:\.cn)?$")
 
 
@@ -164,7 +166,9 @@ def render_result(target: Target, result: Mapping[str, Any]) -> HttpResponse:
     response = serializer(model, context=SerializationContext(request_id)).serialize(result)
     headers = {**response["headers"], "x-amzn-RequestId": request_id}
     body = response["body"]
-    return HttpResponse(response["status_code"], headers, body.encode() if isinstance(body, str) else body)
+    text = body if isinstance(body, str) else body.decode()
+    body = (_writable(text) if target.protocol == "query" else text).encode()
+    return HttpResponse(response["status_code"], headers, body)
 
 
 def render_error(target: Target | None, error: AwsError) -> HttpResponse:
@@ -325,5 +329,11 @@ def _error_document(error: AwsError, namespace: str, request_id: str) -> bytes:
     xmlns = f" xmlns={quoteattr(namespace)}" if namespace else ""
     return (
         f"<ErrorResponse{xmlns}><Error><Type>{kind}</Type><Code>{escape(error.code)}</Code>"
-        f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        f"<Message>{escape(_writable(error.message))}</Message></Error><RequestId>{request_id}</RequestId>"
+        "</ErrorResponse>"
     ).encode()
+
+
+def _writable(text: str) -> str:
+    """Return a text with a replacement character for each that XML can't hold."""
+    return _NOT_IN_XML.sub("\ufffd", text)

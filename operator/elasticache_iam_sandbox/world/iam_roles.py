@@ -53,9 +53,17 @@ def quota_exceeded(name: str, quota: int) -> AwsError:
     return AwsError("LimitExceeded", f"Cannot exceed quota for {name}: {quota}", 409)
 
 
+def read_role_name(request: Request) -> str:
+    """Return RoleName. Raises ValidationError for what can't be one: AWS looks at that before any right."""
+    name: str = request["RoleName"]
+    if not _ROLE_NAME.fullmatch(name):
+        raise validation_error("roleName", "must satisfy regular expression pattern: [\\w+=,.@-]+, 1 to 64 characters")
+    return name
+
+
 def find_role(request: Request) -> RoleState:
     """Return the role that RoleName names. Raises NoSuchEntity."""
-    name: str = request["RoleName"]
+    name = read_role_name(request)
     role = request.account.roles.find(name)
     if role is None:
         raise AwsError("NoSuchEntity", f"The role with name {name} cannot be found.", 404)
@@ -163,9 +171,7 @@ def _check_role_tags(request: Request, old: Mapping[str, str]) -> None:
 def create_role(request: Request) -> Output:
     """CreateRole."""
     account = request.account
-    name, path = request["RoleName"], request.get("Path", "/")
-    if not _ROLE_NAME.fullmatch(name):
-        raise validation_error("roleName", "must satisfy regular expression pattern: [\\w+=,.@-]+, 1 to 64 characters")
+    name, path = read_role_name(request), request.get("Path", "/")
     if not _PATH.fullmatch(path):
         raise validation_error("path", "must begin and end with /")
     if len(request.get("Description", "")) > _DESCRIPTION_LENGTH:
@@ -448,7 +454,7 @@ def role_grant(action: str, request: Request, context: dict[str, tuple[str, ...]
     The path is known only of a role that exists: for another one the ARN has none, so a policy fenced by path answers
     AccessDenied, where one would expect NoSuchEntity.
     """
-    account, name = request.account, request["RoleName"]
+    account, name = request.account, read_role_name(request)
     role = account.roles.find(name)
     arn = role.arn if role else account.iam_arn(f"role/{name}")
     tags = _role_tags_context(role) if role else {}
@@ -463,13 +469,13 @@ def _role_tags_context(role: RoleState) -> dict[str, tuple[str, ...]]:
 
 def _boundary_grants(action: str, request: Request) -> Iterable[Grant]:
     """Yield the grant of an action that knows iam:PermissionsBoundary: the one asked for, else the role's own."""
-    role = request.account.roles.find(request["RoleName"])
+    role = request.account.roles.find(read_role_name(request))
     arn = request.get("PermissionsBoundary", role.boundary_arn if role else None)
     yield role_grant(action, request, {"iam:permissionsboundary": (arn,)} if arn else {})
 
 
 def _create_grants(request: Request) -> Iterable[Grant]:
-    arn = request.account.iam_arn(f"role{request.get('Path', '/')}{request['RoleName']}")
+    arn = request.account.iam_arn(f"role{request.get('Path', '/')}{read_role_name(request)}")
     context: dict[str, tuple[str, ...]] = request_tags_context(request.tags)
     if request.get("PermissionsBoundary") is not None:
         context["iam:permissionsboundary"] = (request["PermissionsBoundary"],)

@@ -3,6 +3,7 @@
 import botocore.session
 import pytest
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from elasticache_iam.aws.errors import COMMON, ERRORS, MODELLED, SERVICE_TITLES, is_no_operation, translate
 from elasticache_iam.core.errors import (
@@ -182,6 +183,14 @@ def test_a_refused_parameter_is_not_quoted():
 )
 def test_no_connection_is_unavailable(error):
     assert type(translated(error)) is UnavailableError
+
+
+def test_an_answer_that_cannot_be_read_is_none_and_not_quoted():
+    error = translated(ResponseParserError("Unable to parse response, invalid XML: <html>hunter2</html>"))
+
+    assert isinstance(error, UnavailableError)
+    assert error.code == "ResponseParserError"
+    assert error.message == "ElastiCache CreateUser: an answer that can't be read"
 
 
 def test_an_untrusted_endpoint_tells_which_variable_to_set():

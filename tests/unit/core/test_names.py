@@ -130,6 +130,25 @@ def test_a_roles_arn_holds_its_path():
 
 
 @pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        ("arn:aws:iam::111122223333:role/checkout", "checkout"),
+        ("arn:aws-us-gov:iam::111122223333:role/apps/eu/checkout@1", "checkout@1"),
+        ("", None),
+        ("arn:aws:iam::111122223333:user/checkout", None),
+        ("arn:aws:iam::111122223333:role/", None),
+        ("arn:aws:iam::111122223333:role/apps/ø\U00081383\x15", None),
+        ("arn:aws:iam::111122223333:role/" + "a" * 65, None),
+        ("arn:aws:iam::111122223333:role/checkout\n", None),
+        ("checkout", None),
+    ],
+    ids=ascii,
+)
+def test_only_the_arn_of_a_role_that_could_be_tells_its_name(arn: str, name: str | None):
+    assert names.role_name_of(arn) == name
+
+
+@pytest.mark.parametrize(
     "issuer",
     ["https://oidc.eks.eu-west-1.amazonaws.com/id/ABC", "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC/"],
 )

@@ -21,7 +21,6 @@ from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user import service_accounts
 from elasticache_iam.reconcile.user.foreign_role import withdraw_policy
 from elasticache_iam.reconcile.user.managed_role import delete_managed_role
-from elasticache_iam.reconcile.user.role_terms import role_name_of
 
 log = structlog.get_logger("reconcile")
 
@@ -102,7 +101,7 @@ class UserDeletion:
         # The status may lack the role that has our policy: a crash between the one and the other.
         named = {user.spec.role.arn or "", user.status.role.arn if user.status.role is not None else ""}
         for arn in sorted(named - {""}):
-            if role_name_of(arn) != managed:
+            if names.role_name_of(arn) != managed:
                 await withdraw_policy(aws, arn, names.granted_policy_name(owner, meta.namespace, meta.name))
 
     async def _lets_go(self, waits_for: Stage) -> bool:

@@ -19,7 +19,7 @@ from elasticache_iam.core.policy import (
 from elasticache_iam.core.state import ObservedRole
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.ports import Aws
-from elasticache_iam.reconcile.user.role_terms import RoleTerms, Statements, role_name_of, statements_of
+from elasticache_iam.reconcile.user.role_terms import RoleTerms, Statements, statements_of
 from elasticache_iam.reconcile.user.subject import Findings, Subject
 
 _ACCOUNT_FIELD: Final = 4
@@ -48,7 +48,9 @@ class ForeignRole:
             OperatorError: As the ports' methods do.
         """
         arn = self._spec.role.arn or ""
-        name = role_name_of(arn)
+        name = names.role_name_of(arn)
+        if name is None:
+            raise InvalidSpecError(f"spec.role.arn: {arn!r} is not the ARN of an IAM role")
         account = arn.split(":")[_ACCOUNT_FIELD]
         if account != self._place.account:
             raise InvalidSpecError(
@@ -198,8 +200,8 @@ def granted_policy_name(subject: Subject) -> str:
 
 
 async def withdraw_policy(aws: Aws, role_arn: str, policy_name: str) -> None:
-    """Take our policy out of a role of somebody else's; a role or policy that is gone is success."""
-    name = role_name_of(role_arn)
-    role = await aws.get_role(name)
-    if role is not None and role.arn == role_arn and policy_name in (role.policies or {}):
+    """Take our policy out of a role of somebody else's; a role or policy that is gone, or never was, is success."""
+    name = names.role_name_of(role_arn)
+    role = await aws.get_role(name) if name is not None else None
+    if name is not None and role is not None and role.arn == role_arn and policy_name in (role.policies or {}):
         await aws.delete_role_policy(name, policy_name)

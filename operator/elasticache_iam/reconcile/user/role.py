@@ -10,7 +10,7 @@ from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.reconcile.user import service_accounts
 from elasticache_iam.reconcile.user.foreign_role import ForeignRole, granted_policy_name, withdraw_policy
 from elasticache_iam.reconcile.user.managed_role import ManagedRole, delete_managed_role
-from elasticache_iam.reconcile.user.role_terms import RoleTerms, role_name_of, statements_of
+from elasticache_iam.reconcile.user.role_terms import RoleTerms, statements_of
 from elasticache_iam.reconcile.user.subject import Findings, Subject
 
 
@@ -74,6 +74,7 @@ class WorkloadRole:
         is_switched = held is not None and held.arn == role.arn
         if self._user.spec.role.mode is not RoleMode.MANAGED and is_switched and managed in self._terms.inventory.roles:
             await delete_managed_role(self._terms.aws, managed, is_owned=subject.is_owned)
-        if held is not None and held.arn not in {"", role.arn} and role_name_of(held.arn) != managed:
-            subject.memory.doubt_role(subject.place, role_name_of(held.arn))
+        earlier = names.role_name_of(held.arn) if held is not None and held.arn != role.arn else None
+        if held is not None and earlier is not None and earlier != managed:
+            subject.memory.doubt_role(subject.place, earlier)
             await withdraw_policy(self._terms.aws, held.arn, granted_policy_name(subject))

@@ -213,8 +213,3 @@ class RoleTerms:
 def statements_of(document: Mapping[str, Any]) -> Statements:
     """Return a policy's statements, as a status shows them."""
     return tuple(document["Statement"])
-
-
-def role_name_of(arn: str) -> str:
-    """Return the name of the role with an ARN."""
-    return arn.rpartition("/")[2]

@@ -322,6 +322,26 @@ def test_an_error_without_a_service_is_xml():
     assert b"<Code>InvalidAction</Code>" in response.body
 
 
+HOSTILE = "a\x00b\x15c\ufffed\U00081383e<&>"
+
+
+def test_an_error_in_xml_can_be_read_whatever_it_quotes(world, session):
+    world.answer = AwsError("NoSuchEntity", f"The role with name {HOSTILE} cannot be found.", 404)
+
+    with pytest.raises(ClientError) as caught:
+        session.client("iam").get_role(RoleName="any")
+
+    assert "name a\ufffdb\ufffdc\ufffdd\U00081383e<&> cannot" in str(caught.value)
+
+
+def test_an_answer_in_xml_can_be_read_whatever_it_holds(world, session):
+    world.answer = {"UserId": "checkout", "AccessString": HOSTILE}
+
+    answer = session.client("elasticache").modify_user(UserId="checkout")
+
+    assert answer["AccessString"] == "a\ufffdb\ufffdc\ufffdd\U00081383e<&>"
+
+
 def test_an_answer_that_the_model_does_not_know_fails_loudly_and_without_values():
     target = identify(form("Action=DescribeUsers&Version=2015-02-02"), default_region="eu-central-1")
 

@@ -128,6 +128,13 @@ def test_a_missing_role_is_no_such_entity(aws: Ground, operation: str, parameter
     assert (caught.value.code, caught.value.http_status) == ("NoSuchEntity", 404)
 
 
+@pytest.mark.parametrize("name", ["a/b", "a" * 65, "a b", "ø", "a\n", "a\x15"], ids=ascii)
+@pytest.mark.parametrize("operation", ["GetRole", "DeleteRole"])
+def test_what_cannot_be_a_roles_name_is_refused_before_any_right_is_looked_at(aws: Ground, operation: str, name: str):
+    with refused("ValidationError", "roleName"):
+        aws.iam(operation, RoleName=name)
+
+
 def test_a_role_with_inline_policies_cannot_be_deleted(aws: Ground):
     aws.role(statements=[allow("elasticache:Connect")])
 

@@ -1,0 +1,204 @@
+"""redis-py's four clients, for several lives of a connection and many tokens: with the helper and without it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+from tests.clients.conftest import CacheOfClients
+from tests.clients.mount import repeatedly
+
+from elasticache_iam.client import SecretFileCredentialProvider, stay_connected
+
+LIFE = timedelta(seconds=0.5)
+"""What the clients are told of a connection's life: the margin of an hour before the real cut, in small."""
+CUTS = 3
+ROTATION_S = 0.4
+DEADLINE_S = 20
+
+CLIENTS = ("blocking", "asyncio", "cluster", "asyncio-cluster")
+
+
+@dataclass
+class Run:
+    """What a client went through: its errors, and its connections at first and at last."""
+
+    errors: list[Exception] = field(default_factory=list)
+    first: frozenset[str] = frozenset()
+    last: frozenset[str] = frozenset()
+    commands: int = 0
+
+
+def options(place: CacheOfClients, user: str) -> dict[str, object]:
+    return {
+        "host": place.cache.host,
+        "port": place.cache.port,
+        "credential_provider": SecretFileCredentialProvider(place.folder(user)),
+        "ssl": True,
+        "ssl_ca_certs": place.cache.ca_file,
+        "decode_responses": True,
+    }
+
+
+def not_retrying(kind: type) -> dict[str, object]:
+    """Return options with which a client shows every failure."""
+    return {"retry": kind(NoBackoff(), 0)}
+
+
+KEYS = [f"key-{number}" for number in range(8)]
+"""Of all shards."""
+
+
+def use_blocking(client: redis.Redis, run: Run, until: Callable[[], bool], look: Callable[[], frozenset[str]]) -> None:
+    """Write and read, and block for a moment, as long as it goes."""
+    while not until():
+        try:
+            for key in KEYS:
+                client.set(key, key)
+                assert client.get(key) == key
+            client.blpop([KEYS[0] + "-queue"], timeout=0.05)
+        except Exception as error:  # noqa: BLE001  # the test shows it
+            run.errors.append(error)
+        run.commands += 1
+        run.last = look()
+        run.first = run.first or run.last
+
+
+async def use_asyncio(client, run: Run, until: Callable[[], bool], look: Callable[[], frozenset[str]]) -> None:
+    """As use_blocking."""
+    while not until():
+        try:
+            for key in KEYS:
+                await client.set(key, key)
+                assert await client.get(key) == key
+            await client.blpop([KEYS[0] + "-queue"], timeout=0.05)
+        except Exception as error:  # noqa: BLE001  # the test shows it
+            run.errors.append(error)
+        run.commands += 1
+        run.last = await asyncio.to_thread(look)
+        run.first = run.first or run.last
+
+
+@pytest.fixture(scope="module")
+def runs(caches, tmp_path_factory):
+    """Let all clients work side by side through several cuts, while their tokens are rotated."""
+    folder = tmp_path_factory.mktemp("mounts")
+    plain = CacheOfClients(caches, "redis-py", folder / "plain", "blocking", "asyncio", "unhelped")
+    cluster = CacheOfClients(
+        caches, "redis-py-cluster", folder / "cluster", "cluster", "asyncio-cluster", kind="cluster", shards=2
+    )
+    cut_s = 3.0  # a stall of this machine for 2.5 s would be taken for a lost connection
+    runs = {name: Run() for name in (*CLIENTS, "unhelped")}
+    before = caches.settings.connection_seconds
+    caches.settings.connection_seconds = cut_s
+    end = time.monotonic() + (CUTS + 0.2) * cut_s
+
+    def is_over() -> bool:
+        return time.monotonic() > end
+
+    def look(place: CacheOfClients, user: str) -> Callable[[], frozenset[str]]:
+        return lambda: frozenset(place.connections(user))
+
+    def run_blocking(name: str, place: CacheOfClients) -> None:
+        kind = redis.RedisCluster if name == "cluster" else redis.Redis
+        client = kind(**options(place, name), **not_retrying(Retry))
+        if name != "unhelped":
+            stay_connected(client, connection_life=LIFE)
+        with client:
+            use_blocking(client, runs[name], is_over, look(place, name))
+
+    async def run_asyncio(name: str, place: CacheOfClients) -> None:
+        kind = redis.asyncio.RedisCluster if name == "asyncio-cluster" else redis.asyncio.Redis
+        client = kind(**options(place, name), **not_retrying(AsyncRetry))
+        async with stay_connected(client, connection_life=LIFE):
+            await use_asyncio(client, runs[name], is_over, look(place, name))
+
+    try:
+        with (
+            repeatedly(lambda: (plain.rotate(), cluster.rotate()), every_s=ROTATION_S),
+            ThreadPoolExecutor(5) as threads,
+        ):
+            working = [
+                threads.submit(run_blocking, "blocking", plain),
+                threads.submit(run_blocking, "unhelped", plain),
+                threads.submit(run_blocking, "cluster", cluster),
+                threads.submit(asyncio.run, run_asyncio("asyncio", plain)),
+                threads.submit(asyncio.run, run_asyncio("asyncio-cluster", cluster)),
+            ]
+        for work in working:
+            work.result()
+    finally:
+        caches.settings.connection_seconds = before
+    assert plain.refusals() == cluster.refusals() == []
+    return runs
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_keeps_its_connections_over_cuts_and_rotations(runs, client):
+    run = runs[client]
+
+    assert run.errors == []
+    assert run.commands > 10
+    assert run.first
+    assert run.first <= run.last
+
+
+def test_without_the_helper_connections_are_lost(runs):
+    run = runs["unhelped"]
+
+    assert run.first
+    assert not run.first & run.last
+
+
+# -- what can't be helped ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(caches, tmp_path_factory):
+    return CacheOfClients(caches, "redis-py-cut", tmp_path_factory.mktemp("mounts"), "worker", "subscriber")
+
+
+@pytest.fixture
+def one_second(caches):
+    """A life of a connection in which a test can wait for its end."""
+    before = caches.settings.connection_seconds
+    caches.settings.connection_seconds = 1.0
+    yield
+    caches.settings.connection_seconds = before
+
+
+def test_a_command_that_blocks_over_the_cut_is_cut(place, one_second):
+    client = stay_connected(redis.Redis(**options(place, "worker"), **not_retrying(Retry)), connection_life=LIFE)
+
+    with client, pytest.raises(RedisConnectionError):
+        client.blpop(["nothing-comes"], timeout=DEADLINE_S)
+
+
+def test_a_subscriber_is_cut_and_subscribes_again_by_itself(place, one_second):
+    subscribing = stay_connected(redis.Redis(**options(place, "subscriber")), connection_life=LIFE)
+    with subscribing, subscribing.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe("news")
+        subscription.get_message(timeout=DEADLINE_S)
+        first = set(place.connections("subscriber"))
+
+        heard = set()
+        deadline = time.monotonic() + DEADLINE_S
+        with redis.Redis(**options(place, "worker")) as client:
+            while not heard:
+                assert time.monotonic() < deadline, "nothing was heard after the cut"
+                was_cut = not first & set(place.connections("subscriber"))
+                client.publish("news", "after the cut" if was_cut else "before it")
+                message = subscription.get_message(timeout=0.05)
+                heard |= {message["data"]} - {"before it"} if message else set()
+
+    assert first
+    assert heard == {"after the cut"}

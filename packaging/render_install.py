@@ -24,7 +24,7 @@ HEADER = f"""\
 # - ServiceAccount: for IRSA add the annotation eks.amazonaws.com/role-arn; Pod Identity needs none.
 #
 # For another namespace replace the Namespace's name, each `namespace: {NAMESPACE}`, and
-# `system:serviceaccount:{NAMESPACE}:` in the two ValidatingAdmissionPolicies.
+# `system:serviceaccount:{NAMESPACE}:` in the three ValidatingAdmissionPolicies.
 # After a later change of the ConfigMap: kubectl -n {NAMESPACE} rollout restart deployment/{NAME}
 ---
 apiVersion: v1

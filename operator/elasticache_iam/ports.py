@@ -281,6 +281,26 @@ class Kube(Protocol):
         """Return a namespace's annotations. Raises NotFoundError."""
         ...
 
+    async def create_config_map(self, namespace: str, body: Document) -> str:
+        """As TokenKube's for a Secret; no ConfigMap is ever read either."""
+        ...
+
+    async def reclaim_config_map(self, namespace: str, name: str, *, body: Document) -> str:
+        """As TokenKube's for a Secret."""
+        ...
+
+    async def replace_config_map(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """As TokenKube's for a Secret."""
+        ...
+
+    async def delete_config_map(self, namespace: str, name: str, *, uid: str) -> None:
+        """As TokenKube's for a Secret."""
+        ...
+
+    def list_pods(self, namespace: str) -> AsyncIterator[Document]:
+        """Yield the pods of a namespace that haven't ended, in chunks of pages. Raises AccessDeniedError."""
+        ...
+
     async def is_namespace_ending(self, namespace: str) -> bool:
         """Whether the namespace is being deleted, or gone."""
         ...

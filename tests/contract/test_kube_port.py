@@ -36,7 +36,8 @@ RULES = [
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update", "delete"]},
     {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
     {"apiGroups": [""], "resources": ["serviceaccounts", "namespaces"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch", "update", "delete"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
     {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
     {
@@ -726,3 +727,166 @@ async def test_of_two_replacements_of_a_lease_one_wins(ground):
     )
 
     assert sorted(type(result).__name__ for result in results) == ["ConflictError", "LeaseRecord"]
+
+
+# -- ConfigMaps --------------------------------------------------------------------------------------------------------
+
+
+def settings(*, owner_uid=NO_UID, **data):
+    owner = {"apiVersion": API_VERSION, "kind": "ElastiCacheIAMUser", "name": "checkout", "uid": owner_uid}
+    metadata = {
+        "name": "settings",
+        "labels": {LABEL_MANAGED_BY: MANAGED_BY},
+        "ownerReferences": [{**owner, "controller": True}],
+    }
+    return {"metadata": metadata, "data": data}
+
+
+def foreign_settings(namespace, **changes):
+    return {**_object("ConfigMap", namespace, "settings"), "data": {"host": "theirs"}, **changes}
+
+
+def settings_of(ground):
+    found = ground.get("configmaps", "settings")
+    return None if found is None else found["data"]
+
+
+async def put_settings(ground, **data):
+    """Create a user and its ConfigMap; return the uids of both."""
+    owner_uid = ground.put(user(ground))["metadata"]["uid"]
+    return owner_uid, await ground.kube.create_config_map(ground.namespace, settings(owner_uid=owner_uid, **data))
+
+
+async def test_a_created_config_map_is_the_object_whose_uid_is_returned(ground):
+    _, uid = await put_settings(ground, host="one")
+
+    assert ground.get("configmaps", "settings")["metadata"]["uid"] == uid
+    assert settings_of(ground) == {"host": "one"}
+
+
+async def test_a_config_map_of_ours_is_replaced_whole(ground):
+    owner_uid, uid = await put_settings(ground, host="one", stale="1")
+
+    await ground.kube.replace_config_map(
+        ground.namespace, "settings", uid=uid, body=settings(owner_uid=owner_uid, host="two")
+    )
+
+    assert settings_of(ground) == {"host": "two"}
+
+
+async def test_writing_what_is_there_already_changes_nothing(ground):
+    owner_uid, uid = await put_settings(ground, host="one")
+    before = ground.get("configmaps", "settings")["metadata"]["resourceVersion"]
+
+    await ground.kube.replace_config_map(
+        ground.namespace, "settings", uid=uid, body=settings(owner_uid=owner_uid, host="one")
+    )
+
+    assert ground.get("configmaps", "settings")["metadata"]["resourceVersion"] == before
+
+
+async def test_a_foreign_config_map_is_neither_created_over_nor_reclaimed(ground):
+    ground.put(foreign_settings(ground.namespace))
+
+    with pytest.raises(AlreadyExistsError):
+        await ground.kube.create_config_map(ground.namespace, settings(host="ours"))
+    with pytest.raises(NotOwnedError, match="isn't this resource's"):
+        await ground.kube.reclaim_config_map(ground.namespace, "settings", body=settings(host="ours"))
+
+    assert settings_of(ground) == {"host": "theirs"}
+
+
+async def test_another_resource_s_config_map_is_not_reclaimed(ground):
+    await put_settings(ground, host="one")
+
+    with pytest.raises(NotOwnedError, match="isn't this resource's"):
+        await ground.kube.reclaim_config_map(ground.namespace, "settings", body=settings(host="two"))
+
+    assert settings_of(ground) == {"host": "one"}
+
+
+async def test_our_own_config_map_of_unknown_uid_is_reclaimed(ground):
+    owner_uid, uid = await put_settings(ground, host="one")
+
+    reclaimed = await ground.kube.reclaim_config_map(
+        ground.namespace, "settings", body=settings(owner_uid=owner_uid, host="two")
+    )
+
+    assert reclaimed == uid
+    assert settings_of(ground) == {"host": "two"}
+
+
+async def test_a_config_map_is_gone_once_another_object_has_its_name(ground):
+    with pytest.raises(NotFoundError):
+        await ground.kube.replace_config_map(ground.namespace, "settings", uid=NO_UID, body=settings(host="ours"))
+    ground.put(foreign_settings(ground.namespace))
+    with pytest.raises(NotFoundError):
+        await ground.kube.replace_config_map(ground.namespace, "settings", uid=NO_UID, body=settings(host="ours"))
+
+    assert settings_of(ground) == {"host": "theirs"}
+
+
+async def test_a_config_map_that_lost_our_label_is_not_ours_any_more(ground):
+    owner_uid, uid = await put_settings(ground, host="one")
+    found = ground.get("configmaps", "settings")
+    ground.put({**found, "kind": "ConfigMap", "metadata": {**found["metadata"], "labels": {}}})
+
+    with pytest.raises(NotOwnedError, match="lost our label"):
+        await ground.kube.replace_config_map(
+            ground.namespace, "settings", uid=uid, body=settings(owner_uid=owner_uid, host="two")
+        )
+    await ground.kube.delete_config_map(ground.namespace, "settings", uid=uid)
+
+    assert settings_of(ground) == {"host": "one"}
+
+
+async def test_only_that_very_config_map_is_deleted(ground):
+    _, uid = await put_settings(ground, host="one")
+
+    await ground.kube.delete_config_map(ground.namespace, "settings", uid=NO_UID)
+    assert settings_of(ground) == {"host": "one"}
+    await ground.kube.delete_config_map(ground.namespace, "settings", uid=uid)
+    await ground.kube.delete_config_map(ground.namespace, "settings", uid=uid)
+
+    assert settings_of(ground) is None
+
+
+async def test_a_config_map_that_was_made_immutable_says_what_to_do(ground):
+    owner_uid, uid = await put_settings(ground, host="one")
+    ground.put({**ground.get("configmaps", "settings"), "kind": "ConfigMap", "immutable": True})
+    body = settings(owner_uid=owner_uid, host="two")
+
+    with pytest.raises(InvalidSpecError, match="immutable") as replacing:
+        await ground.kube.replace_config_map(ground.namespace, "settings", uid=uid, body=body)
+    with pytest.raises(InvalidSpecError, match="immutable") as reclaiming:
+        await ground.kube.reclaim_config_map(ground.namespace, "settings", body=body)
+
+    assert {replacing.value.reason, reclaiming.value.reason} == {"MadeImmutable"}
+    assert settings_of(ground) == {"host": "one"}
+
+
+async def test_a_secret_that_was_made_immutable_says_what_to_do(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+    ground.put({**ground.get("secrets", "checkout"), "kind": "Secret", "immutable": True})
+    body = our_secret(owner_uid=owner_uid, password="two")
+
+    with pytest.raises(InvalidSpecError, match="immutable") as replacing:
+        await ground.token_kube.replace_secret(ground.namespace, "checkout", uid=uid, body=body)
+    with pytest.raises(InvalidSpecError, match="immutable") as reclaiming:
+        await ground.token_kube.reclaim_secret(ground.namespace, "checkout", body=body)
+
+    assert {replacing.value.reason, reclaiming.value.reason} == {"MadeImmutable"}
+    assert read(ground) == {"password": "one"}
+
+
+# -- Pods --------------------------------------------------------------------------------------------------------------
+
+
+async def test_pods_of_a_namespace_are_listed(ground):
+    containers = [{"name": "app", "image": "app"}]
+    for name in ("one", "two"):
+        ground.put({**_object("Pod", ground.namespace, name), "spec": {"containers": containers}})
+
+    found = [body["metadata"]["name"] async for body in ground.kube.list_pods(ground.namespace)]
+
+    assert found == ["one", "two"]

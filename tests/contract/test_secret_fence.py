@@ -56,7 +56,7 @@ def patcher(control_plane, tmp_path_factory):
         *("create", "clusterrolebinding", f"{PATCHER}-tokens"),
         *(f"--clusterrole={PATCHER}-tokens", f"--user={PATCHER}"),
     )
-    fence_in(control_plane, PATCHER)
+    fence_in(control_plane, PATCHER, kinds=("secrets", "tokens"))
     return RawClient(control_plane, PATCHER, tmp_path_factory.mktemp("patcher"))
 
 

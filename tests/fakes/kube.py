@@ -47,6 +47,7 @@ PLURALS: Final[Mapping[str, str]] = {
     "Namespace": "namespaces",
     "Lease": "leases",
     "Event": "events",
+    "Pod": "pods",
 }
 _WRITES: Final = frozenset({"create", "update", "patch", "delete"})
 _SHORTEST_TOKEN_S: Final = 600
@@ -150,7 +151,7 @@ class FakeKube:
         new: Body = {**copy.deepcopy(dict(body)), "metadata": metadata}
         if old is None:
             new.pop("status", None)
-            if body.get("apiVersion") == API_VERSION:
+            if body.get("apiVersion") == API_VERSION or kind == "Pod":
                 new["status"] = copy.deepcopy(dict(body.get("status", {"observedGeneration": -1})))
             return self._add(key, new)
         kept = ("uid", "generation", "creationTimestamp", "finalizers", "deletionTimestamp")
@@ -247,7 +248,7 @@ class FakeKube:
         old = self._find(("secrets", namespace, name))
         if not _is_ours(old) or _controller(old) != _controller(body):
             raise NotOwnedError(f"Secret {namespace}/{name} exists and isn't this resource's", code="Forbidden")
-        return self._replace_secret(old, body)
+        return self._replace(old, body)
 
     async def replace_secret(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
         """As in the port."""
@@ -257,17 +258,21 @@ class FakeKube:
             raise NotFoundError(f"Secret {namespace}/{name} isn't the one we made any more", code="Conflict")
         if self.has_policy and (not _is_ours(old) or _controller(old) != _controller(body)):
             raise NotOwnedError(f"Secret {namespace}/{name} has lost our label or owner", code="Forbidden")
-        self._replace_secret(old, body)
+        self._replace(old, body)
 
-    def _replace_secret(self, old: Body, body: Document) -> str:
-        _check_data(body)
+    def _replace(self, old: Body, body: Document) -> str:
+        kind = old["kind"]
+        if kind == "Secret":
+            _check_data(body)
         if old.get("immutable"):
-            raise InvalidSpecError("data: field is immutable when `immutable` is set", code="Invalid")
-        new: Body = {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": "Secret"}
+            raise InvalidSpecError(
+                f"{kind} {old['metadata']['name']} was made immutable", reason="MadeImmutable", code="Invalid"
+            )
+        new: Body = {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": kind}
         kept = ("namespace", "name", "uid", "generation", "creationTimestamp", "resourceVersion", "deletionTimestamp")
         new["metadata"].update({what: old["metadata"][what] for what in kept if what in old["metadata"]})
         namespace, name = new["metadata"]["namespace"], new["metadata"]["name"]
-        self._store(("secrets", namespace, name), new)
+        self._store((PLURALS[kind], namespace, name), new)
         return str(new["metadata"]["uid"])
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
@@ -276,6 +281,52 @@ class FakeKube:
         body = self._objects.get(("secrets", namespace, name))
         if body is not None and body["metadata"]["uid"] == uid and (_is_ours(body) or not self.has_policy):
             self.delete("secrets", namespace, name)
+
+    async def create_config_map(self, namespace: str, body: Document) -> str:
+        """As in the port."""
+        name = str(body["metadata"]["name"])
+        await self._enter("create_config_map", "create", "configmaps", namespace, name)
+        self._check_namespace(namespace)
+        if ("configmaps", namespace, name) in self._objects:
+            raise AlreadyExistsError(f'configmaps "{name}" already exists', code="AlreadyExists")
+        metadata = {**copy.deepcopy(dict(body["metadata"])), "namespace": namespace}
+        new = {**copy.deepcopy(dict(body)), "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        return str(self._add(("configmaps", namespace, name), new)["metadata"]["uid"])
+
+    async def reclaim_config_map(self, namespace: str, name: str, *, body: Document) -> str:
+        """As in the port."""
+        await self._enter("reclaim_config_map", "create", "configmaps", namespace, "")
+        if not self.has_policy:
+            raise NotOwnedError(f"ConfigMap {namespace}/{name} exists, and it can't be told safely whether it is ours")
+        self.calls.append(KubeCall("update", "configmaps", namespace, name))
+        old = self._find(("configmaps", namespace, name))
+        if not _is_ours(old) or _controller(old) != _controller(body):
+            raise NotOwnedError(f"ConfigMap {namespace}/{name} exists and isn't this resource's", code="Forbidden")
+        return self._replace(old, body)
+
+    async def replace_config_map(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """As in the port."""
+        await self._enter("replace_config_map", "update", "configmaps", namespace, name)
+        old = self._find(("configmaps", namespace, name))
+        if old["metadata"]["uid"] != uid:
+            raise NotFoundError(f"ConfigMap {namespace}/{name} isn't the one we made any more", code="Conflict")
+        if self.has_policy and (not _is_ours(old) or _controller(old) != _controller(body)):
+            raise NotOwnedError(f"ConfigMap {namespace}/{name} has lost our label or owner", code="Forbidden")
+        self._replace(old, body)
+
+    async def delete_config_map(self, namespace: str, name: str, *, uid: str) -> None:
+        """As in the port."""
+        await self._enter("delete_config_map", "delete", "configmaps", namespace, name)
+        body = self._objects.get(("configmaps", namespace, name))
+        if body is not None and body["metadata"]["uid"] == uid and (_is_ours(body) or not self.has_policy):
+            self.delete("configmaps", namespace, name)
+
+    async def list_pods(self, namespace: str) -> AsyncIterator[Document]:
+        """As in the port: the state at the call."""
+        await self._enter("list_pods", "list", "pods", namespace, "")
+        for key, body in sorted(self._objects.items()):
+            if key[:2] == ("pods", namespace) and body.get("status", {}).get("phase") not in {"Succeeded", "Failed"}:
+                yield copy.deepcopy(body)
 
     async def request_token(
         self, namespace: str, service_account: str, *, audience: str, expires_s: int
@@ -469,9 +520,10 @@ class FakeLease:
 
 
 def _is_ours(secret: Document) -> bool:
-    """Whether a Secret has the marks that the admission policy looks for."""
+    """Whether a Secret or ConfigMap has the marks that the admission policies look for."""
     labels = secret["metadata"].get("labels", {})
-    return (labels.get(LABEL_MANAGED_BY), secret.get("type")) == (MANAGED_BY, SECRET_TYPE) and bool(_controller(secret))
+    has_type = secret["kind"] == "ConfigMap" or secret.get("type") == SECRET_TYPE
+    return labels.get(LABEL_MANAGED_BY) == MANAGED_BY and has_type and bool(_controller(secret))
 
 
 def _controller(secret: Document) -> str | None:

@@ -92,15 +92,17 @@ def test_the_operators_rights_are_those_that_its_calls_need():
         ("create", "events.k8s.io", "events"),
         *((verb, "", "namespaces") for verb in ("get", "list", "watch")),
         *((verb, "apiextensions.k8s.io", "customresourcedefinitions") for verb in ("list", "watch")),
-        *((verb, "", "configmaps") for verb in ("get", "create", "patch")),
+        *((verb, "", "configmaps") for verb in ("get", "create", "patch", "update", "delete")),
+        ("list", "", "pods"),
         *((verb, "coordination.k8s.io", "leases") for verb in ("get", "create", "update")),
     }
 
 
-def test_the_only_configmap_it_may_touch_is_the_checkpoint():
-    (rule,) = [rule for rule in rules("ClusterRole", "Role") if "configmaps" in rule["resources"]]
+def test_the_only_configmap_it_may_read_or_patch_is_the_checkpoint():
+    anywhere, at_home = [rule for rule in rules("ClusterRole", "Role") if "configmaps" in rule["resources"]]
 
-    assert rule["resourceNames"] == [CHECKPOINT_NAME]
+    assert at_home["resourceNames"] == [CHECKPOINT_NAME]
+    assert set(anywhere["verbs"]) == {"create", "update", "delete"}
 
 
 def test_roles_are_bound_to_the_operators_serviceaccount_alone():
@@ -133,27 +135,32 @@ def test_the_view_role_changes_nothing():
 # -- the fence ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["secrets", "tokens"])
+@pytest.mark.parametrize("what", ["secrets", "configmaps", "tokens"])
 def test_the_fence_denies_and_fails_closed(what):
     policy = find("ValidatingAdmissionPolicy", f"{NAME}-{what}")
     binding = find("ValidatingAdmissionPolicyBinding", f"{NAME}-{what}")
 
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert binding["spec"] == {"policyName": f"{NAME}-{what}", "validationActions": ["Deny"]}
-    assert [entry["expression"] for entry in policy["spec"]["matchConditions"]] == [
-        f"request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{NAME}'"
-    ]
+    first, *others = [entry["expression"] for entry in policy["spec"]["matchConditions"]]
+    assert first == f"request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{NAME}'"
+    assert [CHECKPOINT_NAME in other for other in others] == [True] * (what == "configmaps")
 
 
-def test_the_fence_knows_the_operators_secrets_by_what_the_operator_writes():
-    text = policy_text(f"{NAME}-secrets")
+@pytest.mark.parametrize(
+    ("what", "marks"),
+    [("secrets", [LABEL_MANAGED_BY, MANAGED_BY, SECRET_TYPE]), ("configmaps", [LABEL_MANAGED_BY, MANAGED_BY])],
+)
+def test_the_fence_knows_the_operators_objects_by_what_the_operator_writes(what, marks):
+    text = policy_text(f"{NAME}-{what}")
 
-    for part in (LABEL_MANAGED_BY, MANAGED_BY, SECRET_TYPE, USER_KIND, f"{GROUP}/"):
+    for part in (*marks, USER_KIND, f"{GROUP}/"):
         assert text.count(f"'{part}'") == 2, part  # of the new object and of the old one
 
 
-def test_the_operator_knows_each_refusal_of_the_fence_by_its_words():
-    validations = find("ValidatingAdmissionPolicy", f"{NAME}-secrets")["spec"]["validations"]
+@pytest.mark.parametrize("what", ["secrets", "configmaps"])
+def test_the_operator_knows_each_refusal_of_the_fence_by_its_words(what):
+    validations = find("ValidatingAdmissionPolicy", f"{NAME}-{what}")["spec"]["validations"]
 
     for entry in validations:
         refusal = f"ValidatingAdmissionPolicy 'a' with binding 'b' denied request: {entry['message']}"

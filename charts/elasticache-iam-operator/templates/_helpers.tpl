@@ -54,11 +54,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml $config -}}
 {{- end -}}
 
-{{- /* CEL: whether a Secret is one that the operator made. Takes the variable's name: object or oldObject. */ -}}
-{{- define "elasticache-iam.isOurSecret" -}}
+{{- /* CEL: whether an object is controlled by an ElastiCacheIAMUser and has our label. Takes the variable's name: object or
+oldObject. */ -}}
+{{- define "elasticache-iam.isOurs" -}}
 {{ . }}.metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'elasticache-iam-operator' &&
-{{ . }}.?type.orValue('') == 'servicebinding.io/redis' &&
 {{ . }}.metadata.?ownerReferences.orValue([]).exists(owner,
   owner.?controller.orValue(false) &&
   owner.apiVersion.startsWith('elasticache-iam.dev/') && owner.kind == 'ElastiCacheIAMUser')
+{{- end -}}
+
+{{- /* CEL: whether a Secret is one that the operator made. */ -}}
+{{- define "elasticache-iam.isOurSecret" -}}
+{{ . }}.?type.orValue('') == 'servicebinding.io/redis' &&
+{{ include "elasticache-iam.isOurs" . }}
+{{- end -}}
+
+{{- /* Whether the operator may write ConfigMaps in everybody's namespaces: never without the fence, since there are some
+that a whole cluster depends on. */ -}}
+{{- define "elasticache-iam.writesConfigMaps" -}}
+{{- if and .Values.rbac.configMaps .Values.fence.enabled }}true{{ end -}}
 {{- end -}}

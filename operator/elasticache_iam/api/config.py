@@ -68,6 +68,7 @@ class OperatorConfig(ApiModel):
     token_seconds: Annotated[int, Field(ge=10, le=900)] = 900
     cache_ca: str | None = Field(default=None, alias="cacheCA", description="PEM: the caches' CA, if not a public one")
     verify_logins: bool = True
+    secret_repair: bool = Field(default=False, description="watch Secrets; takes the right to read them")
     drift_interval: Annotated[float, Field(gt=0)] = 300.0
     slow_drift_interval: Annotated[float, Field(gt=0)] = 3600.0
     resync_interval: Annotated[float, Field(gt=0)] = 720.0

@@ -17,6 +17,4 @@ def _of_user(spec: ElastiCacheIAMUserSpec) -> tuple[str, ...]:
     lines = []
     if spec.role.binding is RoleBinding.POD_IDENTITY:
         lines.append("spec.role.binding: PodIdentity is not supported yet, use IRSA")
-    if spec.delivery.config_map is not None:
-        lines.append("spec.delivery.configMap: not supported yet, use a key of delivery.secret.template")
     return tuple(lines)

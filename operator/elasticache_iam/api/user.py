@@ -137,7 +137,8 @@ class ConfigMapDelivery(ApiModel):
     """The ConfigMap's name."""
 
     template: Template = Field(default_factory=dict)
-    """The ConfigMap's keys: key to Liquid template, over the same variables as the Secret's but password and uri."""
+    """The ConfigMap's keys: key to Liquid template, over the same variables as the Secret's but password, uri and
+    expires_at. They speak of the cache main, or else of the first; caches.<name> has those of each."""
 
 
 class Delivery(ApiModel):
@@ -259,6 +260,19 @@ class SecretRef(ApiModel):
     """The Secret's uid."""
 
 
+class ConfigMapRef(ApiModel):
+    """The ConfigMap that we created, or are about to; a digest tells what it holds, so that it need not be read."""
+
+    name: Annotated[str, at_most(253)]
+    """The ConfigMap's name."""
+
+    uid: Annotated[str, at_most(64)] = ""
+    """The ConfigMap's uid; empty before it is made."""
+
+    digest: Annotated[str, at_most(64)] = ""
+    """Of what was last written."""
+
+
 class UserCacheStatus(ApiModel):
     """One cache and all that minting for it needs, so that a refresh never asks AWS."""
 
@@ -356,6 +370,9 @@ class ElastiCacheIAMUserStatus(ApiModel):
 
     binding: BindingStatus | None = None
     """The Secret for Service Binding: that of the cache main."""
+
+    config_map: ConfigMapRef | None = None
+    """The ConfigMap with settings, where spec.delivery asks for one."""
 
     plan: Annotated[tuple[Annotated[str, at_most(4096)], ...], items_at_most(256)] = ()
     """What would be done, line by line, while the annotation plan-only is set."""

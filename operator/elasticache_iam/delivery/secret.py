@@ -1,6 +1,5 @@
 """The Secret of one user on one cache: its whole body, from what the token plane holds. Pure; runs at each refresh."""
 
-import re
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.names import object_labels
 from elasticache_iam.core.token import Token, percent_encoded
-from elasticache_iam.delivery.template import DeliveryTemplateError, render_template
+from elasticache_iam.delivery.template import render_templates
 
 SECRET_TYPE: Final = "servicebinding.io/redis"  # noqa: S105  # the Service Binding specification's type for Redis
 
@@ -20,9 +19,6 @@ _NOBODY_ELSES_BUSINESS: Final = {
     # ... and Reloader must not restart pods every six minutes.
     "reloader.stakater.com/ignore": "true",
 }
-_SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-_MAX_TEMPLATED_CHARACTERS: Final = 262144
-"""All templated keys together: well below the 1 MiB a Secret may have, in base64 too."""
 
 
 def render_secret(
@@ -45,7 +41,7 @@ def render_secret(
     """
     content = _content(order, target, token, ca_pem)
     if order.template:
-        content |= _templated(order.template, _variables(target, content))
+        content |= render_templates(order.template, _variables(target, content), kind="Secret")
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -59,7 +55,7 @@ def render_secret(
                 ANNOTATION_ISSUED_AT: rfc3339(token.issued_at),
                 ANNOTATION_EXPIRES_AT: rfc3339(token.expires_at),
             },
-            "ownerReferences": [_controller(order.name, order.uid)],
+            "ownerReferences": [controller_reference(order.name, order.uid)],
         },
         "type": SECRET_TYPE,
         "data": {key: b64encode(value.encode()).decode() for key, value in content.items()},
@@ -75,13 +71,14 @@ def render_emptied_secret(namespace: str, secret_name: str, *, name: str, uid: s
             "name": secret_name,
             "namespace": namespace,
             "labels": object_labels(owner, name),
-            "ownerReferences": [_controller(name, uid)],
+            "ownerReferences": [controller_reference(name, uid)],
         },
         "type": SECRET_TYPE,
     }
 
 
-def _controller(name: str, uid: str) -> dict[str, Any]:
+def controller_reference(name: str, uid: str) -> dict[str, Any]:
+    """Return the owner reference by which an object is a user's (name, uid), and goes with it."""
     return {
         "apiVersion": API_VERSION,
         "kind": USER_KIND,
@@ -133,18 +130,3 @@ def _variables(target: CacheTarget, content: Mapping[str, str]) -> dict[str, str
         "service": target.service,
         "expires_at": content["expires-at"],
     }
-
-
-def _templated(template: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
-    rendered: dict[str, str] = {}
-    remaining = _MAX_TEMPLATED_CHARACTERS
-    for key, text in template.items():
-        if not _SECRET_KEY.fullmatch(key) or key == "." or key.startswith(".."):
-            raise DeliveryTemplateError(f"{key!r} can't be a key of a Secret: letters, digits, - . _ only")
-        rendered[key] = render_template(key, text, variables)
-        remaining -= len(rendered[key])
-        if remaining < 0:
-            raise DeliveryTemplateError(
-                f"the templates make more than {_MAX_TEMPLATED_CHARACTERS} characters; key {key!r} is one too many"
-            )
-    return rendered

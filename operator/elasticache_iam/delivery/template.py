@@ -1,4 +1,4 @@
-"""Templates of Secret keys: a small part of Liquid, cut so that a hostile template can neither hang nor explode.
+"""Templates of Secrets and ConfigMaps: a small part of Liquid, so that a hostile template neither hangs nor explodes.
 
 Liquid runs no code, but loops, ranges and chains of growing filters would do harm enough on the loop that keeps every
 token fresh. So there are conditions, assignments and a list of filters, no loops, captures, includes or ranges, and
@@ -105,11 +105,15 @@ def _check_length(value: Any) -> Any:
 _ENVIRONMENT: Final = _Environment(undefined=StrictUndefined)
 
 
-def render_template(key: str, text: str, variables: Mapping[str, str]) -> str:
+Variables = Mapping[str, str | Mapping[str, Mapping[str, str]]]
+"""What a template may use: texts, and for ConfigMaps those of each cache by its name."""
+
+
+def render_template(key: str, text: str, variables: Variables) -> str:
     """Return what a template makes of some variables.
 
     Args:
-        key: The Secret's key, for messages.
+        key: The key of the Secret or ConfigMap, for messages.
         text: The Liquid text; parsed once, however many Secrets have it.
         variables: All that it may use.
 
@@ -130,6 +134,36 @@ def render_template(key: str, text: str, variables: Mapping[str, str]) -> str:
         pass
     # Outside of the handlers: the library's error, which may hold values, doesn't travel along as context.
     raise DeliveryTemplateError(f"the template of key {key!r} {failure}")
+
+
+_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+MAX_TEMPLATED_BYTES: Final = 262144
+"""All templated keys together: well below the 1 MiB that a Secret or ConfigMap may have, in base64 too."""
+
+
+def render_templates(template: Mapping[str, str], variables: Variables, *, kind: str) -> dict[str, str]:
+    """Return what templates make of some variables, by key.
+
+    Args:
+        template: Liquid texts, by key.
+        variables: All that they may use.
+        kind: Whose keys they are, for messages: Secret or ConfigMap.
+
+    Raises:
+        DeliveryTemplateError: One isn't valid, or they make too much; the message names the key.
+    """
+    rendered: dict[str, str] = {}
+    remaining = MAX_TEMPLATED_BYTES
+    for key, text in template.items():
+        if not _KEY.fullmatch(key) or key == "." or key.startswith(".."):
+            raise DeliveryTemplateError(f"{key!r} can't be a key of a {kind}: letters, digits, - . _ only")
+        rendered[key] = render_template(key, text, variables)
+        remaining -= len(rendered[key].encode())
+        if remaining < 0:
+            raise DeliveryTemplateError(
+                f"the templates make more than {MAX_TEMPLATED_BYTES} bytes; key {key!r} is one too many"
+            )
+    return rendered
 
 
 @lru_cache(maxsize=1024)

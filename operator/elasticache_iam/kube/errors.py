@@ -46,9 +46,11 @@ REASONS: Final[Mapping[str, type[OperatorError]]] = {
 _UID_CONFLICT: Final = re.compile(r"UID in the precondition|UID in precondition: ")
 
 FENCE_WORDS: Final = "elasticache-iam-operator writes only its own Secrets"
-"""How each refusal by the chart's admission policy for Secrets begins; a test holds the chart to it."""
+CONFIG_MAP_FENCE_WORDS: Final = "elasticache-iam-operator writes only its own ConfigMaps"
+"""How each refusal by the chart's admission policies begins; a test holds the chart to it."""
 _FENCE_REFUSAL: Final = re.compile(
-    rf"ValidatingAdmissionPolicy '[^']+' with binding '[^']+' denied request: {FENCE_WORDS}:"
+    r"ValidatingAdmissionPolicy '[^']+' with binding '[^']+' denied request: "
+    rf"(?:{FENCE_WORDS}|{CONFIG_MAP_FENCE_WORDS}):"
 )
 
 # RBAC's own refusal: it names the right that is missing and quotes nothing of the body.
@@ -88,6 +90,12 @@ class ApiStatus:
     def is_fenced(self) -> bool:
         """Whether it is our own admission policy that refuses: not RBAC, nor somebody else's policy."""
         return self.http_status == 403 and _FENCE_REFUSAL.search(self.message) is not None  # noqa: PLR2004
+
+    @property
+    def is_immutable(self) -> bool:
+        """Whether it is a Secret or ConfigMap of which somebody has set `immutable: true`."""
+        fields = {cause.field for cause in self.causes if cause.reason == "FieldValueForbidden"}
+        return self.http_status == 422 and bool(fields & {"data", "binaryData", "immutable"})  # noqa: PLR2004
 
     @property
     def is_failed_test(self) -> bool:

@@ -8,10 +8,14 @@ from elasticache_iam.api.keys import FIELD_MANAGER, GROUP, VERSION
 from elasticache_iam.core.errors import ConflictError, NotFoundError, OperatorError
 from elasticache_iam.kube.connection import JSON_PATCH, MERGE_PATCH, Connection, ErrorTranslator, Request
 from elasticache_iam.kube.errors import ApiStatus
-from elasticache_iam.kube.token_kube import delete_secret, reclaim_secret
+from elasticache_iam.kube.owned import CONFIG_MAP, SECRET, create_owned, delete_owned, reclaim_owned, replace_owned
 from elasticache_iam.ports import Document, Fence
 
 PAGE_SIZE: Final = 500
+POD_PAGE_SIZE: Final = 100
+"""Pods are long: some 10 KB each, with their managed fields."""
+
+_RUNNING: Final = "status.phase!=Succeeded,status.phase!=Failed"
 
 _CORE: Final = "/api/v1"
 _EVENTS: Final = "events.k8s.io/v1"
@@ -98,11 +102,40 @@ class ApiKube:
 
     async def reclaim_secret(self, namespace: str, name: str, *, body: Document) -> str:
         """As in the port."""
-        return await reclaim_secret(self._connection, self._fence, namespace, name, body=body)
+        return await reclaim_owned(self._connection, self._fence, SECRET, namespace, name, body=body)
 
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """As in the port."""
-        await delete_secret(self._connection, self._fence, namespace, name, uid=uid)
+        await delete_owned(self._connection, self._fence, SECRET, namespace, name, uid=uid)
+
+    async def create_config_map(self, namespace: str, body: Document) -> str:
+        """As in the port."""
+        return await create_owned(self._connection, self._fence, CONFIG_MAP, namespace, body)
+
+    async def reclaim_config_map(self, namespace: str, name: str, *, body: Document) -> str:
+        """As in the port."""
+        return await reclaim_owned(self._connection, self._fence, CONFIG_MAP, namespace, name, body=body)
+
+    async def replace_config_map(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """As in the port."""
+        await replace_owned(self._connection, self._fence, CONFIG_MAP, namespace, name, uid=uid, body=body)
+
+    async def delete_config_map(self, namespace: str, name: str, *, uid: str) -> None:
+        """As in the port."""
+        await delete_owned(self._connection, self._fence, CONFIG_MAP, namespace, name, uid=uid)
+
+    async def list_pods(self, namespace: str) -> AsyncIterator[Document]:
+        """As in the port."""
+        more = ""
+        while True:
+            query = {"limit": str(POD_PAGE_SIZE), "fieldSelector": _RUNNING, **({"continue": more} if more else {})}
+            page = await self._connection.call(Request("list", _CORE, "pods", namespace, query=query))
+            for item in page["items"]:
+                yield item
+            more = page["metadata"].get("continue") or ""
+            if not more:
+                break
+            await asyncio.sleep(0)
 
     async def get_service_account_annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """As in the port."""

@@ -14,6 +14,7 @@ SELF_SIGNING = {"spec.delivery": {"mode": "None"}}
         {"spec.suspend": True, "spec.deletionPolicy": "Retain"},
         {"spec.access": {"accessString": "on ~* +@read"}},
         {"spec.delivery": {"secret": {"name": "a", "template": {"URL": "{{ uri }}"}}}},
+        {"spec.delivery": {"configMap": {"name": "a", "template": {"HOST": "{{ host }}"}}}},
         {"spec.role": {"mode": "Existing", "arn": ROLE_ARN}},
         {"spec.role": {"mode": "External", "arn": ROLE_ARN}},
         {**SELF_SIGNING, "spec.role": {"mode": "None"}, "spec.serviceAccounts": []},
@@ -46,7 +47,6 @@ def test_todays_groups_are_supported(changes):
     ("changes", "fields"),
     [
         ({**SELF_SIGNING, "spec.role": {"binding": "PodIdentity"}}, ["spec.role.binding"]),
-        ({"spec.delivery": {"configMap": {"name": "a"}}}, ["spec.delivery.configMap"]),
     ],
 )
 def test_each_field_of_a_user_that_comes_later_is_named(changes, fields):

@@ -12,6 +12,10 @@ from elasticache_iam.reconcile.store import Store
 _REMARKS: Final = frozenset({"DriftRepaired", "CacheOpen", "MembersRemoved", "Orphaned"})
 """Events that say why something is written; all others tell transitions of a status that isn't."""
 
+_NOBODY: Final[tuple[Document, ...]] = ()
+PLANNED: Final = "planned"
+"""The uid of what a preview has made."""
+
 NoteChange = Callable[[str, str, str, str], None]
 """Told mark, kind, namespace/name and detail of an object that would change."""
 
@@ -70,6 +74,36 @@ class PreviewKube:
             self._deleted.add((namespace, name))
             self.writes += 1
             self._note("-", "Secret", f"{namespace}/{name}", "its token and all later ones")
+
+    async def create_config_map(self, namespace: str, body: Document) -> str:
+        """As in the port."""
+        self.writes += 1
+        keys = ", ".join(sorted(body.get("data", {})))
+        self._note("+", "ConfigMap", f"{namespace}/{body['metadata']['name']}", f"keys: {keys}")
+        return PLANNED
+
+    async def reclaim_config_map(self, namespace: str, name: str, *, body: Document) -> str:
+        """As in the port; whether there is one can't be told without writing."""
+        del body
+        raise NotFoundError(f"nobody knows of a ConfigMap {namespace}/{name}")
+
+    async def replace_config_map(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """As in the port."""
+        self.writes += 1
+        if uid != PLANNED:
+            keys = ", ".join(sorted(body.get("data", {})))
+            self._note("~", "ConfigMap", f"{namespace}/{name}", f"keys: {keys}")
+
+    async def delete_config_map(self, namespace: str, name: str, *, uid: str) -> None:
+        """As in the port."""
+        self.writes += 1
+        if uid != PLANNED:
+            self._note("-", "ConfigMap", f"{namespace}/{name}", "settings")
+
+    async def list_pods(self, namespace: str) -> AsyncIterator[Document]:
+        """As in the port: a plan warns of nobody."""
+        for pod in _NOBODY:
+            yield {**pod, "namespace": namespace}
 
     async def get_service_account_annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """As in the port."""

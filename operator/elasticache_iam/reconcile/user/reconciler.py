@@ -39,7 +39,9 @@ from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user.aws_user import AwsUser
+from elasticache_iam.reconcile.user.config_map import ConfigMaps
 from elasticache_iam.reconcile.user.deletion import UserDeletion, revoke_tokens
+from elasticache_iam.reconcile.user.rivals import rivals_of, secret_names
 from elasticache_iam.reconcile.user.role import WorkloadRole
 from elasticache_iam.reconcile.user.subject import Findings, Memory, RefusedError, Subject
 
@@ -52,12 +54,14 @@ class UserReconciler:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._memory = Memory()
+        self._config_maps = ConfigMaps(plane)
 
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
         if plane.store.body(key) is None:
             self._memory.forget(key)
+            self._config_maps.forget(key)
         return await open_pass(
             plane,
             key,
@@ -65,18 +69,21 @@ class UserReconciler:
             salvage=salvage_user,
             order=USER_STAGES,
             delete=lambda user: UserDeletion(plane, key, user).run(),
-            work=lambda user: _UserPass(plane, key, user, self._memory).run(),
+            work=lambda user: _UserPass(plane, key, user, self._memory, self._config_maps).run(),
         )
 
 
 class _UserPass:
     """The state of one pass: what was found so far."""
 
-    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser, memory: Memory) -> None:
+    def __init__(
+        self, plane: Plane, key: Key, user: ElastiCacheIAMUser, memory: Memory, config_maps: ConfigMaps
+    ) -> None:
         self._plane = plane
         self._key = key
         self._user = user
         self._memory = memory
+        self._config_maps = config_maps
         self._findings = Findings()
         self._stages = self._findings.stages
         self._fields = self._findings.fields
@@ -132,7 +139,8 @@ class _UserPass:
         if live is not None:  # no right to connect as a user that may be somebody else's
             role = await self._guard(ACCESS_GRANTED, WorkloadRole(subject, self._findings, inventory).sync())
             caches = await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(subject))
-        await self._hand_over(subject, caches, role)
+        chosen = await self._hand_over(subject, caches, role)
+        await self._config_maps.sync(self._user, chosen, self._findings, user_id=self._user_id)
 
     async def _refuse(self, stage: Stage) -> None:
         """End the user's tokens, and say why."""
@@ -283,15 +291,19 @@ class _UserPass:
 
     async def _hand_over(
         self, subject: Subject, ready: tuple[UserCacheStatus, ...] | None, role: RoleStatus | None
-    ) -> None:
-        """Put what is to be minted into the status, from where the token plane takes it, and tell what it reports."""
+    ) -> tuple[UserCacheStatus, ...]:
+        """Put what is to be minted into the status, from where the token plane takes it, and tell what it reports.
+
+        Returns:
+            The caches that the user may use.
+        """
         plane, user = self._plane, self._user
         selected = frozenset(cache.name for cache in subject.selected)
         chosen = choose_caches(user.status.caches, ready, selected=selected, is_granted=role is not None)
         self._may_mint = True
         if user.spec.delivery.mode is DeliveryMode.NONE:
             await self._end_delivery(chosen)
-            return
+            return chosen
         dropped = frozenset(cache.name for cache in user.status.caches if cache.name not in selected)
         if dropped:  # its first Secret may be on its way
             await revoke_tokens(plane, user, only=dropped)
@@ -300,8 +312,8 @@ class _UserPass:
         self._fields["caches"] = caches
         self._fields["binding"] = binding_of(caches)
         if not caches:
-            return
-        self._stages.append(token_stage(caches, reports))
+            return caches
+        self._stages.append(self._with_rivals(token_stage(caches, reports)))
         asked = user.metadata.annotations.get(ANNOTATION_REFRESH, "")
         if asked and asked in {report.refresh for report in reports.delivered.values()}:
             self._fields["refresh"] = asked
@@ -314,6 +326,17 @@ class _UserPass:
         )
         if login is not None:
             self._stages.append(login)
+        return caches
+
+    def _with_rivals(self, stage: Stage) -> Stage:
+        """Return a stage that also names who else wants the Secret's name, if that is what it tells."""
+        if stage.reason != "SecretConflict":
+            return stage
+        ours = secret_names(self._user)
+        return replace(
+            stage,
+            message=stage.message + rivals_of(self._plane.store, self._key, lambda other: secret_names(other) & ours),
+        )
 
     async def _end_delivery(self, chosen: tuple[UserCacheStatus, ...]) -> None:
         """See that there are no Secrets: the workload signs for itself. Which caches it may use is still told."""

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
@@ -69,6 +70,9 @@ class Schedule(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._entries)
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries

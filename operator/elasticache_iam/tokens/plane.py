@@ -1,7 +1,8 @@
 """The loop that keeps every Secret fresh.
 
-One heap of due times; the most urgent first, new users ahead of any backlog. A refresh is: credentials (mostly from
-memory), sign (offline), one write. A failure keeps the old token and comes back soon.
+One heap of due times; of what is due the token that ends first, and new users beside any backlog. A refresh is:
+credentials (from memory; who has none waits for them elsewhere, see `renewals`), sign (offline), one write. A failure
+keeps the old token and comes back soon.
 """
 
 import asyncio
@@ -31,13 +32,14 @@ from elasticache_iam.core.mint import (
     Report,
 )
 from elasticache_iam.core.refresh import next_refresh, retry_delay_s, spread_of
-from elasticache_iam.core.schedule import Schedule
 from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
 from elasticache_iam.core.token import Credentials, Token, sign_token
+from elasticache_iam.core.turns import Turns
 from elasticache_iam.delivery.secret import render_secret
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
 from elasticache_iam.tokens.checkpoint import Life, decode, encode
 from elasticache_iam.tokens.logins import Logins, Proof
+from elasticache_iam.tokens.renewals import Renewals
 from elasticache_iam.tokens.sessions import Sessions
 
 log = structlog.get_logger("tokens")
@@ -64,6 +66,7 @@ PROPAGATION_RETRY_S: Final = 8.0
 """The longest pause between two tries in that time: the role's first user waits for it."""
 PATIENT_ATTEMPTS: Final = 4
 """So many of them, about 10 s, aren't even told."""
+_OWN_FAULTS: Final = (AccessDeniedError, NotFoundError)
 _DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
@@ -77,6 +80,10 @@ class _State:
     told: str = ""
     delivered: bool = False
     refresh: str = ""
+    is_asked: bool = False
+    """Somebody waits for the next token: it is as urgent as a first one."""
+    is_own_fault: bool = False
+    """What keeps failing fails for this user alone: it must not go before others that can be helped."""
     proof: Proof = field(default_factory=lambda: Proof(is_needed=True))
     young_until: float = 0.0
     """Monotonic seconds: until then the role may not be known everywhere."""
@@ -102,6 +109,8 @@ class Counting:
     """Told the result of each refresh: ok, or the reason of its failure."""
     login: Callable[[str], None] = lambda _: None
     """Told the outcome of each login."""
+    waiting: Callable[[int], None] = lambda _: None
+    """Told how many users wait for a session of STS: how far a cold start is."""
 
 
 class TokenPlane:
@@ -133,8 +142,10 @@ class TokenPlane:
             signing=settings.signing,
             owner=settings.owner,
         )
-        self._first: Schedule[Entry] = Schedule()
-        self._schedule: Schedule[Entry] = Schedule()
+        self._renewals = Renewals(self._sessions, clock, settled=self._renewed, waiting=counting.waiting)
+        self._turns: Turns[Entry] = Turns()
+        self._waiting: dict[str, dict[Entry, float]] = {}
+        """By uid what is due (and since when) and waits for its user's session."""
         self._orders: dict[UserKey, MintOrder] = {}
         self._states: dict[Entry, _State] = {}
         self._stopped: set[UserKey] = set()
@@ -148,7 +159,8 @@ class TokenPlane:
         self._saved: bytes = b""
         self._counting = counting
         self._ahead = self._now() - clock.monotonic()
-        self.taken_at: float = clock.monotonic()
+        self._looks_at = float("inf")
+        """When, in monotonic seconds, the loop looks at the schedule next; read by other threads."""
 
     # -- what to mint -------------------------------------------------------------------------------------------------
 
@@ -183,8 +195,7 @@ class TokenPlane:
             if target.secret_uid:
                 self._put(entry, self._due(entry, state))
             else:
-                self._first.put(entry, due=self._now())
-                self._changed.set()
+                self._put(entry, self._now())
             return
         if target.secret_uid and not state.secret_uid:
             state.secret_uid = target.secret_uid
@@ -196,6 +207,7 @@ class TokenPlane:
             state.young_until = self._clock.monotonic() + PROPAGATION_S
         if asks_login or (order.refresh and order.refresh != state.refresh):
             state.proof.not_before = 0.0
+            state.is_asked, state.is_own_fault = True, False
             self._put(entry, self._now())
 
     async def stop(self, key: UserKey) -> None:
@@ -222,14 +234,20 @@ class TokenPlane:
         counts = {"fresh": 0, "due": 0, "failing": 0}
         now = self._now()
         for entry, state in self._states.items():
-            due = self._schedule.due_of(entry)
-            name = "failing" if state.attempts else "due" if state.life is None or (due or 0.0) <= now else "fresh"
+            due = self._turns.due_of(entry) or 0.0
+            name = "failing" if state.attempts else "due" if state.life is None or due <= now else "fresh"
             counts[name] += 1
         return counts
 
     def lateness_s(self) -> float:
         """Return for how long the most overdue delivery or refresh has been due, in seconds."""
-        return max(self._first.lateness(self._now()), self._schedule.lateness(self._now()))
+        now = self._now()
+        since = [due for entries in self._waiting.values() for due in entries.values()]
+        return max(self._turns.lateness(now), now - min(since, default=now))
+
+    def waiting(self) -> int:
+        """Return how many users wait for a session of STS."""
+        return len(self._renewals)
 
     def min_remaining_s(self) -> float | None:
         """Return the seconds until the first delivered token expires, negative if one has; None without tokens."""
@@ -237,28 +255,31 @@ class TokenPlane:
         return (min(ends) - self._clock.now()).total_seconds() if ends else None
 
     def stalled_s(self) -> float:
-        """Return for how long something has been due while nothing was taken: the loop stands still."""
-        return self._clock.monotonic() - self.taken_at if self.lateness_s() > 0 else 0.0
+        """Return for how long the loop should have looked at the schedule and has not. Any thread may ask."""
+        return max(0.0, self._clock.monotonic() - self._looks_at)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Refresh until cancelled; then finish what is in flight for at most a second."""
-        slots = asyncio.Semaphore(PARALLEL_REFRESHES)
-        saver = asyncio.create_task(self._save_checkpoints())
         try:
-            while True:
-                await slots.acquire()
-                entry = await self._next()
-                self.taken_at = self._clock.monotonic()
-                task = asyncio.create_task(self._refresh(entry))
-                self._running[entry] = task
-                task.add_done_callback(partial(self._finished, entry, slots))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._save_checkpoints())
+                tasks.create_task(self._renewals.run())
+                tasks.create_task(self._refresh_for_ever())
         finally:
-            saver.cancel()
             self._logins.cancel()
             if self._running:
                 await asyncio.wait(list(self._running.values()), timeout=1.0)
+
+    async def _refresh_for_ever(self) -> None:
+        slots = asyncio.Semaphore(PARALLEL_REFRESHES)
+        while True:
+            await slots.acquire()
+            entry, due = await self._next()
+            task = asyncio.create_task(self._refresh(entry, due))
+            self._running[entry] = task
+            task.add_done_callback(partial(self._finished, entry, slots))
 
     async def load_checkpoint(self) -> None:
         """Read the checkpoint, before `run`. A missing or broken one only means earlier refreshes."""
@@ -295,35 +316,36 @@ class TokenPlane:
             await asyncio.sleep(CHECKPOINT_S)
             await self.save_checkpoint()
 
-    async def _next(self) -> Entry:
+    async def _next(self) -> tuple[Entry, float]:
+        """Return whose turn it is, and since when it has been due."""
         while True:
-            ready = self._first.pop_due(self._now(), limit=1) or self._schedule.pop_due(self._now(), limit=1)
-            if ready and ready[0] in self._running:
-                self._again.add(ready[0])
+            now = self._now()
+            self._looks_at = self._clock.monotonic()
+            self._look_at_the_clock()
+            taken = self._turns.take(now)
+            if taken is not None and taken[0] in self._running:
+                self._again.add(taken[0])
                 continue
-            if ready:
-                return ready[0]
+            if taken is not None:
+                return taken
             self._changed.clear()
-            if self._was_set_back():
-                continue
-            due = self._schedule.next_due()
-            pause = None if due is None else min(LONGEST_SLEEP_S, max(0.0, due - self._now()))
+            due = self._turns.next_due()
+            pause_s = LONGEST_SLEEP_S if due is None else min(LONGEST_SLEEP_S, max(0.0, due - now))
+            self._looks_at += pause_s
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(pause_s):
                     await self._changed.wait()
 
-    def _was_set_back(self) -> bool:
-        """Whether the wall clock was set back since the last look; then all is due now."""
+    def _look_at_the_clock(self) -> None:
+        """Make all due now if the wall clock was set back since the last look."""
         ahead = self._now() - self._clock.monotonic()
         before, self._ahead = self._ahead, ahead
         if ahead > before - CLOCK_STEP_S:
-            return False
+            return
         log.warning("the clock was set back; all tokens are made anew", seconds=round(before - ahead))
         for entry in self._states:
-            if entry not in self._first:
-                self._schedule.put(entry, due=self._now())
-        return bool(self._states)
+            self._put(entry, self._now())
 
     def _finished(self, entry: Entry, slots: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
         self._running.pop(entry, None)
@@ -335,29 +357,53 @@ class TokenPlane:
 
     # -- one refresh --------------------------------------------------------------------------------------------------
 
-    async def _refresh(self, entry: Entry) -> None:
+    async def _refresh(self, entry: Entry, due: float) -> None:
         order, state = self._orders.get(entry[:2]), self._states.get(entry)
         target = _target(order, entry[2]) if order is not None else None
         if order is None or state is None or target is None:
             return
-        stage = ACCESS_GRANTED
         try:
             self._fence.check()
-            credentials = await self._sessions.get(order)
-            stage = TOKEN_DELIVERED
+            credentials = self._sessions.get(order)
+            if credentials is None:
+                self._waiting.setdefault(order.uid, {})[entry] = due
+                self._renewals.want(order, rank=self._rank(state, due))
+                return
+            if self._sessions.is_due(order):
+                end = self._sessions.end_of(order)
+                self._renewals.want(order, rank=end.timestamp() if end is not None else due)
             token = self._sign(order, target, credentials)
             await self._deliver(entry, order, target, state, token)
         except NotLeaderError:
             self._put(entry, self._now() + NOT_LEADER_S)
         except OperatorError as error:
-            self._failed(entry, order, state, stage, error)
+            self._failed(entry, order, state, TOKEN_DELIVERED, error)
         except ValueError as error:
-            self._failed(entry, order, state, stage, PermanentError(str(error), reason="InvalidSpec"))
+            self._failed(entry, order, state, TOKEN_DELIVERED, PermanentError(str(error), reason="InvalidSpec"))
         except Exception as error:  # noqa: BLE001
             # A bug in one user's refresh must not end all others': loud, and again soon. Only the type is shown:
             # an unforeseen exception's text could hold anything.
             log.error("a refresh failed unexpectedly", namespace=entry[0], name=entry[1], error=type(error).__name__)  # noqa: TRY400
-            self._failed(entry, order, state, stage, OperatorError("unexpected failure; see the operator's log"))
+            failure = OperatorError("unexpected failure; see the operator's log")
+            self._failed(entry, order, state, TOKEN_DELIVERED, failure)
+
+    def _renewed(self, order: MintOrder, error: OperatorError | None) -> None:
+        """Go on with what has waited for a session, or for the news that there is none."""
+        entries = self._waiting.pop(order.uid, {})
+        now = self._orders.get(order.key)
+        if now is None or now.uid != order.uid:
+            return
+        is_about_now = self._sessions.is_for_same(order, now)
+        for entry, due in entries.items():
+            state = self._states.get(entry)
+            if state is None:
+                continue
+            if error is None or not is_about_now:
+                self._put(entry, due)
+            elif isinstance(error, NotLeaderError):
+                self._put(entry, self._now() + NOT_LEADER_S)
+            else:
+                self._failed(entry, now, state, ACCESS_GRANTED, error)
 
     def _sign(self, order: MintOrder, target: CacheTarget, credentials: Credentials) -> Token:
         return sign_token(
@@ -386,7 +432,7 @@ class TokenPlane:
             return
         changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
-        state.attempts, state.told = 0, ""
+        state.attempts, state.told, state.is_asked, state.is_own_fault = 0, "", False, False
         state.life = Life(token.issued_at, token.expires_at)
         self._counting.refresh("ok")
         self._put(entry, self._due(entry, state))
@@ -422,6 +468,7 @@ class TokenPlane:
         self._counting.refresh(error.reason)
         state.attempts += 1
         permanent = isinstance(error, PermanentError)
+        state.is_own_fault = permanent or isinstance(error, _OWN_FAULTS)
         remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
         spread = spread_of(entry)
         delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
@@ -459,8 +506,19 @@ class TokenPlane:
         return self._clock.now().timestamp()
 
     def _put(self, entry: Entry, due: float) -> None:
-        self._schedule.put(entry, due=due)
+        """Make an entry due, wherever it is now."""
+        self._stop_waiting(entry)
+        state = self._states[entry]
+        self._turns.put(entry, due=due, rank=self._rank(state, due))
         self._changed.set()
+
+    def _rank(self, state: _State, due: float) -> float | None:
+        """Return an entry's place among those that are due: when what its Secret holds ends, None for new ones."""
+        if state.is_own_fault:
+            return due + self._settings.token_s / 2
+        if state.is_asked or not state.delivered:
+            return None
+        return 0.0 if state.life is None else state.life.expires_at.timestamp()
 
     def _due(self, entry: Entry, state: _State) -> float:
         if state.life is None:
@@ -485,14 +543,21 @@ class TokenPlane:
         order = self._orders.pop(key, None)
         if order is None:
             return
+        self._renewals.forget(order.uid)
         self._sessions.forget(order.uid)
+        self._waiting.pop(order.uid, None)
         for entry in [entry for entry in self._states if entry[:2] == key]:
             self._drop_entry(entry)
 
+    def _stop_waiting(self, entry: Entry) -> None:
+        order = self._orders.get(entry[:2])
+        if order is not None and (waiting := self._waiting.get(order.uid)) is not None:
+            waiting.pop(entry, None)
+
     def _drop_entry(self, entry: Entry) -> None:
         self._states.pop(entry, None)
-        self._first.remove(entry)
-        self._schedule.remove(entry)
+        self._turns.remove(entry)
+        self._stop_waiting(entry)
         self._again.discard(entry)
 
 

@@ -1,7 +1,9 @@
-"""One STS session per user: the scarce part. In memory only, renewed early and spread, shared by all its caches."""
+"""One STS session per user: the scarce part. In memory only, renewed early and spread, shared by all its caches.
 
-import asyncio
-from dataclasses import dataclass
+When a session is fetched is `renewals`' business, how it is here.
+"""
+
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -29,12 +31,15 @@ CHAINED_SESSION_S = 3600
 Source: IAM user guide, "Role chaining". A longer one is refused, not shortened.
 """
 
+_RENEWAL_PAUSE = timedelta(seconds=60)
+"""After a renewal that failed while the old session was good enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Session:
     credentials: Credentials
     basis: tuple[str, str, str, str]
-    started_at: datetime
+    end: datetime
     renew_at: datetime
 
 
@@ -57,49 +62,56 @@ class Sessions:
         self._clock = clock
         self._audience = audience
         self._token_s = token_s
+        self._token_life = timedelta(seconds=token_s)
         self._signing = signing
         self._owner = owner
         self._sessions: dict[str, _Session] = {}
-        self._renewals: dict[str, asyncio.Lock] = {}
 
-    async def get(self, order: MintOrder) -> Credentials:
-        """Return credentials of the workload's role that are good now, renewing them when it is time.
+    def get(self, order: MintOrder) -> Credentials | None:
+        """Return credentials of the workload's role to sign with now; None: wait for a renewal.
 
-        A renewal that fails is no failure while the old session lasts. Raises OperatorError.
+        While a session outlives a whole token nobody waits for the next one.
         """
-        basis = _basis(order)
-        lock = self._renewals.setdefault(order.uid, asyncio.Lock())
-        async with lock:
-            now = self._clock.now()
-            held = self._sessions.get(order.uid)
-            if held is not None and held.basis == basis and now < held.renew_at:
-                return held.credentials
-            try:
-                held = await self._renew(order, basis)
-            except OperatorError as error:
-                usable = (
-                    held is not None
-                    and held.basis == basis
-                    and held.credentials.expires_at is not None
-                    and held.credentials.expires_at - now > timedelta(seconds=self._token_s / 2)
-                )
-                if held is None or not usable:
-                    raise
-                log.warning(
-                    "session not renewed, the old one goes on",
-                    namespace=order.namespace,
-                    name=order.name,
-                    reason=error.reason,
-                )
-                return held.credentials
-            if self._renewals.get(order.uid) is lock:  # else forgotten meanwhile
-                self._sessions[order.uid] = held
-            return held.credentials
+        held, now = self._sessions.get(order.uid), self._clock.now()
+        if held is None or held.basis != _basis(order):
+            return None
+        return held.credentials if now < held.renew_at or held.end - now >= self._token_life else None
+
+    def end_of(self, order: MintOrder) -> datetime | None:
+        """Return when the session that is in use ends; None without one."""
+        held = self._sessions.get(order.uid)
+        return None if held is None else held.end
+
+    def is_due(self, order: MintOrder) -> bool:
+        """Whether it is time for the next session."""
+        held = self._sessions.get(order.uid)
+        return held is None or self._clock.now() >= held.renew_at
+
+    def is_for_same(self, order: MintOrder, other: MintOrder) -> bool:
+        """Whether two orders of a user are served by the same session."""
+        return _basis(order) == _basis(other)
+
+    async def renew(self, order: MintOrder) -> None:
+        """Get the next session. Raises OperatorError."""
+        self._sessions[order.uid] = await self._renew(order, _basis(order))
+
+    def make_do(self, order: MintOrder, error: OperatorError) -> bool:
+        """Go on for a while with the session there is, after a failed renewal; return whether it is good enough."""
+        held, now = self._sessions.get(order.uid), self._clock.now()
+        if held is None or held.basis != _basis(order) or held.end - now <= self._token_life / 2:
+            return False
+        self._sessions[order.uid] = replace(held, renew_at=max(held.renew_at, now + _RENEWAL_PAUSE))
+        log.warning(
+            "session not renewed, the old one goes on",
+            namespace=order.namespace,
+            name=order.name,
+            reason=error.reason,
+        )
+        return True
 
     def forget(self, uid: str) -> None:
         """Throw a user's session away."""
         self._sessions.pop(uid, None)
-        self._renewals.pop(uid, None)
 
     async def _renew(self, order: MintOrder, basis: tuple[str, str, str, str]) -> _Session:
         identity, duration_s = None, order.max_session_s
@@ -121,7 +133,7 @@ class Sessions:
             credentials = await self._assume(order, identity, duration_s=duration_s, policy=basis[3])
         end = credentials.expires_at or started_at + timedelta(seconds=duration_s)
         renew_at = session_renew_at(started_at, end, spread=spread_of((order.uid,)), token_s=self._token_s)
-        return _Session(credentials, basis, started_at, renew_at)
+        return _Session(credentials, basis, end, renew_at)
 
     async def _assume(self, order: MintOrder, identity: str | None, *, duration_s: int, policy: str) -> Credentials:
         """Become the workload's role by its own token or, without one, as the operator itself."""

@@ -365,7 +365,7 @@ async def test_a_backlog_is_served_in_the_order_of_its_urgency(ground):
     ground.start()
     for number in range(100):
         ground.plane.observe(("shop", f"u{number}"), order(f"u{number}"))
-    await asyncio.sleep(5)
+    await asyncio.sleep(15)
     await ground.stop()
     uids = {report.key[1]: report.secret_uid for report in ground.of(Delivered)}
     now = ground.clock.now()
@@ -386,12 +386,8 @@ async def test_a_backlog_is_served_in_the_order_of_its_urgency(ground):
     await asyncio.sleep(30)
 
     served = [ages[name] for _, name in ground.writes]
-    # As many as run at once share a batch; its place in the window moves a user by up to a tenth of a life.
-    first, last = served[:32], served[68:]
     assert len(served) == 100
-    assert min(first) > max(last) - 90
-    assert sum(first) / len(first) > 700
-    assert sum(last) / len(last) < 600
+    assert served == sorted(served, reverse=True)
 
 
 async def test_a_clock_that_is_set_back_makes_all_tokens_anew(ground):

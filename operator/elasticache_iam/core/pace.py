@@ -1,0 +1,58 @@
+"""A pace for calls to a service that throttles at a rate it doesn't publish: it is found out, and kept just below."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+_BACK_OFF: Final = 0.8
+_BACK_OFF_EVERY_S: Final = 1.0
+"""Calls that were under way together are refused together: that is one refusal, not eight."""
+_GROWTH: Final = 0.05
+"""Of the rate, a second. A limit is felt for again every 4 to 5 s: one call in 20 at 5 a second is refused."""
+_LEAST_GROWTH_PER_S: Final = 0.2
+_RESOLUTION_S: Final = 0.001
+
+
+@dataclass(slots=True)
+class Pace:
+    """Permits at a steady rate that falls by a fifth when the service throttles and grows slowly while it doesn't.
+
+    For one event loop. Times are seconds on a clock that never runs backwards.
+
+    Attributes:
+        per_s: Permits a second, to begin with.
+        least_per_s: However much the service throttles, so often it is asked.
+        most_per_s: However much it allows.
+    """
+
+    per_s: float = 10.0
+    least_per_s: float = 0.5
+    most_per_s: float = 50.0
+    _free_at: float = field(init=False, default=float("-inf"))
+    _backed_off_at: float = field(init=False, default=float("-inf"))
+    _is_full: bool = field(init=False, default=False)
+
+    def wait_s(self, now: float) -> float:
+        """Return the seconds until there is a permit; less than a millisecond is none."""
+        wait_s = self._free_at - now
+        return wait_s if wait_s >= _RESOLUTION_S else 0.0
+
+    def take(self, now: float) -> None:
+        """Use the permit that there is."""
+        interval_s = 1.0 / self.per_s
+        # Who doesn't use what there is learns nothing about what there could be.
+        self._is_full = now - self._free_at < interval_s
+        self._free_at = now + interval_s
+
+    def succeeded(self) -> None:
+        """Hear that the service took a call."""
+        if self._is_full:
+            growth_per_s = max(_LEAST_GROWTH_PER_S, _GROWTH * self.per_s)
+            self.per_s = min(self.most_per_s, self.per_s + growth_per_s / self.per_s)
+
+    def throttled(self, now: float) -> None:
+        """Hear that the service refused a call because there were too many."""
+        if now - self._backed_off_at < _BACK_OFF_EVERY_S:
+            return
+        self._backed_off_at = now
+        self.per_s = max(self.least_per_s, self.per_s * _BACK_OFF)
+        self._free_at = max(self._free_at, now + 1.0 / self.per_s)

@@ -24,7 +24,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
+        """Return seconds that never run backwards, and pass while the machine sleeps."""
         ...
 
 
@@ -33,6 +33,10 @@ class Fence(Protocol):
 
     def check(self) -> None:
         """Raise NotLeaderError if this process isn't, or can't be sure to be, the leader."""
+        ...
+
+    def left_s(self) -> float:
+        """Return the seconds until another process may lead: by then nothing may be under way any more."""
         ...
 
 

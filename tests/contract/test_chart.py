@@ -513,6 +513,10 @@ class Leader:
     def check(self):
         """Nothing to object."""
 
+    def left_s(self):
+        """Long enough."""
+        return 15.0
+
 
 @pytest.fixture
 async def connection(release):

@@ -63,6 +63,9 @@ class Gate:
         if not self.is_open:
             raise NotLeaderError("not the leader")
 
+    def left_s(self):
+        return 15.0
+
 
 class FakeGround:
     """The fake, seen as a cluster."""

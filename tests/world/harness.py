@@ -165,6 +165,9 @@ class OpenFence:
         if self.error is not None:
             raise self.error
 
+    def left_s(self) -> float:
+        return 15.0
+
 
 @dataclass(slots=True)
 class ScriptedProbe:

@@ -20,7 +20,7 @@ from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from elasticache_iam.core.errors import ConfigurationError, OperatorError, UnavailableError
+from elasticache_iam.core.errors import ConfigurationError, NotLeaderError, OperatorError, UnavailableError
 from elasticache_iam.kube.errors import ApiStatus, parse_status, to_error
 from elasticache_iam.ports import Document, Fence
 
@@ -45,7 +45,10 @@ _METHODS: Final[Mapping[str, str]] = {
 }
 
 RequestObserver = Callable[[str, str, str], None]
-"""Told each request's verb, resource (`secrets`, `usergroups/status`) and outcome (HTTP status, or `error`)."""
+"""Told each request's verb, resource (`secrets`, `usergroups/status`) and outcome.
+
+That is the HTTP status, `error` without an answer, or `fenced` for what wasn't sent because this process doesn't lead.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ class Connection:
         self._configuration = configuration
         self._on_request = on_request
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._total_timeout_s = total_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=total_timeout_s, connect=connect_timeout_s)
 
     async def __aenter__(self) -> Self:
@@ -166,31 +170,33 @@ class Connection:
 
     async def _exchange(self, request: Request, fence: Fence | None, translate: ErrorTranslator | None) -> bytes:
         async with self._slots:
-            if fence is not None:
-                fence.check()
-            status, body, retry_after = await self._send(request)
+            status, body, retry_after = await self._send(request, fence)
         if status < 400:  # noqa: PLR2004
             return body
         refusal = parse_status(status, body, retry_after=retry_after)
         error = translate(refusal) if translate is not None else None
         raise error or to_error(refusal, what=request.words, confidential=request.confidential)
 
-    async def _send(self, request: Request) -> tuple[int, bytes, str | None]:
+    async def _send(self, request: Request, fence: Fence | None) -> tuple[int, bytes, str | None]:
         headers = {"Accept": _METADATA_ONLY if request.metadata_only else _JSON, "Content-Type": request.content_type}
         outcome = "error"
         try:
             # Re-reads the Pod's token from its file once a minute.
             if authorization := await self._configuration.get_api_key_with_prefix("BearerToken", "authorization"):
                 headers["Authorization"] = authorization
+            timeout = self._timeout if fence is None else self._fenced_timeout(fence)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 _METHODS[request.verb],
                 f"{self._configuration.host}{request.path}",
                 headers=headers,
                 body=request.body,
-                _request_timeout=self._timeout,
+                _request_timeout=timeout,
             )
             body = await response.read()
             outcome = str(response.status)
+        except NotLeaderError:
+            outcome = "fenced"
+            raise
         except (aiohttp.ClientError, OSError, TimeoutError, kube_config.ConfigException) as error:
             raise UnavailableError(
                 f"{request.words}: the API server doesn't answer: {type(error).__name__}", code=type(error).__name__
@@ -199,6 +205,14 @@ class Connection:
             if self._on_request is not None:
                 self._on_request(request.verb, request.kind, outcome)
         return response.status, body, response.headers.get("Retry-After")
+
+    def _fenced_timeout(self, fence: Fence) -> aiohttp.ClientTimeout:
+        """Return how long a write may take that begins now: not beyond the Lease, when another process may write.
+
+        Raises NotLeaderError.
+        """
+        fence.check()
+        return aiohttp.ClientTimeout(total=min(self._total_timeout_s, fence.left_s()), connect=self._timeout.connect)
 
 
 async def load_configuration(

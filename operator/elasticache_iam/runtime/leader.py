@@ -127,12 +127,15 @@ def next_step(observed: Observation, me: str, now: float) -> Step:
 class LeaseFence:
     """`ports.Fence`: open until a moment on the monotonic clock, whatever became of the election meanwhile.
 
-    A process that was paused finds it shut when it wakes up. Any thread may ask: it reads one float.
+    A process that was paused finds it shut when it wakes up. A request that was under way at the pause has a timeout
+    that ends before the Lease does (`left_s`): on waking up the event loop lets timers act before anything that waited
+    goes on, so it is given up, not sent. Any thread may ask: it reads one float.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._open_until = float("-inf")
+        self._ours_until = float("-inf")
 
     @property
     def is_open(self) -> bool:
@@ -144,13 +147,18 @@ class LeaseFence:
         if not self.is_open:
             raise NotLeaderError("this replica isn't the leader, or can't be sure that it still is")
 
-    def open_until(self, moment: float) -> None:
-        """Let writes pass until then."""
+    def left_s(self) -> float:
+        """Return the seconds until somebody else may take the Lease; what was sent must have ended by then."""
+        return max(0.0, self._ours_until - self._monotonic())
+
+    def open_until(self, moment: float, *, ours_until: float | None = None) -> None:
+        """Let writes begin until a moment, and be under way until the Lease isn't ours any more (None: as long)."""
+        self._ours_until = moment if ours_until is None else ours_until
         self._open_until = moment
 
     def shut(self) -> None:
         """Let no write pass."""
-        self._open_until = float("-inf")
+        self._open_until = self._ours_until = float("-inf")
 
 
 class Leader:
@@ -249,7 +257,7 @@ class Leader:
         self._observed = observe(self._observed, held, now=self._clock.monotonic())
         # Others count from when they see this renewal, which is later than when it was asked for.
         self._renewed_at = asked_at
-        self.fence.open_until(asked_at + self._timings.renew_deadline_s)
+        self.fence.open_until(asked_at + self._timings.renew_deadline_s, ours_until=asked_at + self._timings.duration_s)
         if not self._leads:
             self._leads = True
             log.info("elected", identity=self._identity, transitions=held.transitions)

@@ -59,6 +59,10 @@ class ReadOnly:
         """Raise NotLeaderError."""
         raise NotLeaderError("a plan writes nothing")
 
+    def left_s(self) -> float:
+        """Return 0."""
+        return 0.0
+
 
 async def make_plan(question: Question) -> Plan:
     """Answer with the caller's own credentials, by read-only calls.

@@ -148,6 +148,9 @@ async def test_the_fence_is_asked_after_the_wait_for_a_place(server, connect):
             if not self.is_open:
                 raise NotLeaderError("lost")
 
+        def left_s(self):
+            return 15.0
+
     fence = Fence()
     connection = connect(max_in_flight=1)
     server.delay_s = 0.1
@@ -162,6 +165,37 @@ async def test_the_fence_is_asked_after_the_wait_for_a_place(server, connect):
         await second
 
     assert len(server.seen) == 1
+
+
+async def test_a_write_is_given_up_before_somebody_else_may_lead(server, connect):
+    class Fence:
+        def check(self):
+            pass
+
+        def left_s(self):
+            return 0.05
+
+    server.delay_s = 5.0
+
+    with pytest.raises(UnavailableError, match="doesn't answer"):
+        await connect().send(PODS, fence=Fence())
+
+
+async def test_what_the_fence_holds_back_is_counted_and_not_sent(server, connect):
+    class Fence:
+        def check(self):
+            raise NotLeaderError("lost")
+
+        def left_s(self):
+            return 0.0
+
+    seen = []
+
+    with pytest.raises(NotLeaderError):
+        await connect(on_request=lambda *labels: seen.append(labels)).send(PODS, fence=Fence())
+
+    assert seen == [("get", "pods", "fenced")]
+    assert server.seen == []
 
 
 async def test_without_a_cluster_the_reader_is_told_what_to_set(monkeypatch, tmp_path):

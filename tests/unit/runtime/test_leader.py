@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from tests.fakes.kube import FakeKube
 
 from elasticache_iam.core.errors import ConflictError, NotLeaderError, UnavailableError
 from elasticache_iam.kube.lease import LeaseRecord
+from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.leader import (
     CreateLease,
     FollowLeader,
@@ -134,6 +136,41 @@ def test_a_fence_shuts_by_itself_when_the_time_is_up():
 
     with pytest.raises(NotLeaderError):
         fence.check()
+
+
+def test_what_is_sent_may_be_under_way_until_somebody_else_may_lead():
+    now = 0.0
+    fence = LeaseFence(lambda: now)
+    fence.open_until(10.0, ours_until=15.0)
+    now = 9.0
+
+    assert fence.left_s() == 6.0
+
+
+def test_of_a_fence_that_is_shut_nothing_is_left():
+    fence = LeaseFence(lambda: 0.0)
+    fence.open_until(10.0, ours_until=15.0)
+    fence.shut()
+
+    assert fence.left_s() == 0.0
+
+
+@pytest.mark.looptime
+async def test_what_a_leader_sends_ends_before_anybody_can_take_over(kube, replicas):
+    first = replicas("first")
+    await asyncio.sleep(30)
+
+    kube.down = UnavailableError("down")
+    await asyncio.sleep(9)
+
+    assert first.leader.fence.left_s() < 15.0 - 9.0 + 2.1
+
+
+def test_a_process_that_slept_with_its_machine_knows_it(monkeypatch):
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: 5000.0 if clock == time.CLOCK_BOOTTIME else 5.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+
+    assert SystemClock().monotonic() == 5000.0
 
 
 def test_a_fence_answers_other_threads():

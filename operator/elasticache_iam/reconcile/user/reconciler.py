@@ -1,7 +1,7 @@
 """One pass of an ElastiCacheIAMUser: user, role, membership, and what the token plane reports."""
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from elasticache_iam.api.base import ConditionStatus
@@ -40,6 +40,7 @@ from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user.aws_user import AwsUser
 from elasticache_iam.reconcile.user.config_map import ConfigMaps
+from elasticache_iam.reconcile.user.consumers import Consumers
 from elasticache_iam.reconcile.user.deletion import UserDeletion, revoke_tokens
 from elasticache_iam.reconcile.user.rivals import rivals_of, secret_names
 from elasticache_iam.reconcile.user.role import WorkloadRole
@@ -55,6 +56,7 @@ class UserReconciler:
         self._plane = plane
         self._memory = Memory()
         self._config_maps = ConfigMaps(plane)
+        self._consumers = Consumers(plane.kube, plane.clock)
 
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
@@ -69,21 +71,31 @@ class UserReconciler:
             salvage=salvage_user,
             order=USER_STAGES,
             delete=lambda user: UserDeletion(plane, key, user).run(),
-            work=lambda user: _UserPass(plane, key, user, self._memory, self._config_maps).run(),
+            work=lambda user: _UserPass(
+                plane, key, user, _Shared(self._memory, self._config_maps, self._consumers)
+            ).run(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all passes of users have in common, and remember."""
+
+    memory: Memory
+    config_maps: ConfigMaps
+    consumers: Consumers
 
 
 class _UserPass:
     """The state of one pass: what was found so far."""
 
-    def __init__(
-        self, plane: Plane, key: Key, user: ElastiCacheIAMUser, memory: Memory, config_maps: ConfigMaps
-    ) -> None:
+    def __init__(self, plane: Plane, key: Key, user: ElastiCacheIAMUser, shared: "_Shared") -> None:
         self._plane = plane
         self._key = key
         self._user = user
-        self._memory = memory
-        self._config_maps = config_maps
+        self._memory = shared.memory
+        self._config_maps = shared.config_maps
+        self._consumers = shared.consumers
         self._findings = Findings()
         self._stages = self._findings.stages
         self._fields = self._findings.fields
@@ -313,7 +325,7 @@ class _UserPass:
         self._fields["binding"] = binding_of(caches)
         if not caches:
             return caches
-        self._stages.append(self._with_rivals(token_stage(caches, reports)))
+        self._stages.append(await self._with_warning(self._with_rivals(token_stage(caches, reports)), caches))
         asked = user.metadata.annotations.get(ANNOTATION_REFRESH, "")
         if asked and asked in {report.refresh for report in reports.delivered.values()}:
             self._fields["refresh"] = asked
@@ -327,6 +339,20 @@ class _UserPass:
         if login is not None:
             self._stages.append(login)
         return caches
+
+    async def _with_warning(self, stage: Stage, caches: Iterable[UserCacheStatus]) -> Stage:
+        """Return a stage that also warns of pods in which tokens never update; an Event does so once."""
+        if stage.status is not ConditionStatus.TRUE:
+            return stage
+        user = self._user
+        secrets = [cache.secret.name for cache in caches if cache.secret is not None]
+        warning = await self._consumers.warning(user, secrets)
+        if not warning:
+            return stage
+        before = next((one.message for one in user.status.conditions if one.type == TOKEN_DELIVERED), "")
+        if warning not in before:
+            await self._plane.post_event(self._key, user.metadata, reason="StaleConsumer", note=warning, warning=True)
+        return replace(stage, message=f"{stage.message}. Warning: {warning}")
 
     def _with_rivals(self, stage: Stage) -> Stage:
         """Return a stage that also names who else wants the Secret's name, if that is what it tells."""

@@ -185,6 +185,8 @@ REFUSED = [
             ("only spaces", "   ", LINE_SAYS),
             ("nothing", "", LINE_SAYS),
             ("4097 characters", "o" * 4097, "4096"),
+            ("129 words", "on ~a" + " +get" * 127, "at most 128 words"),
+            ("17 selectors", "on" + " (~a +get)" * 17, "16 selectors"),
         ]
     ),
     # service accounts and role
@@ -510,6 +512,8 @@ ACCEPTED = [
         "user",
         {"spec.access": {"accessString": "on resetchannels &a:* %R~x:* -@all +get +config|get (~reset +nopass)"}},
     ),
+    Accepted("an access string of 128 words", "user", {"spec.access": {"accessString": "on ~a" + " +get" * 126}}),
+    Accepted("an access string of 16 selectors", "user", {"spec.access": {"accessString": "on" + " (~a +get)" * 16}}),
     Accepted("keys that look like password rules", "user", {"spec.access.keys": [">a", "#b", "{c}:*", "reset"]}),
     Accepted("an id of 40", "user", {"spec.id": "a" * 40}),
     Accepted("a name of 63", "user", {"metadata.name": "a" * 63}),

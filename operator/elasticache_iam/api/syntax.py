@@ -121,6 +121,13 @@ ChannelPattern: TypeAlias = Annotated[
     ),
 ]
 
+MOST_WORDS: Final = 128
+"""Words of a raw access string. Redis and valkey have 21 categories and some 240 commands, so whoever needs more than
+that with all its keys is better served by categories; and what is compared with limits in every pass stays small."""
+
+MOST_SELECTORS: Final = 16
+"""Selectors of a raw access string: each is compared with each of a limit's."""
+
 _PASSWORD_RULE: Final = r"(?i)(^|[ (])([<>#!]|(nopass|reset|resetpass)([ )]|$))"  # noqa: S105  # what finds one
 
 AccessString: TypeAlias = Annotated[
@@ -136,6 +143,12 @@ AccessString: TypeAlias = Annotated[
         "AWS refuses them, and an IAM user has no password; remove them",
         holds=lambda text: re.search(_PASSWORD_RULE, text) is None,
         reason=Reason.FORBIDDEN,
+    ),
+    Rule(
+        cel=f"size(self.split(' ')) <= {MOST_WORDS} && size(self.split('(')) <= {MOST_SELECTORS + 1}",
+        message=f"accessString must have at most {MOST_WORDS} words, one blank between them, and {MOST_SELECTORS} "
+        "selectors: allow categories (+@read) instead of commands one by one",
+        holds=lambda text: text.count(" ") < MOST_WORDS and text.count("(") <= MOST_SELECTORS,
     ),
 ]
 

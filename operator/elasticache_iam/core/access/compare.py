@@ -1,12 +1,13 @@
 """Whether two access strings mean the same: what we sent, and what AWS made of it."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from elasticache_iam.core.access.catalogue import Catalogue, load_catalogues
 from elasticache_iam.core.access.evaluate import grant
-from elasticache_iam.core.access.globs import matches
+from elasticache_iam.core.access.globs import Effort, matches
 from elasticache_iam.core.access.rules import AccessRules, KeyRule, Selector, parse_access_string
-from elasticache_iam.core.access.within import rules_exceed
+from elasticache_iam.core.access.within import is_too_long, rules_exceed
 
 
 def same_access(a: str, b: str) -> bool:
@@ -14,6 +15,7 @@ def same_access(a: str, b: str) -> bool:
     return is_same_access(a, b) is True
 
 
+@lru_cache(maxsize=4096)
 def is_same_access(a: str, b: str, *, catalogue: Catalogue | None = None) -> bool | None:
     """Whether two access strings mean the same: log-in, and each what lies within the other.
 
@@ -29,7 +31,7 @@ def is_same_access(a: str, b: str, *, catalogue: Catalogue | None = None) -> boo
     x, y = parse_access_string(a), parse_access_string(b)
     if x == y:
         return True
-    if x.others or y.others:
+    if x.others or y.others or is_too_long(x) or is_too_long(y):
         return None
     if x.enabled != y.enabled:
         return False
@@ -48,26 +50,28 @@ def _is_shown_to_differ(x: AccessRules, y: AccessRules, catalogue: Catalogue | N
     if x.selectors or y.selectors:
         return False
     catalogues = load_catalogues() if catalogue is None else (catalogue,)
+    effort = Effort()
     return (
         all(grant(x.root.commands, known) != grant(y.root.commands, known) for known in catalogues)
-        or _has_key_beyond(x.root, y.root)
-        or _has_key_beyond(y.root, x.root)
-        or any(_is_beyond(_sample(pattern), pattern, y.root.channels) for pattern in x.root.channels)
-        or any(_is_beyond(_sample(pattern), pattern, x.root.channels) for pattern in y.root.channels)
+        or _has_key_beyond(x.root, y.root, effort)
+        or _has_key_beyond(y.root, x.root, effort)
+        or any(_is_beyond(pattern, y.root.channels, effort) for pattern in x.root.channels)
+        or any(_is_beyond(pattern, x.root.channels, effort) for pattern in y.root.channels)
     )
 
 
-def _has_key_beyond(x: Selector, y: Selector) -> bool:
-    return any(_is_beyond(_sample(key.pattern), key.pattern, _globs(y.keys, key.access)) for key in x.keys)
+def _has_key_beyond(x: Selector, y: Selector, effort: Effort) -> bool:
+    return any(_is_beyond(key.pattern, _globs(y.keys, key.access), effort) for key in x.keys)
 
 
 def _globs(rules: Iterable[KeyRule], access: str) -> list[str]:
     return [rule.pattern for rule in rules if set(access) <= set(rule.access)]
 
 
-def _is_beyond(name: str, pattern: str, others: Iterable[str]) -> bool:
-    """Whether a name is matched by a pattern, and by none of the others for sure."""
-    return matches(pattern, name) is True and all(matches(other, name) is False for other in others)
+def _is_beyond(pattern: str, others: Iterable[str], effort: Effort) -> bool:
+    """Whether a sample of a pattern's names is matched by it, and by none of the others for sure."""
+    name = _sample(pattern)
+    return matches(pattern, name, effort) is True and all(matches(other, name, effort) is False for other in others)
 
 
 def _sample(pattern: str) -> str:

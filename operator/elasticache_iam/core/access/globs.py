@@ -9,6 +9,7 @@ empty one; a range takes whatever character follows `-` as its end, `]` too.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final
 
 _STAR: Final = -1
@@ -17,6 +18,27 @@ _MAX_TOKENS: Final = 128
 _MAX_STEPS: Final = 200
 """What is longer, or isn't decided after so many, is not claimed: who asks for access chooses the patterns, and a
 milliseconds' work for each pair of them is enough."""
+_MAX_LOOKS: Final = 100_000
+"""How often one pair may be compared with a token: about ten milliseconds."""
+_MAX_EFFORT: Final = 1_000_000
+"""The same of all pairs of one comparison of access rules: about a tenth of a second. Patterns of a prefix and a star,
+which nearly all are, take none of it."""
+
+
+class Effort:
+    """What one comparison may still look at. Once it is used up, nothing more is claimed."""
+
+    def __init__(self, looks: int = _MAX_EFFORT) -> None:
+        self._left = looks
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left."""
+        return self._left <= 0
+
+    def spend(self, looks: int) -> None:
+        """Take some away."""
+        self._left -= looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +79,13 @@ class _Glob:
         return places | (places & self.stars) << 1
 
 
-def matches(pattern: str, name: str) -> bool | None:
+def matches(pattern: str, name: str, effort: Effort | None = None) -> bool | None:
     """Whether a glob matches a name; None for globs that servers read in ways of their own (`[` without `]`)."""
     glob = _compile(pattern)
-    if glob is None:
+    if glob is None or (effort is not None and effort.is_used_up):
         return None
+    if effort is not None:
+        effort.spend((len(glob.letters) + 1) * len(name))
     if not name:
         return not glob.size
     places = glob.start
@@ -70,36 +94,62 @@ def matches(pattern: str, name: str) -> bool | None:
     return glob.is_end(places)
 
 
-@lru_cache(maxsize=4096)
-def covers(wider: str, narrower: str) -> bool:
+def covers(wider: str, narrower: str, effort: Effort | None = None) -> bool:
     """Whether each name that the glob `narrower` matches is matched by `wider` too; False when it can't be shown."""
     if wider == narrower:
         return True
-    prefix, rest = _literal_prefix(wider)
-    if rest == "*" and narrower and _literal_prefix(narrower)[0].startswith(prefix):
+    (prefix, rest), (start, _) = _literal_prefix(wider), _literal_prefix(narrower)
+    if rest == "*" and narrower and start.startswith(prefix):
         return True
+    if not (start.startswith(prefix) or prefix.startswith(start)):
+        return False
+    if effort is not None and effort.is_used_up:
+        return False
+    is_covered, looks = _walk(wider, narrower)
+    if effort is not None:
+        effort.spend(looks)
+    return is_covered
+
+
+@lru_cache(maxsize=4096)
+def _walk(wider: str, narrower: str) -> tuple[bool, int]:
+    """Return whether one glob is shown to cover the other, and how many looks at a token that took."""
     wide, narrow = _compile(wider), _compile(narrower)
     if wide is None or narrow is None or max(wide.size, narrow.size) > _MAX_TOKENS:
-        return False
-    return _is_included(narrow, wide)
+        return False, 0
+    both = zip(_literal_prefix(wider)[0], _literal_prefix(narrower)[0], strict=False)
+    prefix = "".join(letter for letter, _ in takewhile(lambda letters: letters[0] == letters[1], both))
+    return _is_included(narrow, wide, prefix.encode())
 
 
-def _is_included(narrow: _Glob, wide: _Glob) -> bool:
-    """Walk through both at once: at no place may `narrow` be at its end and `wide` not."""
+def _is_included(narrow: _Glob, wide: _Glob, prefix: bytes) -> tuple[bool, int]:
+    """Walk through both at once: at no place may `narrow` be at its end and `wide` not.
+
+    Args:
+        narrow: The one.
+        wide: The other.
+        prefix: What both begin with: there is but one way through it.
+    """
     if not narrow.size:
-        return not wide.size
+        return not wide.size, 0
     start = (narrow.start, wide.start)
-    seen, waiting = {start}, [start]
-    while waiting and len(seen) < _MAX_STEPS:
+    for byte in prefix:
+        start = (narrow.step(start[0], 1 << byte), wide.step(start[1], 1 << byte))
+    if narrow.is_end(start[0]) and not wide.is_end(start[1]):
+        return False, 1
+    seen, waiting, looks = {start}, [start], 1 + len(prefix)
+    while waiting and len(seen) < _MAX_STEPS and looks < _MAX_LOOKS:
         of_narrow, of_wide = waiting.pop()
-        for letters in _split(narrow.ahead(of_narrow) + wide.ahead(of_wide)):
+        classes = _split(narrow.ahead(of_narrow) + wide.ahead(of_wide))
+        looks += len(classes) * (len(narrow.letters) + len(wide.letters))
+        for letters in classes:
             after = (narrow.step(of_narrow, letters), wide.step(of_wide, letters))
             if narrow.is_end(after[0]) and not wide.is_end(after[1]):
-                return False
+                return False, looks
             if after[0] and after not in seen:
                 seen.add(after)
                 waiting.append(after)
-    return not waiting
+    return not waiting, looks
 
 
 def _split(sets: Iterable[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from typing_extensions import override
@@ -45,6 +46,7 @@ class Finding:
         return f"{self.message}: {self.suggestion}" if self.suggestion else self.message
 
 
+@lru_cache(maxsize=1024)
 def lint(text: str) -> tuple[str, ...]:
     """Return warnings about an access string, one line each, for people; () if there is nothing to say."""
     return tuple(str(finding) for finding in find_surprises(text))

@@ -7,14 +7,16 @@ so, unless the engine is given, a claim must also hold for commands that a later
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, combinations_with_replacement
+from functools import lru_cache
+from itertools import accumulate
 from operator import and_
 from typing import Final
 
 from elasticache_iam.api.access import Access, Preset
+from elasticache_iam.api.syntax import MOST_SELECTORS
 from elasticache_iam.core.access.catalogue import Catalogue, Command, load_catalogues
 from elasticache_iam.core.access.evaluate import grant
-from elasticache_iam.core.access.globs import covers
+from elasticache_iam.core.access.globs import Effort, covers
 from elasticache_iam.core.access.presets import PRESET_COMMANDS
 from elasticache_iam.core.access.rules import AccessRules, KeyRule, Selector, parse_access_string, shown
 
@@ -23,7 +25,11 @@ _ORDER: Final = (Preset.READ_ONLY, Preset.READ_WRITE, Preset.ADMIN)
 
 _REMEDY: Final = "ask for less, use a preset, or ask the group's owner to widen admission[].limit"
 _SHOWN: Final = 5
-"""So many commands are named in a refusal."""
+"""So many commands, or patterns of a limit, are named in a refusal."""
+_MOST_RULES: Final = 256
+"""What has more rules isn't compared: an AWS user whose access string didn't come from a resource. A resource's has at
+most half of that."""
+_MOST_SELECTORS: Final = MOST_SELECTORS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Within:
     why: str = ""
 
 
+@lru_cache(maxsize=4096)
 def is_within(asked: Access, limit: Access, *, catalogue: Catalogue | None = None) -> Within:
     """Whether all that `asked` allows is allowed by `limit` as well.
 
@@ -51,7 +58,8 @@ def is_within(asked: Access, limit: Access, *, catalogue: Catalogue | None = Non
     for what in (*asks.others, *allows.others):
         return _refused(f"can't show what {shown(what)!r} allows")
     if asked.preset is not None and limit.preset is not None:
-        if why := _keys_exceed(asks.root, allows.root) or _channels_exceed(asks.root, allows.root):
+        effort = Effort()
+        if why := _keys_exceed(asks.root, allows.root, effort) or _channels_exceed(asks.root, allows.root, effort):
             return _refused(why)
         if _ORDER.index(asked.preset) <= _ORDER.index(limit.preset):
             return Within(ok=True)
@@ -62,21 +70,31 @@ def is_within(asked: Access, limit: Access, *, catalogue: Catalogue | None = Non
 
 def rules_exceed(asked: AccessRules, limit: AccessRules, catalogue: Catalogue | None) -> str:
     """Return what isn't shown to lie within the limit; empty if everything is. Neither may hold unknown words."""
-    if why := _exceeds_all(asked.root, limit, catalogue):
+    if is_too_long(asked) or is_too_long(limit):
+        return f"access with more than {_MOST_RULES} rules or {_MOST_SELECTORS} selectors isn't compared"
+    effort = Effort()
+    if why := _exceeds_all(asked.root, limit, catalogue, effort):
         return why
     for selector in asked.selectors:
-        if why := _exceeds_all(selector, limit, catalogue):
+        if why := _exceeds_all(selector, limit, catalogue, effort):
             return f"selector '({selector.text})' isn't shown to lie within the limit: {why}"
     return ""
 
 
-def _exceeds_all(asked: Selector, limit: AccessRules, catalogue: Catalogue | None) -> str:
+def is_too_long(rules: AccessRules) -> bool:
+    """Whether comparing these rules takes more time than anybody's access may cost all others."""
+    selectors = (rules.root, *rules.selectors)
+    number = sum(len(each.keys) + len(each.channels) + len(each.commands) for each in selectors)
+    return number > _MOST_RULES or len(rules.selectors) > _MOST_SELECTORS
+
+
+def _exceeds_all(asked: Selector, limit: AccessRules, catalogue: Catalogue | None, effort: Effort) -> str:
     """Return why none of the limit's selectors is shown to allow what one asked selector does: the first one's why."""
     if asked in limit.selectors or not any(rule[0] == "+" for rule in asked.commands):
         return ""
     whys = [
-        _keys_exceed(asked, wider)
-        or _channels_exceed(asked, wider)
+        _keys_exceed(asked, wider, effort)
+        or _channels_exceed(asked, wider, effort)
         or _commands_exceed(asked.commands, wider.commands, catalogue)
         for wider in (limit.root, *limit.selectors)
     ]
@@ -86,25 +104,25 @@ def _exceeds_all(asked: Selector, limit: AccessRules, catalogue: Catalogue | Non
 # -- keys and channels -------------------------------------------------------------------------------------------------
 
 
-def _keys_exceed(asked: Selector, limit: Selector) -> str:
+def _keys_exceed(asked: Selector, limit: Selector, effort: Effort) -> str:
     for key in asked.keys:
-        if not any(_covers_key(wider, key) for wider in limit.keys):
-            return f"key pattern {key.text!r} isn't shown to lie within {_listed(rule.text for rule in limit.keys)}"
+        if not any(_covers_key(wider, key, effort) for wider in limit.keys):
+            return f"key pattern {key.text!r} isn't shown to lie within {_listed([rule.text for rule in limit.keys])}"
     return ""
 
 
-def _covers_key(wider: KeyRule, narrower: KeyRule) -> bool:
+def _covers_key(wider: KeyRule, narrower: KeyRule, effort: Effort) -> bool:
     if wider.is_all:
         return True
     if narrower.pattern == "*":  # SORT ... BY wants this very text: `**` won't do; and `~*` has the empty key too
         return wider.pattern == "*" and set(narrower.access) <= set(wider.access) and not narrower.is_all
-    return set(narrower.access) <= set(wider.access) and covers(wider.pattern, narrower.pattern)
+    return set(narrower.access) <= set(wider.access) and covers(wider.pattern, narrower.pattern, effort)
 
 
-def _channels_exceed(asked: Selector, limit: Selector) -> str:
+def _channels_exceed(asked: Selector, limit: Selector, effort: Effort) -> str:
     for channel in asked.channels:
-        if not any(wider == "*" or (channel != "*" and covers(wider, channel)) for wider in limit.channels):
-            within = _listed(f"&{pattern}" for pattern in limit.channels)
+        if not any(wider == "*" or (channel != "*" and covers(wider, channel, effort)) for wider in limit.channels):
+            within = _listed([f"&{pattern}" for pattern in limit.channels])
             return f"channel pattern {'&' + channel!r} isn't shown to lie within {within}"
     return ""
 
@@ -154,20 +172,43 @@ def _may_exceed_elsewhere(asked: Sequence[str], limit: Sequence[str]) -> bool:
 
     It may be one that no rule names, one that some rule names (of a module, say), or a new sub-command of a command
     that `asked` allows by name; its categories are anybody's guess. What counts is the last rule about it. If any
-    categories tell the two apart, then so do the two of those last rules.
+    categories tell the two apart, then so do two: the one of the last rule in `asked`, and the one of the last rule in
+    `limit`. Of those that could be the latter the one with the latest `-` will do. So this takes a look at each name
+    with each category, not with each pair: both are up to whoever asks.
     """
     known = {name: command for each in load_catalogues() for name, command in each.commands.items()}
     named = {rule[1:] for rule in (*asked, *limit)}
     strangers = {name for name in named if name[0] != "@" and not _is_known(name, known)}
     containers = {rule[1:] for rule in asked if rule[0] == "+" and rule[1:] in known and known[rule[1:]].is_container}
-    categories = sorted(name for name in named if name[0] == "@" and name != "@all")
-    pairs = [frozenset[str](), *map(frozenset, combinations_with_replacement(categories, 2))]
+    categories = {name for name in named if name[0] == "@" and name != "@all"}
     ours, theirs = _last_places(asked), _last_places(limit)
-    for name in ("", *sorted(strangers), *(f"{container}|?" for container in sorted(containers))):
-        about = {"@all", name, name.partition("|")[0]}
-        if any(_verdict(asked, ours, about | pair) and not _verdict(limit, theirs, about | pair) for pair in pairs):
-            return True
+    places = [(ours.get(category, -1), theirs.get(category, -1)) for category in categories]
+    latest_denial = _latest_denials(places, asked, limit)
+    about = {
+        tuple(max(last.get(each, -1) for each in ("@all", name, name.partition("|")[0])) for last in (ours, theirs))
+        for name in ("", *strangers, *(f"{container}|?" for container in containers))
+    }
+    for in_asked, in_limit in about:
+        for at_asked, at_limit in ((-1, -1), *places):
+            first, second = max(in_asked, at_asked), max(in_limit, at_limit)
+            if asked[first][0] == "+" and (limit[second][0] == "-" or latest_denial[first] > second):
+                return True
     return False
+
+
+def _latest_denials(places: Iterable[tuple[int, int]], asked: Sequence[str], limit: Sequence[str]) -> Sequence[int]:
+    """Return for each place in `asked` the latest `-` rule of `limit` about a category that comes no later; -1: none.
+
+    Args:
+        places: Where in `asked` and in `limit` the last rule about each category stands; -1: nowhere.
+        asked: Rules.
+        limit: Rules.
+    """
+    latest = [-1] * len(asked)
+    for at_asked, at_limit in places:
+        if at_limit >= 0 and limit[at_limit][0] == "-":
+            latest[max(at_asked, 0)] = max(latest[max(at_asked, 0)], at_limit)
+    return list(accumulate(latest, max))
 
 
 def _is_known(name: str, known: Mapping[str, Command]) -> bool:
@@ -178,11 +219,6 @@ def _is_known(name: str, known: Mapping[str, Command]) -> bool:
 
 def _last_places(rules: Sequence[str]) -> dict[str, int]:
     return {rule[1:]: at for at, rule in enumerate(rules)}
-
-
-def _verdict(rules: Sequence[str], last_places: dict[str, int], about: Iterable[str]) -> bool:
-    """Whether the last rule about a command allows it, given all that rules may call it."""
-    return rules[max(last_places.get(name, -1) for name in about)][0] == "+"
 
 
 def _offending_command(asked: Sequence[str], limit: Sequence[str]) -> str:
@@ -214,5 +250,6 @@ def _refused(why: str) -> Within:
     return Within(ok=False, why=f"{why}: {_REMEDY}")
 
 
-def _listed(patterns: Iterable[str]) -> str:
-    return ", ".join(repr(pattern) for pattern in patterns) or "the limit, which has none"
+def _listed(patterns: Sequence[str]) -> str:
+    rest = f" and {len(patterns) - _SHOWN} more" if len(patterns) > _SHOWN else ""
+    return ", ".join(repr(pattern) for pattern in patterns[:_SHOWN]) + rest or "the limit, which has none"

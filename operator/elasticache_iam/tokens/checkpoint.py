@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 VERSION: Final = 1
-MAX_BYTES: Final = 8 * 1024 * 1024
-"""Decompressed. 10,000 users are about 1 MB; a forged one must not fill the memory."""
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Decompressed. 10,000 users are about 1 MB; a forged one must not fill the memory: parsed it takes 20 times that."""
+MAX_AHEAD: Final = timedelta(minutes=3)
+"""Two nodes' clocks may differ by so much. A token from further in the future was signed by a clock that was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +39,27 @@ def encode(lives: Lives, *, now: datetime) -> bytes:
     return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), mtime=0)
 
 
-def decode(content: bytes, *, token_s: float) -> dict[tuple[str, str], Life]:
-    """Return the lives of a checkpoint; {} for anything that isn't one.
+def decode(content: bytes, *, token_s: float, now: datetime) -> dict[tuple[str, str], Life]:
+    """Return the lives of a checkpoint; {} for anything that isn't one, or is of another version.
 
-    An expiry is clamped to the time of writing plus a token's life: no checkpoint, however forged, can put off a
-    refresh beyond what an honest one could.
+    No checkpoint, however forged, can put off a refresh beyond what an honest one could: an expiry is clamped to the
+    time of writing plus a token's life, and what was issued in the future counts from now, or not at all.
     """
     try:
         document = json.loads(_decompress(content))
         if document["version"] != VERSION:
             return {}
-        written_at = _time(document["writtenAt"])
+        written_at, life = _time(document["writtenAt"]), timedelta(seconds=token_s)
         lives: dict[tuple[str, str], Life] = {}
         for uid, aliases in document["users"].items():
             for alias, (issued, expires) in aliases.items():
                 issued_at = min(_time(issued), written_at)
-                expires_at = min(_time(expires), written_at + timedelta(seconds=token_s))
-                if issued_at < expires_at:
-                    lives[str(uid), str(alias)] = Life(issued_at, expires_at)
+                expires_at = min(_time(expires), min(written_at, now) + life)
+                if issued_at < expires_at and issued_at <= now + MAX_AHEAD:
+                    lives[str(uid), str(alias)] = Life(min(issued_at, now), expires_at)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError, EOFError, zlib.error):
+        return {}
+    except RecursionError:  # lists in lists in lists
         return {}
     return lives
 

@@ -23,6 +23,8 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
     PermanentError,
+    ThrottledError,
+    UnavailableError,
 )
 from elasticache_iam.core.mint import (
     CacheTarget,
@@ -50,6 +52,8 @@ Entry = tuple[str, str, str]
 
 PARALLEL_REFRESHES: Final = 32
 CHECKPOINT_S: Final = 60.0
+CHECKPOINT_TRIES: Final = 15
+CHECKPOINT_PAUSE_S: Final = 2.0
 FOREIGN_SECRET_S: Final = 60.0
 """How often to look whether somebody else's Secret has made room."""
 NOT_LEADER_S: Final = 2.0
@@ -282,18 +286,33 @@ class TokenPlane:
             task.add_done_callback(partial(self._finished, entry, slots))
 
     async def load_checkpoint(self) -> None:
-        """Read the checkpoint, before `run`. A missing or broken one only means earlier refreshes."""
-        try:
-            content = await self._kube.load_checkpoint()
-        except OperatorError as error:
-            log.warning("checkpoint not read; tokens are refreshed early", reason=error.reason)
+        """Read the checkpoint, before `run`. A missing or broken one only means earlier refreshes.
+
+        All at once, that is, and in no order: while the API server is away, when nothing could be delivered anyway,
+        reading is tried again.
+        """
+        content = await self._read_checkpoint()
+        if content is None:
             return
-        self._checkpoint = decode(content, token_s=self._settings.token_s) if content else {}
+        self._checkpoint = decode(content, token_s=self._settings.token_s, now=self._clock.now())
+        if not self._checkpoint:
+            log.warning("nothing usable in the checkpoint; tokens are refreshed early", size=len(content))
         for entry, state in self._states.items():  # seen while another replica led
             order = self._orders.get(entry[:2])
             if order is not None and state.life is None and state.secret_uid:
                 state.life = self._checkpoint.get((order.uid, entry[2]))
                 self._put(entry, self._due(entry, state))
+
+    async def _read_checkpoint(self) -> bytes | None:
+        for last in (*[False] * (CHECKPOINT_TRIES - 1), True):
+            try:
+                return await self._kube.load_checkpoint()
+            except OperatorError as error:
+                if last or not isinstance(error, UnavailableError | ThrottledError):
+                    log.warning("checkpoint not read; tokens are refreshed early", reason=error.reason)
+                    return None
+            await asyncio.sleep(CHECKPOINT_PAUSE_S)
+        return None
 
     async def save_checkpoint(self) -> None:
         """Write the checkpoint if it changed; best effort."""

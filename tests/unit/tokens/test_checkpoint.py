@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elasticache_iam.core.refresh import next_refresh
 from elasticache_iam.tokens.checkpoint import MAX_BYTES, Life, decode, encode
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -33,7 +34,7 @@ def document(**changes):
     )
 )
 def test_what_is_written_is_read_back(lives):
-    assert decode(encode(lives, now=NOW), token_s=900) == lives
+    assert decode(encode(lives, now=NOW), token_s=900, now=NOW) == lives
 
 
 def test_the_same_lives_are_the_same_bytes():
@@ -45,15 +46,50 @@ def test_the_same_lives_are_the_same_bytes():
 def test_an_expiry_is_clamped_to_a_tokens_life_from_the_writing():
     far = {("u", "main"): Life(NOW, NOW + timedelta(days=1000))}
 
-    (life,) = decode(encode(far, now=NOW), token_s=900).values()
+    (life,) = decode(encode(far, now=NOW), token_s=900, now=NOW).values()
 
     assert life.expires_at == NOW + timedelta(seconds=900)
 
 
-def test_a_token_that_was_issued_after_the_writing_counts_from_the_writing():
-    odd = {("u", "main"): Life(NOW + timedelta(days=1), NOW + timedelta(days=2))}
+@pytest.mark.parametrize("ahead_s", [0, 60, 179, 10**6], ids=["now", "a-minute-ahead", "just-so", "far-ahead"])
+def test_no_checkpoint_puts_off_a_refresh_beyond_what_an_honest_one_could(ahead_s):
+    at = NOW + timedelta(seconds=ahead_s)
+    forged = encode({("u", "main"): Life(at, at + timedelta(days=1))}, now=at)
 
-    (life,) = decode(encode(odd, now=NOW), token_s=900).values()
+    lives = decode(forged, token_s=900, now=NOW)
+
+    for life in lives.values():
+        assert next_refresh(life.issued_at, life.expires_at, spread=0.99) <= NOW + timedelta(seconds=450)
+
+
+def test_a_token_signed_by_a_clock_that_was_ahead_is_due_now():
+    at = NOW + timedelta(hours=3)
+    content = encode({("u", "main"): Life(at, at + timedelta(seconds=900))}, now=at)
+
+    assert decode(content, token_s=900, now=NOW) == {}
+
+
+def test_another_nodes_clock_may_differ_a_little():
+    at = NOW + timedelta(minutes=2)
+    content = encode({("u", "main"): Life(at, at + timedelta(seconds=900))}, now=at)
+
+    (life,) = decode(content, token_s=900, now=NOW).values()
+
+    assert life == Life(NOW, NOW + timedelta(seconds=900))
+
+
+def test_a_stale_one_is_due_now():
+    content = encode({("u", "main"): LIFE}, now=NOW)
+
+    (life,) = decode(content, token_s=900, now=NOW + timedelta(days=30)).values()
+
+    assert life.expires_at < NOW + timedelta(days=30)
+
+
+def test_a_token_that_was_issued_after_the_writing_counts_from_the_writing():
+    odd = {("u", "main"): Life(NOW + timedelta(minutes=1), NOW + timedelta(days=2))}
+
+    (life,) = decode(encode(odd, now=NOW), token_s=900, now=NOW).values()
 
     assert life.issued_at == NOW
 
@@ -62,12 +98,12 @@ def test_a_token_that_was_issued_after_the_writing_counts_from_the_writing():
 def test_a_truncated_one_is_none(length):
     content = encode({("u", "main"): LIFE}, now=NOW)
 
-    assert decode(content[: min(length, len(content) - 1)], token_s=900) == {}
+    assert decode(content[: min(length, len(content) - 1)], token_s=900, now=NOW) == {}
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_survived(content):
-    assert decode(content, token_s=900) == {}
+    assert decode(content, token_s=900, now=NOW) == {}
 
 
 @pytest.mark.parametrize(
@@ -86,10 +122,18 @@ def test_any_bytes_are_survived(content):
         pytest.param(gzip.compress(b"\xff\xfe"), id="no-text"),
         pytest.param(json.dumps(document()).encode(), id="not-compressed"),
         pytest.param(gzip.compress(b" " * (MAX_BYTES + 1)), id="a-bomb"),
+        pytest.param(gzip.compress(gzip.compress(b" " * 10**8)), id="a-bomb-in-a-bomb"),
+        pytest.param(gzip.compress(b"[" * 1_000_000), id="lists-without-end"),
+        pytest.param(packed(document(users={"u": {"main": [0, 9, 9]}})), id="too-many-times"),
+        pytest.param(packed(document(users={"u": {"main": [float("inf"), 9]}})), id="an-infinite-time"),
+        pytest.param(packed(document(users={"u": {"main": [-(10**15), 10**15]}})), id="times-before-all-calendars"),
+        pytest.param(packed(document(users={"u": ["main"]})), id="aliases-as-a-list"),
+        pytest.param(packed(document(writtenAt=10**30)), id="written-beyond-all-calendars"),
+        pytest.param(packed(document(version="1")), id="a-version-in-words"),
     ],
 )
 def test_what_is_no_checkpoint_is_empty(content):
-    assert decode(content, token_s=900) == {}
+    assert decode(content, token_s=900, now=NOW) == {}
 
 
 def test_ten_thousand_users_fit():
@@ -98,4 +142,4 @@ def test_ten_thousand_users_fit():
     content = encode(lives, now=NOW)
 
     assert len(content) < 1_000_000
-    assert len(decode(content, token_s=900)) == 10_000
+    assert len(decode(content, token_s=900, now=NOW)) == 10_000

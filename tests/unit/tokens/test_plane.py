@@ -601,6 +601,63 @@ async def test_a_standby_that_takes_over_learns_the_lives_late(ground):
     assert ground.writes == []
 
 
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        None,
+        b"",
+        b"\x1f\x8b",
+        encode({("somebody-else", "main"): Life(START, START + timedelta(seconds=900))}, now=START),
+        encode({("uid-checkout", "other"): Life(START, START + timedelta(seconds=900))}, now=START),
+    ],
+    ids=["missing", "empty", "truncated", "of-foreign-uids", "of-another-alias"],
+)
+async def test_a_token_that_no_checkpoint_knows_is_made_anew_at_once(ground, checkpoint):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    await ground.stop()
+    uid = ground.of(Delivered)[0].secret_uid
+    ground.writes.clear()
+    ground.kube._checkpoint = checkpoint
+
+    ground.plane = ground.make_plane()
+    ground.plane.observe(KEY, order(secret_uid=uid))
+    await ground.plane.load_checkpoint()
+    ground.start()
+    await asyncio.sleep(1)
+
+    assert len(ground.writes) == 1
+
+
+async def test_an_api_server_that_is_away_for_a_moment_does_not_cost_the_checkpoint(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    await ground.plane.save_checkpoint()
+    await ground.stop()
+    uid = ground.of(Delivered)[0].secret_uid
+    ground.writes.clear()
+    ground.kube.fail_next("load_checkpoint", UnavailableError("down"), times=5)
+
+    ground.plane = ground.make_plane()
+    ground.plane.observe(KEY, order(secret_uid=uid))
+    await ground.plane.load_checkpoint()
+    ground.start()
+    await asyncio.sleep(60)
+
+    assert ground.writes == []
+
+
+async def test_a_checkpoint_that_may_not_be_read_is_done_without(ground):
+    ground.kube.fail_next("load_checkpoint", AccessDeniedError("no right"))
+    began = ground.clock.monotonic()
+
+    await ground.plane.load_checkpoint()
+
+    assert ground.clock.monotonic() - began < 1
+
+
 async def test_the_checkpoint_is_written_once_a_minute(ground):
     ground.start()
     ground.plane.observe(KEY, order())
@@ -609,7 +666,7 @@ async def test_the_checkpoint_is_written_once_a_minute(ground):
 
     writes = [call for call in ground.kube.calls if call.resource == "configmaps"]
     assert 9 <= len(writes) <= 10
-    assert len(decode(ground.kube._checkpoint, token_s=900)) == 1
+    assert len(decode(ground.kube._checkpoint, token_s=900, now=ground.clock.now())) == 1
 
 
 async def test_a_cache_that_is_gone_is_refreshed_no_more(ground):

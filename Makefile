@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init fmt lint type contracts crds acl-data install-yaml test soak check lock clean
+.PHONY: help init clients fmt lint type contracts crds acl-data install-yaml test soak check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ tools: init ## Get the cluster's programs, redis-server and valkey-server
 	@packaging/install_cache_servers.sh
 	@$(BIN)/python -m elasticache_iam_sandbox.cluster
 
+clients: init ## Get the example clients in Go and Node.js ready for the tests
+	@$(BIN)/python packaging/prepare_clients.py
+
 demo: tools ## Run the main job on this machine, from nothing to nothing
 	@$(BIN)/python -m elasticache_iam_sandbox.demo
 
@@ -35,7 +38,7 @@ up: tools ## Start the same world and keep it running
 down: init ## Stop it
 	@$(BIN)/elasticache-iam sandbox down
 
-test: tools ## Run the tests (all but soak and end-to-end)
+test: tools clients ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 soak: init ## Run the long tests: every crash point, every failure, fuzzing
@@ -78,4 +81,4 @@ lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock
 
 clean: ## Remove what the commands here have made in this folder
-	@rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	@rm -rf .venv .state examples/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

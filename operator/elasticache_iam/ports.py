@@ -9,7 +9,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from elasticache_iam.core.mint import LoginResult
-from elasticache_iam.core.state import CacheRef, Inventory, ObservedGroup, ObservedRole, ObservedUser
+from elasticache_iam.core.state import (
+    CacheRef,
+    Inventory,
+    ObservedAssociation,
+    ObservedGroup,
+    ObservedRole,
+    ObservedUser,
+)
 from elasticache_iam.core.token import Credentials
 
 Document = Mapping[str, Any]
@@ -168,6 +175,39 @@ class Aws(Protocol):
 
     async def get_oidc_audiences(self, issuer: str) -> frozenset[str] | None:
         """Return the client ids of the account's IAM OIDC provider for an issuer; None if there is no provider."""
+        ...
+
+
+class PodIdentity(Protocol):
+    """The EKS Pod Identity associations of the operator's own cluster."""
+
+    async def list_associations(self, *, max_age_s: float) -> Mapping[tuple[str, str], str]:
+        """Return the ids of all associations by namespace and ServiceAccount, no older than asked, in pages.
+
+        AWS's list tells neither roles nor tags.
+        """
+        ...
+
+    async def get_association(self, association_id: str) -> ObservedAssociation | None:
+        """Return an association, read now; None if there is none."""
+        ...
+
+    async def create_association(
+        self, namespace: str, service_account: str, *, role_arn: str, tags: Mapping[str, str]
+    ) -> ObservedAssociation:
+        """Give a ServiceAccount's new pods a role. Raises AlreadyExistsError: AWS takes one for each."""
+        ...
+
+    async def set_association_role(self, association_id: str, role_arn: str) -> None:
+        """Give its pods another role. Raises NotFoundError."""
+        ...
+
+    async def delete_association(self, association_id: str) -> None:
+        """Delete an association; a missing one is success."""
+        ...
+
+    async def has_agent(self, *, max_age_s: float) -> bool:
+        """Whether the cluster has the add-on that hands roles to pods."""
         ...
 
 

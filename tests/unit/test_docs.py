@@ -274,13 +274,6 @@ def test_every_metric_is_counted_by_somebody():
     assert unused == set()
 
 
-def test_what_is_not_supported_is_listed():
-    fields = set(re.findall(r'"(spec\.[\w.\[\]{}]+):', (SOURCE / "api/unsupported.py").read_text(encoding="utf-8")))
-    page = " ".join(cells[0] for cells in table_rows(REFERENCE / "resources.md", "field"))
-
-    assert {field.replace("{index}", "") for field in fields} <= set(re.findall(r"`(spec\.[^`]+)`", page))
-
-
 # -- examples --------------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from elasticache_iam_sandbox.world.settings import Fault, WorldSettings
 from elasticache_iam_sandbox.world.world import World
 
 AUDIENCE = "elasticache-iam.dev/sign"
+CLUSTER: Final = "main"
 POLL_S: Final = 0.05
 _READING: Final = ("Describe", "Get", "List")
 _KUBE_WRITES: Final = frozenset(
@@ -250,6 +251,7 @@ class Operator:
             clock=self.clock,
             stop_minting=self.tokens.stop,
             allow_minting=lambda key: self.tokens.allow(key, self.edge.order(key)),
+            pod_identity=places.pod_identity(),
         )
         self.edge = Edge(self.plane, self.tokens.observe)
         self._reconciler = Reconciler(self.plane)
@@ -312,8 +314,16 @@ class Ground:
         self.world = World(settings, now=self.clock.now, get_jwks=lambda _: self.signer.jwks)
         self.aws = self._make_aws(self.world, verify_signatures=verify_signatures)
         self.world.add_account(ACCOUNT)
+        self.world.add_cluster(ACCOUNT, REGION, CLUSTER, self.signer.issuer)
         self.admin_key = self.world.add_access_key(ACCOUNT, user_name="admin")
-        policy = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, existing_roles=True)
+        policy = operator_policy(
+            owner=OWNER,
+            partition="aws",
+            account=ACCOUNT,
+            region=REGION,
+            existing_roles=True,
+            pod_identity_cluster=CLUSTER,
+        )
         self.operator_key: tuple[str, ...] = self.world.add_access_key(ACCOUNT, user_name="operator", policy=policy)
         self.principal = ""
         self.admin = self.aws.session(*self.admin_key, REGION)

@@ -17,6 +17,13 @@ class Signing(StrEnum):
     ASSUME_ROLE = "AssumeRole"
 
 
+class PodIdentityAgent(StrEnum):
+    """How the EKS Pod Identity agent comes to the cluster's nodes."""
+
+    ADD_ON = "AddOn"
+    OWN = "Own"
+
+
 class AccountConfig(ApiModel):
     """Another AWS account whose caches UserGroups may name."""
 
@@ -59,6 +66,10 @@ class OperatorConfig(ApiModel):
         default=None, description="who managed roles trust with signing AssumeRole; found out at start by default"
     )
     audience: str = DEFAULT_AUDIENCE
+    pod_identity_agent: PodIdentityAgent = Field(
+        default=PodIdentityAgent.ADD_ON,
+        description="AddOn: look whether the EKS add-on is there; Own: don't",
+    )
     permissions_boundary: str | None = None
     max_session_seconds: Annotated[int, Field(ge=3600, le=43200)] = 43200
     allowed_tag_keys: tuple[str, ...] = ()

@@ -323,6 +323,16 @@ class RoleStatus(ApiModel):
     """Statements that the role's policies must hold and we may not write."""
 
 
+class AssociationStatus(ApiModel):
+    """An EKS Pod Identity association that we made."""
+
+    service_account: Annotated[str, at_most(253)]
+    """The ServiceAccount whose pods get the role."""
+
+    id: Annotated[str, at_most(64)]
+    """The association's id."""
+
+
 class AccessStringStatus(ApiModel):
     """The last string sent and what AWS made of it: a console edit is seen, AWS's own rewriting is not."""
 
@@ -358,6 +368,9 @@ class ElastiCacheIAMUserStatus(ApiModel):
 
     role: RoleStatus | None = None
     """The IAM role that tokens are signed with."""
+
+    pod_identity: Annotated[tuple[AssociationStatus, ...], items_at_most(64), list_map("serviceAccount")] = ()
+    """The EKS Pod Identity associations that we made, with role.binding PodIdentity."""
 
     access_string: AccessStringStatus | None = None
     """The access string, as sent and as AWS has it."""

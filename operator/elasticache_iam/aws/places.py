@@ -17,13 +17,14 @@ from elasticache_iam.aws.directory import Directory
 from elasticache_iam.aws.elasticache import ElastiCache
 from elasticache_iam.aws.iam import Iam
 from elasticache_iam.aws.memorydb import MemoryDb
+from elasticache_iam.aws.pod_identity import EksPodIdentity
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.session import Assumption, assumed_session
 from elasticache_iam.core.errors import InvalidSpecError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.names import partition_of
 from elasticache_iam.core.state import Place
-from elasticache_iam.ports import Aws, Clock, Fence
+from elasticache_iam.ports import Aws, Clock, Fence, PodIdentity
 
 
 class AwsPlaces:
@@ -77,6 +78,14 @@ class AwsPlaces:
         if aws is None:
             aws = self._places[place] = BotoAws(self._make_directory(place), self._get_iam(place))
         return aws
+
+    def pod_identity(self) -> PodIdentity | None:
+        """Return the Pod Identity of the operator's own cluster; None where the configuration names no cluster."""
+        cluster_name = self._installation.config.cluster_name
+        if cluster_name is None:
+            return None
+        api = self._make_api(self._installation.home, {"eks": self._service_per_s})
+        return EksPodIdentity(api, cluster_name=cluster_name, clock=self._clock)
 
     def _make_directory(self, place: Place) -> Directory:
         match place.service:

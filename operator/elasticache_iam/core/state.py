@@ -154,6 +154,17 @@ class ObservedRole:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedAssociation:
+    """An EKS Pod Identity association: which role the pods of a ServiceAccount get."""
+
+    association_id: str
+    namespace: str
+    service_account: str
+    role_arn: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """Everything of one place that the planes look at, from paged reads."""
 

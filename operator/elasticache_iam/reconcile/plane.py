@@ -29,7 +29,7 @@ from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, TokenRe
 from elasticache_iam.core.names import is_owned, place_of_arn
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
-from elasticache_iam.ports import Aws, Clock, Kube
+from elasticache_iam.ports import Aws, Clock, Kube, PodIdentity
 from elasticache_iam.reconcile.guard import DELETIONS_HELD, DeletionGuard
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.reads import KubeReads
@@ -60,6 +60,7 @@ class Plane:
         stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
         allow_minting: Takes that back, with what the store says is to be minted.
         namespace: The operator's own.
+        pod_identity: That of the operator's cluster; None where the configuration names none.
     """
 
     installation: Installation
@@ -71,6 +72,7 @@ class Plane:
     stop_minting: Callable[[tuple[str, str]], Awaitable[None]]
     allow_minting: Callable[[tuple[str, str]], None]
     namespace: str = "elasticache-iam"
+    pod_identity: PodIdentity | None = None
     reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
     _polls: dict[Key, int] = field(default_factory=dict)
     _troubles: dict[Key, float] = field(default_factory=dict)
@@ -118,10 +120,8 @@ class Plane:
 
     # -- what is not worked on ----------------------------------------------------------------------------------------
 
-    def refusal(self, stage: str, *, unsupported: tuple[str, ...], tags: Mapping[str, str]) -> Stage | None:
+    def refusal(self, stage: str, *, tags: Mapping[str, str]) -> Stage | None:
         """Return why nothing at all is done for a resource as it stands, None if it can be worked on."""
-        if unsupported:
-            return Stage.blocked(stage, "NotSupportedYet", "; ".join(unsupported))
         refused = sorted(set(tags) - set(self.installation.config.allowed_tag_keys))
         if refused:
             return Stage.blocked(

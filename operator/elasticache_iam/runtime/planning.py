@@ -148,6 +148,7 @@ async def _furnish(
         clock=clock,
         stop_minting=_nothing_to_stop,
         allow_minting=lambda _key: None,
+        pod_identity=places.pod_identity(),
     )
 
 

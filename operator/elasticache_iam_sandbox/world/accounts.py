@@ -140,12 +140,13 @@ class PodIdentityAssociation:
 
 @dataclass(frozen=True, slots=True)
 class EksCluster:
-    """An EKS cluster, as far as its OIDC issuer and its Pod Identity associations."""
+    """An EKS cluster, as far as its OIDC issuer, the names of its add-ons and its Pod Identity associations."""
 
     name: str
     arn: str
     issuer: str
     created_at: datetime
+    addons: frozenset[str] = frozenset()
     associations: Catalogue[PodIdentityAssociation] = field(default_factory=Catalogue)
 
 

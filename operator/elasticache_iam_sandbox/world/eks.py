@@ -1,4 +1,7 @@
-"""EKS, as far as a cluster's OIDC issuer and its Pod Identity associations. Nothing here hands out credentials."""
+"""EKS, as far as a cluster's OIDC issuer, the names of its add-ons, and its Pod Identity associations.
+
+Nothing here hands out credentials.
+"""
 
 import re
 import secrets
@@ -41,6 +44,27 @@ def describe_cluster(request: Request) -> Output:
             "identity": {"oidc": {"issuer": cluster.issuer}},
         }
     }
+
+
+def describe_addon(request: Request) -> Output:
+    """DescribeAddon: whether there is one."""
+    cluster, name = _find_cluster(request, request["clusterName"]), request["addonName"]
+    if name not in cluster.addons:
+        raise AwsError("ResourceNotFoundException", f"No addon: {name} found in cluster: {cluster.name}", 404)
+    return {
+        "addon": {
+            "addonName": name,
+            "clusterName": cluster.name,
+            "status": "ACTIVE",
+            "addonArn": _addon_arn(request, cluster.name, name, "11111111-2222-3333-4444-555555555555"),
+        }
+    }
+
+
+def _addon_arn(request: Request, cluster_name: str, name: str, uid: str) -> str:
+    account = request.account
+    place = f"arn:{account.partition}:eks:{request.region_name}:{account.account_id}"
+    return f"{place}:addon/{cluster_name}/{name}/{uid}"
 
 
 def _find_cluster(request: Request, name: str) -> EksCluster:
@@ -207,6 +231,15 @@ OPERATIONS = (
         describe_cluster,
         lambda request: [_cluster_grant("eks:DescribeCluster", request, request["name"])],
         required="name",
+    ),
+    operation(
+        "eks",
+        "DescribeAddon",
+        describe_addon,
+        lambda request: [
+            Grant("eks:DescribeAddon", _addon_arn(request, request["clusterName"], request["addonName"], "*"))
+        ],
+        required="clusterName addonName",
     ),
     operation(
         "eks",

@@ -6,7 +6,7 @@ beside this one; here a call finds its operation, and what is not known is refus
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from secrets import token_urlsafe
 from typing import Any
@@ -275,11 +275,19 @@ class World:
         self._state.access_keys[key.access_key_id] = key
         return key.access_key_id, key.secret_access_key
 
-    def add_cluster(self, account_id: str, region: str, name: str, issuer: str) -> None:
-        """Put an EKS cluster there, whose OIDC issuer DescribeCluster tells."""
+    def add_cluster(
+        self,
+        account_id: str,
+        region: str,
+        name: str,
+        issuer: str,
+        *,
+        addons: Iterable[str] = ("eks-pod-identity-agent",),
+    ) -> None:
+        """Put an EKS cluster there, whose OIDC issuer DescribeCluster tells, and DescribeAddon its add-ons."""
         account = self._account(account_id)
         arn = eks.cluster_arn(account.partition, region, account_id, name)
-        account.clusters[region, name] = EksCluster(name, arn, issuer, self.now())
+        account.clusters[region, name] = EksCluster(name, arn, issuer, self.now(), frozenset(addons))
 
     def add_replication_group(
         self,

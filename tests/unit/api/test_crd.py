@@ -43,7 +43,11 @@ DEFAULTS = {
     },
 }
 MERGED_LISTS = {
-    "ElastiCacheIAMUser": {"status.conditions": ["type"], "status.caches": ["name"]},
+    "ElastiCacheIAMUser": {
+        "status.conditions": ["type"],
+        "status.caches": ["name"],
+        "status.podIdentity": ["serviceAccount"],
+    },
     "UserGroup": {"spec.caches": ["name"], "status.conditions": ["type"], "status.caches": ["name"]},
 }
 

@@ -4,9 +4,10 @@ import inspect
 
 import pytest
 
-from elasticache_iam.ports import Aws, Kube
+from elasticache_iam.ports import Aws, Kube, PodIdentity
 from elasticache_iam.reconcile.preview.aws import PreviewAws
 from elasticache_iam.reconcile.preview.kube import PreviewKube
+from elasticache_iam.reconcile.preview.pod_identity import PreviewPodIdentity
 from elasticache_iam.runtime.planning import ManifestKube
 
 
@@ -20,8 +21,8 @@ def methods(kind: type) -> dict[str, inspect.Signature]:
 
 @pytest.mark.parametrize(
     ("port", "preview"),
-    [(Aws, PreviewAws), (Kube, PreviewKube), (Kube, ManifestKube)],
-    ids=["aws", "kube", "manifests"],
+    [(Aws, PreviewAws), (Kube, PreviewKube), (Kube, ManifestKube), (PodIdentity, PreviewPodIdentity)],
+    ids=["aws", "kube", "manifests", "pod-identity"],
 )
 def test_a_preview_takes_every_call_of_its_port(port: type, preview: type):
     asked, there = methods(port), methods(preview)

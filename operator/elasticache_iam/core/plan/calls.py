@@ -228,6 +228,34 @@ def _role(operation: str, name: str, **parameters: Any) -> Call:
     return Call("iam", operation, {"RoleName": name, **parameters})
 
 
+def create_association(
+    cluster_name: str, namespace: str, service_account: str, *, role_arn: str, tags: Mapping[str, str]
+) -> Call:
+    """Give a ServiceAccount's pods a role by EKS Pod Identity."""
+    return Call(
+        "eks",
+        "CreatePodIdentityAssociation",
+        {
+            "clusterName": cluster_name,
+            "namespace": namespace,
+            "serviceAccount": service_account,
+            "roleArn": role_arn,
+            "tags": dict(tags),
+        },
+    )
+
+
+def set_association_role(cluster_name: str, association_id: str, role_arn: str) -> Call:
+    """Give them another one."""
+    named = {"clusterName": cluster_name, "associationId": association_id}
+    return Call("eks", "UpdatePodIdentityAssociation", {**named, "roleArn": role_arn})
+
+
+def delete_association(cluster_name: str, association_id: str) -> Call:
+    """Take it from them."""
+    return Call("eks", "DeletePodIdentityAssociation", {"clusterName": cluster_name, "associationId": association_id})
+
+
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
 

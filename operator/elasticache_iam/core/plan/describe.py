@@ -38,6 +38,8 @@ _SUBJECTS: Final = (
     "UserName",
     "ResourceName",
     "ResourceArn",
+    "serviceAccount",
+    "associationId",
 )
 """Parameters that name what a call is about; the first that is there does."""
 

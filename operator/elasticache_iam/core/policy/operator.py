@@ -258,8 +258,7 @@ def operator_policy(
         statements += _becoming(
             sorted(set(roles_elsewhere)), sorted(_roles_of(owner, partition, one) for one in accounts)
         )
-        eks = f"arn:{partition}:eks:{region}:{account}"
-        statements += _pod_identity(eks, pod_identity_cluster, owner, our_roles) if pod_identity_cluster else []
+        statements += _pod_identity(f"arn:{partition}:eks:{region}:{account}", pod_identity_cluster, owner, our_roles)
     return {"Version": POLICY_VERSION, "Statement": statements}
 
 
@@ -277,8 +276,10 @@ def _roles_of(owner: str, partition: str, account: str) -> str:
     return f"arn:{partition}:iam::{account}:role{role_path(owner)}{owner}-*"
 
 
-def _pod_identity(eks: str, cluster_name: str, owner: str, our_roles: str) -> list[dict[str, Any]]:
-    """Return what EKS Pod Identity takes: associations of ours, for roles of ours, in one cluster."""
+def _pod_identity(eks: str, cluster_name: str | None, owner: str, our_roles: str) -> list[dict[str, Any]]:
+    """Return what EKS Pod Identity takes: associations of ours, for roles of ours, in one cluster (None: in none)."""
+    if cluster_name is None:
+        return []
     cluster, associations = f"{eks}:cluster/{cluster_name}", f"{eks}:podidentityassociation/{cluster_name}/*"
     asks_our_tag = {"StringEquals": {f"aws:RequestTag/{TAG_OWNER}": owner}}
     is_ours = {"StringEquals": {f"aws:ResourceTag/{TAG_OWNER}": owner}}

@@ -14,7 +14,6 @@ from elasticache_iam.api.group import (
 )
 from elasticache_iam.api.keys import GROUP_KIND
 from elasticache_iam.api.parse import salvage_group
-from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING
 from elasticache_iam.core.errors import (
@@ -156,7 +155,7 @@ class _GroupPass:
                 f"spec.account: the operator's configuration doesn't let namespace {meta.namespace} use "
                 f"account {self._place.account}; have it added to accounts, or make a new UserGroup without it",
             )
-        return plane.refusal(GROUP_SYNCED, unsupported=unsupported_fields(spec), tags=spec.tags)
+        return plane.refusal(GROUP_SYNCED, tags=spec.tags)
 
     async def _guard(self, stage: str, work: Awaitable[T]) -> T | None:
         """Do the work of one stage; its failure is that stage's condition."""

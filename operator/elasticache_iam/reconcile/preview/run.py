@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -27,11 +28,12 @@ from elasticache_iam.core.plan.changes import (
 )
 from elasticache_iam.core.state import Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage
-from elasticache_iam.ports import Aws
+from elasticache_iam.ports import Aws, PodIdentity
 from elasticache_iam.reconcile.group.reconciler import GroupReconciler
 from elasticache_iam.reconcile.plane import KINDS, Plane
 from elasticache_iam.reconcile.preview.aws import PreviewAws
 from elasticache_iam.reconcile.preview.kube import PreviewKube
+from elasticache_iam.reconcile.preview.pod_identity import PreviewPodIdentity
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Body
 from elasticache_iam.reconcile.user.reconciler import UserReconciler
@@ -77,6 +79,7 @@ class Preview:
             stop_minting=_mint_nothing,
             allow_minting=lambda _key: None,
             namespace=plane.namespace,
+            pod_identity=self._preview_pod_identity(plane),
             reports=_copy_reports(plane.reports),
         )
         self._reconcilers: dict[str, Reconciler] = {
@@ -86,6 +89,13 @@ class Preview:
 
         for key in applies:
             self.apply(key)
+
+    def _preview_pod_identity(self, plane: Plane) -> PodIdentity | None:
+        installation, real = plane.installation, plane.pod_identity
+        if real is None or installation.config.cluster_name is None:
+            return None
+        note = partial(self._recorder.note_call, installation.home)
+        return PreviewPodIdentity(real, installation.config.cluster_name, note)
 
     def _aws_of(self, place: Place) -> Aws:
         if place not in self._aws:

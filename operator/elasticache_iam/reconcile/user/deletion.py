@@ -7,7 +7,6 @@ import structlog
 from elasticache_iam.api.group import DeletionPolicy, UserGroup
 from elasticache_iam.api.keys import FINALIZER, TAG_ORPHANED, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError
-from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import is_withdrawn
@@ -18,7 +17,7 @@ from elasticache_iam.delivery.secret import render_emptied_secret, rfc3339
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
-from elasticache_iam.reconcile.user import service_accounts
+from elasticache_iam.reconcile.user import pod_identity, service_accounts
 from elasticache_iam.reconcile.user.foreign_role import withdraw_policy
 from elasticache_iam.reconcile.user.managed_role import delete_managed_role
 
@@ -81,6 +80,7 @@ class UserDeletion:
             plane.queue.wake(group_key(user))
             message = f"user {user_id} is leaving its group, which cuts its connections"
             return Stage.waiting(USER_SYNCED, "Leaving", message, retry_after_s=5.0)
+        await pod_identity.release_all(plane, user)
         await self._give_up_roles(place, inventory)
         if live is not None:
             if live.is_active and await is_ours(plane, inventory, live.arn, USER_KIND, meta, is_to_change=True):
@@ -145,7 +145,7 @@ def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
         return False
     if not installation.may_use_account(meta.namespace, installation.place_of(group).account):
         return False
-    return plane.refusal(GROUP_SYNCED, unsupported=unsupported_fields(spec), tags=spec.tags) is None
+    return plane.refusal(GROUP_SYNCED, tags=spec.tags) is None
 
 
 async def revoke_tokens(plane: Plane, user: ElastiCacheIAMUser, *, only: frozenset[str] | None = None) -> None:

@@ -8,7 +8,6 @@ from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import ANNOTATION_REFRESH, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
-from elasticache_iam.api.unsupported import unsupported_fields
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, RoleStatus, UserCacheStatus
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespace_labels
@@ -105,7 +104,7 @@ class _UserPass:
 
     async def run(self) -> float | None:
         plane, user, key = self._plane, self._user, self._key
-        refusal = plane.refusal(USER_SYNCED, unsupported=unsupported_fields(user.spec), tags=user.spec.tags)
+        refusal = plane.refusal(USER_SYNCED, tags=user.spec.tags)
         if refusal is not None:
             self._stages.append(refusal)
         else:

@@ -10,6 +10,7 @@ from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.reconcile.user import service_accounts
 from elasticache_iam.reconcile.user.foreign_role import ForeignRole, granted_policy_name, withdraw_policy
 from elasticache_iam.reconcile.user.managed_role import ManagedRole, delete_managed_role
+from elasticache_iam.reconcile.user.pod_identity import Associations, check_place
 from elasticache_iam.reconcile.user.role_terms import RoleTerms, statements_of
 from elasticache_iam.reconcile.user.subject import Findings, Subject
 
@@ -34,9 +35,11 @@ class WorkloadRole:
         missing = [account for account, annotations in accounts.items() if annotations is None]
         if missing and len(missing) == len(accounts):
             raise self._no_service_account(missing)
+        check_place(self._terms)
         role, says = await self._sync_by_mode()
         await self._leave_earlier_role(role)
         self._findings.fields["role"] = role
+        await Associations(self._subject, self._findings, is_settled=self._terms.is_granted).sync(role.arn)
         await service_accounts.annotate(self._subject.plane, self._user, accounts, role.arn)
         if missing:
             self._findings.stages.append(Stage.failed(ACCESS_GRANTED, self._no_service_account(missing)))

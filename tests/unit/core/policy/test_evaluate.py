@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from elasticache_iam.core.policy import Verdict, admitted_accounts, judge_connect, judge_trust, trust_policy
+from elasticache_iam.core.policy import (
+    Verdict,
+    admitted_accounts,
+    judge_connect,
+    judge_pod_identity,
+    judge_role_chain,
+    judge_trust,
+    pod_identity_trust,
+    role_chain_trust,
+    trust_policy,
+)
 
 USER = "arn:aws:elasticache:eu-west-1:111122223333:user:checkout"
 CACHE = "arn:aws:elasticache:eu-west-1:111122223333:replicationgroup:orders"
@@ -125,3 +135,86 @@ def test_a_trust_policy_of_ours_tells_whom_it_admits():
 
     assert admitted_accounts(document, issuer=ISSUER, namespace="shop") == {"checkout", "worker"}
     assert admitted_accounts(document, issuer=ISSUER, namespace="other") == frozenset()
+
+
+# -- the operator's own role ---------------------------------------------------------------------------------------
+
+OPERATOR = "arn:aws:iam::111122223333:role/platform/operator"
+ID = "prod/shop/checkout"
+
+
+def chain(principal: Any = OPERATOR, **equals: str) -> dict[str, Any]:
+    condition = {"Condition": {"StringEquals": equals}} if equals else {}
+    return policy({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole", **condition})
+
+
+@pytest.mark.parametrize(
+    ("document", "loosely", "exactly"),
+    [
+        pytest.param(role_chain_trust(principal_arn=OPERATOR, external_id=ID), YES, YES, id="as-we-write-it"),
+        pytest.param(chain(**{"sts:ExternalId": "prod/shop/other"}), NO, NO, id="another-users-external-id"),
+        pytest.param(chain(), YES, NO, id="any-external-id-is-no-consent"),
+        pytest.param(chain("arn:aws:iam::111122223333:role/other"), NO, NO, id="another-role"),
+        pytest.param(chain("111122223333"), UNKNOWN, NO, id="the-account-leaves-it-to-our-own-policy"),
+        pytest.param(chain("arn:aws:iam::444455556666:root"), NO, NO, id="another-account"),
+        pytest.param(
+            policy(*chain(**{"sts:ExternalId": ID})["Statement"], {**chain()["Statement"][0], "Effect": "Deny"}),
+            NO,
+            NO,
+            id="a-denial-wins",
+        ),
+    ],
+)
+def test_who_trusts_the_operator(document: dict[str, Any], loosely: Verdict, exactly: Verdict):
+    assert judge_role_chain(document, principal_arn=OPERATOR, external_id=ID, exact=False) is loosely
+    assert judge_role_chain(document, principal_arn=OPERATOR, external_id=ID, exact=True) is exactly
+
+
+# -- pods ------------------------------------------------------------------------------------------------------------
+
+CLUSTER = "arn:aws:eks:eu-west-1:111122223333:cluster/main"
+
+
+def pods(action: Any = ("sts:AssumeRole", "sts:TagSession"), **tags: str) -> dict[str, Any]:
+    equals = {f"aws:RequestTag/{name.replace('_', '-')}": value for name, value in tags.items()}
+    condition = {"Condition": {"StringEquals": equals}} if equals else {}
+    principal = {"Service": "pods.eks.amazonaws.com"}
+    return policy({"Effect": "Allow", "Principal": principal, "Action": list(action), **condition})
+
+
+@pytest.mark.parametrize(
+    ("document", "loosely", "exactly"),
+    [
+        pytest.param(
+            pod_identity_trust(cluster_arn=CLUSTER, subjects=(("shop", "checkout"), ("shop", "worker"))),
+            YES,
+            YES,
+            id="as-we-write-it",
+        ),
+        pytest.param(pods(), YES, NO, id="any-pod-is-no-consent"),
+        pytest.param(pods(kubernetes_namespace="shop"), YES, NO, id="nor-is-any-of-the-namespace"),
+        pytest.param(pods(kubernetes_namespace="web"), NO, NO, id="another-namespace"),
+        pytest.param(pods(eks_cluster_name="other"), NO, NO, id="another-cluster"),
+        pytest.param(pods(("sts:AssumeRole",)), NO, NO, id="without-session-tags-eks-can-not-take-it"),
+        pytest.param(pods(kubernetes_pod_name="x-1"), UNKNOWN, NO, id="which-pod-is-for-aws-to-judge"),
+    ],
+)
+def test_who_trusts_pods(document: dict[str, Any], loosely: Verdict, exactly: Verdict):
+    for exact, verdict in ((False, loosely), (True, exactly)):
+        assert judge_pod_identity(document, cluster_arn=CLUSTER, subject=("shop", "checkout"), exact=exact) is verdict
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: role_chain_trust(principal_arn="*", external_id=ID),
+        lambda: role_chain_trust(principal_arn="arn:aws:iam::111122223333:role/*", external_id=ID),
+        lambda: pod_identity_trust(cluster_arn=CLUSTER, subjects=()),
+        lambda: pod_identity_trust(cluster_arn=CLUSTER, subjects=(("shop", "a"), ("web", "a"))),
+        lambda: pod_identity_trust(cluster_arn=CLUSTER, subjects=(("shop", "*"),)),
+    ],
+    ids=["anybody", "any-role", "no-account", "two-namespaces", "any-account"],
+)
+def test_a_trust_that_admits_more_than_is_meant_is_not_written(make: Any):
+    with pytest.raises(ValueError, match=r"not|needs|of one namespace"):
+        make()

@@ -136,3 +136,9 @@ def test_an_association_with_tags_needs_the_tagging_action_too(eks: Ground):
 
     with refused("AccessDeniedException", "eks:TagResource"):
         associate(eks, key=key, tags={"a": "1"})
+
+
+def test_an_add_on_is_there_or_not(eks: Ground):
+    assert call(eks, "DescribeAddon", addonName="eks-pod-identity-agent")["addon"]["status"] == "ACTIVE"
+    with refused("ResourceNotFoundException", "vpc-cni"):
+        call(eks, "DescribeAddon", addonName="vpc-cni")

@@ -2,8 +2,13 @@
 
 Two replicas watch, one writes. A candidate believes nothing but changes it has seen: it takes a Lease that stood still
 for its whole duration by the candidate's own monotonic clock, so clocks that differ don't matter. The leader counts
-from before it sent its last renewal, so it stops before anybody else can start. A lost Lease is not won back: the
-process ends and starts anew, because what it knows may be stale.
+from before it sent its last renewal, so it stops before anybody else can start. A Lease that somebody else had is not
+won back: the process ends and starts anew, because what it knows may be stale.
+
+While the API server is away nobody can take the Lease, and nobody can write. The leader keeps what it has in memory,
+above all the sessions that sign tokens, and goes on with the Lease that is still its own: to fetch thousands of
+sessions anew after an outage would take longer than tokens last. So that it can, a candidate that was blind for as
+long gives it the time of a whole Lease.
 
 kopf's peering is no election (no compare-and-swap), and the official client's dies with its first connection error
 while its leader goes on.
@@ -194,6 +199,8 @@ class Leader:
         self._observed: Observation | None = None
         self._leads = False
         self._renewed_at = float("-inf")
+        self._seen_at = float("-inf")
+        self._is_overdue = False
         self._complaint = ""
 
     @property
@@ -207,12 +214,10 @@ class Leader:
         A cancelled run releases nothing: the Lease then lasts to its end.
         """
         while not stop.is_set():
-            reason = await self._look()
-            if reason is None and self._leads and not self.fence.is_open:
-                reason = f"the Lease could not be renewed for {self._timings.renew_deadline_s:g} s"
-            if reason is not None:
+            if (reason := await self._look()) is not None:
                 self._lose(reason)
                 return
+            self._note_overdue()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s()):
                     await stop.wait()
@@ -222,10 +227,12 @@ class Leader:
         """Look at the Lease once and act; return why it is lost, if it is."""
         try:
             async with asyncio.timeout(self._attempt_s()):
-                observed = self._observed = observe(
-                    self._observed, await self._lease.get(), now=self._clock.monotonic()
-                )
-                step = next_step(observed, self._identity, self._clock.monotonic())
+                record = await self._lease.get()
+                now = self._clock.monotonic()
+                was_blind = now - self._seen_at > self._timings.renew_deadline_s  # so may the leader have been
+                observed = self._observed = observe(None if was_blind else self._observed, record, now=now)
+                self._seen_at = now
+                step = next_step(observed, self._identity, now)
                 if self._leads and not isinstance(step, RenewLease):
                     return "somebody else took the Lease" if isinstance(step, FollowLeader) else "the Lease is gone"
                 await self._act(step, observed.record)
@@ -264,17 +271,26 @@ class Leader:
             self._on_elected()
 
     def _attempt_s(self) -> float:
-        """Return how long one look may take: not past the deadline, lest a loss goes unnoticed."""
-        if not self._leads:
-            return _ATTEMPT_S
-        return max(0.0, min(_ATTEMPT_S, self._left_s()))
+        """Return how long one look may take: not past the deadline, lest it goes unnoticed."""
+        left_s = self._left_s()
+        return min(_ATTEMPT_S, left_s) if self._leads and left_s > 0 else _ATTEMPT_S
 
     def _pause_s(self) -> float:
         """Return the time to the next look; for a leader in trouble no later than its deadline."""
-        return min(self._timings.retry_s, max(0.0, self._left_s())) if self._leads else self._timings.retry_s
+        left_s = self._left_s()
+        return min(self._timings.retry_s, left_s) if self._leads and left_s > 0 else self._timings.retry_s
 
     def _left_s(self) -> float:
         return self._renewed_at + self._timings.renew_deadline_s - self._clock.monotonic()
+
+    def _note_overdue(self) -> None:
+        """Tell, once, that the fence has shut or opened again."""
+        is_overdue = self._leads and not self.fence.is_open
+        if is_overdue and not self._is_overdue:
+            log.error("the lease is overdue; nothing is written", after_s=self._timings.renew_deadline_s)
+        elif self._is_overdue and not is_overdue:
+            log.info("the lease is renewed", identity=self._identity)
+        self._is_overdue = is_overdue
 
     def _lose(self, reason: str) -> None:
         self.fence.shut()

@@ -16,6 +16,7 @@ from elasticache_iam.core.state import (
     ObservedGroup,
     ObservedRole,
     ObservedUser,
+    SimulatedConnect,
 )
 from elasticache_iam.core.token import Credentials
 
@@ -171,6 +172,15 @@ class Aws(Protocol):
 
     async def delete_role(self, role_name: str) -> None:
         """Delete a role with its inline policies; a missing one is success."""
+        ...
+
+    async def simulate_connect(
+        self, role_arn: str, arns: tuple[str, ...], *, service: str
+    ) -> Mapping[str, SimulatedConnect]:
+        """Return what AWS says of a role's right to connect, by ARN: all its policies and its boundary, as written.
+
+        Raises NotFoundError, AccessDeniedError.
+        """
         ...
 
     async def get_oidc_audiences(self, issuer: str) -> frozenset[str] | None:

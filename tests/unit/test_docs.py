@@ -17,6 +17,7 @@ import elasticache_iam
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.parse import parse_group, parse_user
 from elasticache_iam.cli.operator import operator
+from elasticache_iam.core.diagnosis import Cause
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.plan.attachment import AttachmentState
 from elasticache_iam.core.policy import operator_policy
@@ -180,7 +181,7 @@ def reasons_of_the_code() -> set[str]:
     for _ in modules():  # so that every error class is known
         pass
     found = {kind.reason for kind in subclasses(OperatorError) if kind.__module__.startswith("elasticache_iam.")}
-    found |= {state.value for state in AttachmentState} | {READY}
+    found |= {state.value for state in AttachmentState} | {cause.value for cause in Cause} | {READY}
     for layer in ("core", "reconcile", "tokens", "aws", "kube", "cache", "delivery"):
         for path in (SOURCE / layer).rglob("*.py"):
             found |= reasons_in(ast.parse(path.read_text(encoding="utf-8")))

@@ -251,6 +251,7 @@ class Operator:
             clock=self.clock,
             stop_minting=self.tokens.stop,
             allow_minting=lambda key: self.tokens.allow(key, self.edge.order(key)),
+            get_ahead=lambda: places.ahead,
             pod_identity=places.pod_identity(),
         )
         self.edge = Edge(self.plane, self.tokens.observe)

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from elasticache_iam.aws.bridge import Lane, ObserveCall
 from elasticache_iam.aws.rate import TokenBucket
+from elasticache_iam.aws.skew import Skew
 from elasticache_iam.core.policy.operator import CALLS
 from elasticache_iam.ports import Fence
 
@@ -27,7 +28,7 @@ READ_TIMEOUT_S: Final = 20
 ATTEMPTS: Final = 3
 """Tries in all. botocore's own default mode is `legacy`; state errors are never retried by it."""
 
-_READING: Final = ("Describe", "Get", "List")
+_READING: Final = ("Describe", "Get", "List", "Simulate")
 _SECRET_PARAMETERS: Final = frozenset({"Passwords", "WebIdentityToken"})
 
 
@@ -56,6 +57,7 @@ class Api:
         paces: Permits by service, so that a rush of ours leaves something of the account's rate to others.
         observe_call: Told of each call.
         attempts: Tries in all by botocore itself, which sleeps in the worker between them.
+        skew: Told each answer's time.
         unsigned: For calls that carry their own proof (AssumeRoleWithWebIdentity) and must not need credentials.
     """
 
@@ -69,6 +71,7 @@ class Api:
         paces: Mapping[str, TokenBucket] | None = None,
         observe_call: ObserveCall | None = None,
         attempts: int = ATTEMPTS,
+        skew: Skew | None = None,
         unsigned: bool = False,
     ) -> None:
         self._session = session
@@ -78,6 +81,7 @@ class Api:
         self._paces = paces or {}
         self._observe_call = observe_call
         self._attempts = attempts
+        self._skew = skew
         self._unsigned = unsigned
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
@@ -188,6 +192,8 @@ class Api:
         client = make(service, config=config)
         if self._fence is not None:
             client.meta.events.register("request-created", self._check_fence)
+        if self._skew is not None:
+            client.meta.events.register("after-call", self._skew.note_answer)
         return client
 
     def _check_fence(self, event_name: str, **_: Any) -> None:

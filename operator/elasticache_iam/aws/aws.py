@@ -43,6 +43,7 @@ class BotoAws:
         self.untag_role = iam.untag_role
         self.delete_role = iam.delete_role
         self.get_oidc_audiences = iam.get_oidc_audiences
+        self.simulate_connect = iam.simulate_connect
 
     async def get_inventory(self, *, max_age_s: float, slow_max_age_s: float) -> Inventory:
         """Return what AWS has, no older than asked."""

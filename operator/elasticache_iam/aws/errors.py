@@ -129,6 +129,7 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "UnmodifiableEntity": _INVALID,
     "PolicyNotAttachable": _DENIED,  # the configured boundary: no edit of the resource helps
     "InvalidInput": _INVALID,
+    "PolicyEvaluation": _DOWN,
     "ServiceFailure": _DOWN,
     # -- STS
     "ExpiredTokenException": Rule(AccessDeniedError, retry_after_s=10.0),  # the next try asks for a new token

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from elasticache_iam.aws.api import Api
 from elasticache_iam.aws.errors import gone_is_success
-from elasticache_iam.aws.observe import observe_role, read_tags, write_tags
+from elasticache_iam.aws.observe import observe_role, observe_simulation, read_tags, write_tags
 from elasticache_iam.aws.part import Merged, Part, Reading, Sequence
 from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.core.names import oidc_provider_arn, role_path
-from elasticache_iam.core.state import ObservedRole
+from elasticache_iam.core.state import ObservedRole, SimulatedConnect
 from elasticache_iam.ports import Clock, Document
 
 PAGE_SIZE: Final = 1000
@@ -255,6 +255,19 @@ class Iam:
             {"RoleName": role_name, **parameters},
             on_end=lambda: self._doubt(role_name),
         )
+
+    # -- what AWS makes of all policies together --------------------------------------------------------------------
+
+    async def simulate_connect(
+        self, role_arn: str, arns: tuple[str, ...], *, service: str
+    ) -> Mapping[str, SimulatedConnect]:
+        """Return what AWS says of a role's right to connect, by ARN; one call each, so that no answer is mistaken."""
+        return {arn: await self._simulate(role_arn, arn, f"{service}:Connect") for arn in arns}
+
+    async def _simulate(self, role_arn: str, arn: str, action: str) -> SimulatedConnect:
+        asked = {"PolicySourceArn": role_arn, "ActionNames": [action], "ResourceArns": [arn]}
+        answer = await self._api.call("iam", "SimulatePrincipalPolicy", asked)
+        return observe_simulation(answer["EvaluationResults"][0])
 
     # -- the OIDC provider ------------------------------------------------------------------------------------------
 

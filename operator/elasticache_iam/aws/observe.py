@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, ObservedRole, ObservedUser
+from elasticache_iam.core.state import (
+    CacheKind,
+    CacheRef,
+    ObservedCache,
+    ObservedGroup,
+    ObservedRole,
+    ObservedUser,
+    SimulatedConnect,
+)
 
 OPEN_ACCESS: Final = "open-access"
 """MemoryDB's own ACL, which lets everybody in and can't be changed. A cluster always has some ACL."""
@@ -197,3 +205,18 @@ def read_tags(tags: Iterable[Answer]) -> dict[str, str]:
 def write_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Return a mapping as AWS's list of Key/Value pairs, in a stable order."""
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+
+
+def observe_simulation(result: Answer) -> SimulatedConnect:
+    """Return one result of SimulatePrincipalPolicy.
+
+    A refusal for want of a condition's value proves nothing: at a real login the value is there.
+    """
+    decision = result["EvalDecision"]
+    is_told = decision != "implicitDeny" or not result.get("MissingContextValues")
+    return SimulatedConnect(
+        allowed=decision == "allowed" if is_told else None,
+        is_explicit=decision == "explicitDeny",
+        within_boundary=result.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary"),
+        within_organization=result.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations"),
+    )

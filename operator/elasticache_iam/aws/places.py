@@ -5,6 +5,7 @@ a second region or service doesn't read them again.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from boto3.session import Session
 
@@ -20,6 +21,7 @@ from elasticache_iam.aws.memorydb import MemoryDb
 from elasticache_iam.aws.pod_identity import EksPodIdentity
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.session import Assumption, assumed_session
+from elasticache_iam.aws.skew import Skew
 from elasticache_iam.core.errors import InvalidSpecError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.names import partition_of
@@ -63,6 +65,7 @@ class AwsPlaces:
         self._new_session = new_session
         self._service_per_s = service_per_s
         self._iam_per_s = iam_per_s
+        self._skew = Skew(clock)
         self._home_session = session
         self._sessions: dict[str, Session] = {installation.account: session}
         self._iams: dict[tuple[str, str], Iam] = {}
@@ -78,6 +81,11 @@ class AwsPlaces:
         if aws is None:
             aws = self._places[place] = BotoAws(self._make_directory(place), self._get_iam(place))
         return aws
+
+    @property
+    def ahead(self) -> timedelta | None:
+        """Our clock minus AWS's, as the newest answer tells; None before the first."""
+        return self._skew.ahead
 
     def pod_identity(self) -> PodIdentity | None:
         """Return the Pod Identity of the operator's own cluster; None where the configuration names no cluster."""
@@ -116,6 +124,7 @@ class AwsPlaces:
             fence=self._fence,
             paces={service: TokenBucket(per_s, burst=2 * per_s) for service, per_s in paces.items()},
             observe_call=self._observe_call,
+            skew=self._skew,
         )
 
     def _get_session(self, account: str) -> Session:

@@ -169,6 +169,9 @@ class Verified:
     alias: str
     generation: int
     result: LoginResult
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+    """The life of the token that was tried."""
 
 
 Report = Delivered | DeliveryFailed | Verified
@@ -182,3 +185,5 @@ class TokenReports:
     delivered: dict[str, Delivered] = field(default_factory=dict)
     failed: dict[str, DeliveryFailed] = field(default_factory=dict)
     verified: dict[str, Verified] = field(default_factory=dict)
+    failed_login_at_s: float = float("-inf")
+    """When a login was last reported to fail; monotonic."""

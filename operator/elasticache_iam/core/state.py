@@ -154,6 +154,17 @@ class ObservedRole:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulatedConnect:
+    """What AWS itself says of a role's right to connect, on one ARN. None: it doesn't say."""
+
+    allowed: bool | None
+    is_explicit: bool = False
+    """Whether a policy denies it, rather than none allowing it."""
+    within_boundary: bool | None = None
+    within_organization: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedAssociation:
     """An EKS Pod Identity association: which role the pods of a ServiceAccount get."""
 

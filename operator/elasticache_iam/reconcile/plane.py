@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
@@ -25,7 +26,7 @@ from elasticache_iam.core.errors import (
     UnavailableError,
 )
 from elasticache_iam.core.installation import Installation
-from elasticache_iam.core.mint import Delivered, DeliveryFailed, Report, TokenReports, Verified
+from elasticache_iam.core.mint import Delivered, DeliveryFailed, LoginOutcome, Report, TokenReports, Verified
 from elasticache_iam.core.names import is_owned, place_of_arn
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import READY, RECONCILING, STALLED, Stage, next_look_s, summarise
@@ -60,6 +61,7 @@ class Plane:
         stop_minting: Ends all minting for a user (namespace, name) and returns once no write of it is under way.
         allow_minting: Takes that back, with what the store says is to be minted.
         namespace: The operator's own.
+        get_ahead: Returns our clock minus AWS's, None if no answer has told it.
         pod_identity: That of the operator's cluster; None where the configuration names none.
     """
 
@@ -72,6 +74,7 @@ class Plane:
     stop_minting: Callable[[tuple[str, str]], Awaitable[None]]
     allow_minting: Callable[[tuple[str, str]], None]
     namespace: str = "elasticache-iam"
+    get_ahead: Callable[[], timedelta | None] = lambda: None
     pod_identity: PodIdentity | None = None
     reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
     _polls: dict[Key, int] = field(default_factory=dict)
@@ -343,6 +346,8 @@ class Plane:
                 self.reads.doubt_service_accounts(report.key[0])
             case Verified():
                 known.verified[report.alias] = report
+                if report.result.outcome is not LoginOutcome.LOGGED_IN:
+                    known.failed_login_at_s = self.clock.monotonic()
         self.queue.wake(Key(USERS, *report.key))
 
     def forget(self, key: Key) -> None:

@@ -196,6 +196,7 @@ class _Operator:
             stop_minting=stop_minting,
             namespace=self._namespace,
             allow_minting=lambda key: loops.tokens.call(tokens.allow, key, edge.order(key)),
+            get_ahead=lambda: places.ahead,
             pod_identity=places.pod_identity(),
         )
 

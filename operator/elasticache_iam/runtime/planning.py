@@ -1,7 +1,7 @@
 """The composition root of `elasticache-iam plan`: manifests over a cluster's resources, AWS read, nothing written."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -71,6 +71,18 @@ async def make_plan(question: Question) -> Plan:
         ConfigurationError: Something is missing; the text says what to do.
         OperatorError: AWS or the cluster doesn't answer.
     """
+    async with open_plane(question) as (plane, _):
+        return await preview_manifests(plane, question.manifests)
+
+
+@asynccontextmanager
+async def open_plane(question: Question) -> AsyncIterator[tuple[Plane, Connection | None]]:
+    """Open a plane that reads with the caller's own credentials and writes nothing, and the connection it reads by.
+
+    Raises:
+        ConfigurationError: Something is missing; the text says what to do.
+        OperatorError: AWS or the cluster doesn't answer.
+    """
     async with AsyncExitStack() as stack:
         bridge = Bridge()
         stack.callback(bridge.close)
@@ -85,7 +97,7 @@ async def make_plan(question: Question) -> Plan:
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=clock)
         real = ApiKube(connection, ReadOnly(), namespaces=config.namespaces) if connection is not None else None
         plane = await _furnish(question, installation, ManifestKube(real, question.manifests), places, clock)
-        return await preview_manifests(plane, question.manifests)
+        yield plane, connection
 
 
 async def preview_manifests(plane: Plane, manifests: Manifests) -> Plan:
@@ -148,6 +160,7 @@ async def _furnish(
         clock=clock,
         stop_minting=_nothing_to_stop,
         allow_minting=lambda _key: None,
+        get_ahead=lambda: places.ahead,
         pod_identity=places.pod_identity(),
     )
 
@@ -244,6 +257,28 @@ class ManifestKube:
     async def delete_secret(self, namespace: str, name: str, *, uid: str) -> None:
         """Refuse."""
         raise _refusal(namespace, name, uid)
+
+    async def create_config_map(self, namespace: str, body: Document) -> str:
+        """Refuse."""
+        raise _refusal(namespace, body)
+
+    async def reclaim_config_map(self, namespace: str, name: str, *, body: Document) -> str:
+        """Refuse."""
+        raise _refusal(namespace, name, body)
+
+    async def replace_config_map(self, namespace: str, name: str, *, uid: str, body: Document) -> None:
+        """Refuse."""
+        raise _refusal(namespace, name, uid, body)
+
+    async def delete_config_map(self, namespace: str, name: str, *, uid: str) -> None:
+        """Refuse."""
+        raise _refusal(namespace, name, uid)
+
+    async def list_pods(self, namespace: str) -> AsyncIterator[Document]:
+        """As in the port; without a cluster there are none."""
+        if self._real is not None:
+            async for body in self._real.list_pods(namespace):
+                yield body
 
     async def annotate_service_account(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Refuse."""

@@ -109,9 +109,9 @@ class Logins:
             async with self._slots:
                 if not self._is_current(login.order, login.target.alias, proof) or not proof.is_needed:
                     return
-                order, target = login.order, login.target
+                order, target, token = login.order, login.target, login.token
                 result = await self._probe.login(
-                    host=target.host, port=target.port, username=order.user_id, password=login.token.text
+                    host=target.host, port=target.port, username=order.user_id, password=token.text
                 )
             self._count(result.outcome.value)
             if not self._is_current(order, target.alias, proof):
@@ -123,7 +123,8 @@ class Logins:
                 result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or proof.failed_rounds > 0
             )
             if final:
-                self._report(Verified(order.key, order.uid, target.alias, order.generation, result))
+                life = (token.issued_at, token.expires_at)
+                self._report(Verified(order.key, order.uid, target.alias, order.generation, result, *life))
             if result.outcome is LoginOutcome.LOGGED_IN:
                 return
             if result.outcome is LoginOutcome.UNREACHABLE and (proof.failed_rounds or attempt + 1 >= UNREACHABLE_TRIES):

@@ -1,6 +1,8 @@
 """One HTTP request in, one HTTP response out: what the socket and the in-process transport have in common."""
 
 import logging
+from dataclasses import replace
+from email.utils import format_datetime
 
 from elasticache_iam_sandbox.wire.codec import (
     HttpResponse,
@@ -42,11 +44,15 @@ class Gateway:
         return self._world.fault_latency_s(target.service, target.operation)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """Carry the request out.
+        """Carry the request out. As of all HTTP servers the answer tells the time: AWS's.
 
         Raises:
             ConnectionError: A fault says that there is no answer at all.
         """
+        response = self._answer(request)
+        return replace(response, headers={**response.headers, "Date": format_datetime(self._world.now(), usegmt=True)})
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         target = None
         try:
             target = identify(request, default_region=self._default_region)

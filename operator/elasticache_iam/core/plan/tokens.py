@@ -1,17 +1,21 @@
 """Which caches a user gets tokens for, and what the token plane's reports say about that."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from elasticache_iam.api.user import BindingStatus, ElastiCacheIAMUser, SecretRef, UserCacheStatus
+from elasticache_iam.core.diagnosis import Cause, Diagnosis
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports
 from elasticache_iam.core.names import secret_name
 from elasticache_iam.core.status import TOKEN_DELIVERED, VERIFIED, Stage
 
 Caches = tuple[UserCacheStatus, ...]
 
-LOGIN_REASONS: Final = frozenset({"LoggedIn", "LoginRefused", "TLSFailed", "Unreachable"})
+LOGIN_REASONS: Final = frozenset({"LoggedIn", "Unreachable", *(cause.value for cause in Cause)})
 """Reasons of `Verified` that a login has found."""
+EXPLAINED_LOOK_S: Final = 15.0
+"""What the diagnosis has read anew is put right by the next pass, where that is the operator's to do."""
 
 
 def choose_caches(known: Caches, ready: Caches | None, *, selected: frozenset[str], is_granted: bool) -> Caches:
@@ -72,11 +76,25 @@ def self_signed_stages() -> tuple[Stage, Stage]:
 
 
 def login_stage(
-    user: ElastiCacheIAMUser, caches: Caches, reports: TokenReports, *, user_id: str, is_enabled: bool
+    user: ElastiCacheIAMUser,
+    caches: Caches,
+    reports: TokenReports,
+    *,
+    user_id: str,
+    is_enabled: bool,
+    diagnoses: Mapping[str, Diagnosis] = MappingProxyType({}),
 ) -> Stage | None:
     """Say what logging in has shown; None: nothing new, what an earlier login showed holds.
 
     Only logins for this generation count: an edit may have changed what a login depends on.
+
+    Args:
+        user: The resource.
+        caches: Those it gets tokens for.
+        reports: What the token plane has said.
+        user_id: The user's id in AWS.
+        is_enabled: Whether logins are tried at all.
+        diagnoses: What is wrong with logins that failed, by the cache's alias; one that isn't there wasn't looked into.
     """
     if not is_enabled:
         return Stage.unknown(VERIFIED, "Disabled", "logins aren't tried: verifyLogins is false")
@@ -85,9 +103,11 @@ def login_stage(
         for cache in caches
         if cache.name in reports.verified and reports.verified[cache.name].generation == user.metadata.generation
     }
-    for outcome, reason in ((LoginOutcome.REFUSED, "LoginRefused"), (LoginOutcome.TLS_FAILED, "TLSFailed")):
-        if details := _details(results, outcome):
-            return Stage.waiting(VERIFIED, reason, details, retry_after_s=60.0)
+    if explained := _explained(results, diagnoses):
+        return explained
+    for outcome, cause in ((LoginOutcome.REFUSED, Cause.LOGIN_REFUSED), (LoginOutcome.TLS_FAILED, Cause.TLS_FAILED)):
+        if details := _details(results, outcome, diagnoses):
+            return Stage.waiting(VERIFIED, cause.value, details, retry_after_s=60.0)
     if details := _details(results, LoginOutcome.UNREACHABLE):
         return Stage.unknown(VERIFIED, "Unreachable", details)
     if _all_in(results, caches):
@@ -98,8 +118,30 @@ def login_stage(
     return Stage.unknown(VERIFIED, "Pending", "the first login is yet to come")
 
 
-def _details(results: Mapping[str, LoginResult], outcome: LoginOutcome) -> str:
-    return "; ".join(f"{alias}: {result.detail}" for alias, result in results.items() if result.outcome is outcome)
+def _explained(results: Mapping[str, LoginResult], diagnoses: Mapping[str, Diagnosis]) -> Stage | None:
+    """Return the stage for failed logins whose cause was found: the first one is the reason, all are told."""
+    found = {
+        alias: broken
+        for alias, result in results.items()
+        if result.outcome is not LoginOutcome.LOGGED_IN
+        and alias in diagnoses
+        and (broken := diagnoses[alias].cause) is not None
+    }
+    if not found:
+        return None
+    message = "; ".join(f"{alias}: {diagnoses[alias].summary(results[alias].detail)}" for alias in found)
+    first = next(iter(found.values()))
+    return Stage.waiting(VERIFIED, first.value, message, retry_after_s=EXPLAINED_LOOK_S)
+
+
+def _details(
+    results: Mapping[str, LoginResult], outcome: LoginOutcome, diagnoses: Mapping[str, Diagnosis] = MappingProxyType({})
+) -> str:
+    return "; ".join(
+        f"{alias}: {diagnoses[alias].summary(result.detail) if alias in diagnoses else result.detail}"
+        for alias, result in results.items()
+        if result.outcome is outcome
+    )
 
 
 def _all_in(results: Mapping[str, LoginResult], caches: Iterable[UserCacheStatus]) -> bool:

@@ -20,6 +20,7 @@ from elasticache_iam.core.state import (
     ObservedRole,
     ObservedUser,
     Place,
+    SimulatedConnect,
 )
 from elasticache_iam.ports import Aws, Document
 
@@ -103,6 +104,12 @@ class PreviewAws:
     async def get_oidc_audiences(self, issuer: str) -> frozenset[str] | None:
         """As in the port."""
         return await self._real.get_oidc_audiences(issuer)
+
+    async def simulate_connect(
+        self, role_arn: str, arns: tuple[str, ...], *, service: str
+    ) -> Mapping[str, SimulatedConnect]:
+        """As in the port: of the role as it is."""
+        return await self._real.simulate_connect(role_arn, arns, service=service)
 
     # -- tags ---------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from elasticache_iam.reconcile.user.aws_user import AwsUser
 from elasticache_iam.reconcile.user.config_map import ConfigMaps
 from elasticache_iam.reconcile.user.consumers import Consumers
 from elasticache_iam.reconcile.user.deletion import UserDeletion, revoke_tokens
+from elasticache_iam.reconcile.user.diagnosis import Examination
 from elasticache_iam.reconcile.user.rivals import rivals_of, secret_names
 from elasticache_iam.reconcile.user.role import WorkloadRole
 from elasticache_iam.reconcile.user.subject import Findings, Memory, RefusedError, Subject
@@ -334,6 +335,7 @@ class _UserPass:
             reports,
             user_id=self._user_id,
             is_enabled=plane.installation.config.verify_logins,
+            diagnoses=await Examination(subject, ahead=plane.get_ahead()).explain(caches, reports),
         )
         if login is not None:
             self._stages.append(login)

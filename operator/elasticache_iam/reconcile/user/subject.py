@@ -8,7 +8,7 @@ from elasticache_iam.api.keys import USER_KIND
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref
-from elasticache_iam.core.state import Inventory, ObservedRole, Place
+from elasticache_iam.core.state import Inventory, ObservedRole, Place, SimulatedConnect
 from elasticache_iam.core.status import Stage
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import Key
@@ -28,6 +28,7 @@ class Memory:
 
     _in_sync: dict[Key, dict[str, int]] = field(default_factory=dict)
     _foreign_roles: dict[tuple[Place, str], tuple[ObservedRole | None, float]] = field(default_factory=dict)
+    _simulated: dict[tuple[str, ...], tuple[Mapping[str, SimulatedConnect], float]] = field(default_factory=dict)
 
     def note_in_sync(self, key: Key, what: str, asked: Hashable) -> None:
         """Remember that AWS had what was asked."""
@@ -49,6 +50,16 @@ class Memory:
     def doubt_role(self, place: Place, name: str) -> None:
         """Have such a role read anew: it was written to."""
         self._foreign_roles.pop((place, name), None)
+
+    def note_simulated(self, asked: tuple[str, ...], told: Mapping[str, SimulatedConnect], now_s: float) -> None:
+        """Remember what AWS said of a role's right to connect."""
+        self._simulated[asked] = (told, now_s)
+
+    def simulated(self, asked: tuple[str, ...], *, not_before_s: float) -> Mapping[str, SimulatedConnect] | None:
+        """Return that if it isn't older than asked; what is goes."""
+        self._simulated = {key: found for key, found in self._simulated.items() if found[1] >= not_before_s}
+        found = self._simulated.get(asked)
+        return found[0] if found is not None else None
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a user that is gone."""

@@ -10,22 +10,26 @@ from pathlib import Path
 
 from redis.cluster import RedisCluster
 
-from elasticache_iam.client import SecretFileCredentialProvider
+from elasticache_iam.client import SecretFileCredentialProvider, stay_connected
 
 KEYS = 64
 """Of all shards: two neighbours seldom share one."""
 
 
 def connect(folder: Path) -> RedisCluster:
-    """Return a cluster-aware client. It is told one endpoint, learns the others, and asks for the token at each."""
+    """Return a cluster-aware client. It is told one endpoint, learns the others, and asks for the token at each.
+
+    Each connection logs in again before the cache would cut it, 12 hours after its login.
+    """
     private_ca = folder / "ca.crt"
-    return RedisCluster(
+    client = RedisCluster(
         host=(folder / "host").read_text(),
         port=int((folder / "port").read_text()),
         credential_provider=SecretFileCredentialProvider(folder),
         ssl=True,
         ssl_ca_certs=str(private_ca) if private_ca.exists() else None,
     )
+    return stay_connected(client)
 
 
 def main(folder: Path, prefix: str) -> None:

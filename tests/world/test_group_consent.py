@@ -61,6 +61,52 @@ async def test_a_cache_whose_owner_takes_back_the_consent_stays_closed_and_gets_
     assert arn("stock") in policy(world)
 
 
+async def test_a_withdrawal_ends_tokens_and_connections_in_the_pass_that_finds_it_and_a_return_gives_them_back(
+    world: Ground,
+):
+    world.add_cache()
+    operator = await world.start()  # nobody looks again by itself before minutes are over
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until_quiet(operator)
+
+    allow(world, "orders-prod", "rival")
+    world.pass_time(3700)
+    await world.until(lambda: USER_ID not in members(world))  # what cuts its connections
+    await world.until(lambda: world.kube.secret_names() == [] and arn("orders-prod") not in policy(world))
+    await world.until(lambda: world.conditions(*USER)["TokenDelivered"] == ("False", "ConsentMissing"))
+    assert world.conditions(*USER)["Verified"] == ("Unknown", "ConsentMissing")
+    assert world.in_aws()["caches"]["orders-prod"][1] == GROUP_ID
+
+    allow(world, "orders-prod", OWNER)
+    world.pass_time(3700)
+    await world.until_ready()
+    assert USER_ID in members(world)
+
+
+async def test_no_right_and_no_token_goes_out_before_the_consent_was_seen(world: Ground):
+    world.add_cache()
+    world.add_cache("stock")
+    operator = await world.start()
+    both = group_manifest(caches=("orders-prod", "stock"))
+    world.apply(both, user_manifest())
+    await world.until_ready()
+    world.apply(group_manifest())
+    await world.until(lambda: world.kube.secret_names() == [("shop", "checkout")])
+    world.elasticache.remove_tags_from_resource(ResourceName=arn("stock"), TagKeys=[ALLOW])
+    world.pass_time(3700)
+    await world.until_quiet(operator)
+    first = len(operator.tap.writes)
+
+    world.apply(both)  # listed again, still attached, no consent any more
+    await world.until(lambda: states(world).get("cache2") == "ConsentMissing")
+    await world.until_quiet(operator)
+
+    written = operator.tap.writes[first:]
+    assert "PutRolePolicy" not in written
+    assert "create_secret" not in written
+
+
 async def test_a_second_look_at_a_consent_that_was_taken_back_writes_nothing(world: Ground):
     world.add_cache()
     operator = await world.start(QUICK)
@@ -75,7 +121,6 @@ async def test_a_second_look_at_a_consent_that_was_taken_back_writes_nothing(wor
     await world.until(lambda: operator.passes >= passes + 6)
 
     assert operator.tap.writes[before:] == []
-    assert USER_ID in members(world)
 
 
 async def test_a_cache_trusted_by_the_configuration_needs_no_tag(world: Ground):

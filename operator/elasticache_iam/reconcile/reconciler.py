@@ -59,7 +59,7 @@ class Reconciler:
         if plan.is_empty and not plan.held:
             stage = Stage.ok(order[0], "PlanOnly", f"nothing would change; {_HOW_TO_APPLY}")
         else:
-            message = f"{summarise_plan(plan)} See status.plan; {_HOW_TO_APPLY}"
+            message = f"{summarise_plan(plan).rstrip('.')}. See status.plan; {_HOW_TO_APPLY}"
             stage = Stage.waiting(
                 order[0], "PlanOnly", message, retry_after_s=self._plane.installation.config.drift_interval
             )

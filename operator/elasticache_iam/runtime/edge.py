@@ -55,9 +55,8 @@ class Edge:
             if not _is_edit_on_hold(before, body):
                 self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
         else:
-            is_for_all = is_news or _told(before) != _told(body)
             for user in plane.store.user_keys_of(key):
-                if is_for_all or not _is_ready(plane.store.body(user)):
+                if is_news or not _is_ready(plane.store.body(user)):
                     plane.queue.wake(user)
 
     def forget(self, key: Key) -> None:
@@ -116,12 +115,6 @@ def _asked(body: Body) -> tuple[object, ...]:
     """Return what a body asks of us: anything but its status."""
     fields = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
     return tuple(body["metadata"].get(field) for field in fields)
-
-
-def _told(body: Body | None) -> object:
-    """Return what a group's status tells its users: whether it stands, and where its caches are."""
-    status = (body or {}).get("status") or {}
-    return status.get("arn"), status.get("caches")
 
 
 def _is_ready(body: Body | None) -> bool:

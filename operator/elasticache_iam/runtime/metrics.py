@@ -53,7 +53,11 @@ class Metrics:
             "aws_request_duration_seconds", "Time of a call to AWS", _REQUEST_BUCKETS_S, "service"
         )
         self.k8s_requests_total = self._counter(
-            "k8s_requests", "Calls to the API server; code is the HTTP status, error, or fenced (not sent)", "verb", "resource", "code"
+            "k8s_requests",
+            "Calls to the API server; code is the HTTP status, error, or fenced (not sent)",
+            "verb",
+            "resource",
+            "code",
         )
         # The process.
         self.leader = self._gauge("leader", "1 while this process leads, else 0")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from elasticache_iam.api.group import AttachmentPolicy, CacheSpec
+from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, UserGroup
 from elasticache_iam.core.consent import consent_command
 from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
@@ -47,6 +47,15 @@ MOVING_STATES: Final = frozenset(
     }
 )
 """What passes, mostly soon."""
+
+CONSENTED_STATES: Final = HELD_STATES | {
+    AttachmentState.CACHE_BUSY,
+    AttachmentState.GROUP_NOT_READY,
+    AttachmentState.AUTH_TOKEN_ENABLED,
+    AttachmentState.ATTACHMENT_REFUSED,
+    AttachmentState.NOT_ATTACHED,
+}
+"""What is only found of a cache after its owner's consent was; all others say nothing about that."""
 
 STALLED_STATES: Final = frozenset(
     {
@@ -237,6 +246,15 @@ def cache_ref(cache: CacheSpec) -> CacheRef:
     if cache.serverless_cache is not None:
         return CacheRef(CacheKind.SERVERLESS_CACHE, cache.serverless_cache)
     return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.memory_db_cluster or "")
+
+
+def found_state(group: UserGroup, cache: CacheSpec) -> str:
+    """Return the state of one of a group's caches as the group's pass has found it; "" if it hasn't looked yet.
+
+    By id, too: under the same name another cache may be listed now.
+    """
+    wanted = (cache.name, cache_ref(cache).id)
+    return next((known.state for known in group.status.caches if (known.name, known.id) == wanted), "")
 
 
 def exchange_command(cache: CacheRef, group_id: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.user import BindingStatus, ElastiCacheIAMUser, SecretRef, UserCacheStatus
 from elasticache_iam.core.diagnosis import Cause, Diagnosis
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports
@@ -65,6 +66,14 @@ def token_stage(caches: Caches, reports: TokenReports) -> Stage:
         return Stage.waiting(TOKEN_DELIVERED, "Signing", message, retry_after_s=30.0)
     secrets = ", ".join(cache.secret.name for cache in caches if cache.secret is not None)
     return Stage.ok(TOKEN_DELIVERED, "Delivered", f"a token is in Secret {secrets}")
+
+
+def no_token_stages(why: Stage) -> tuple[Stage, Stage]:
+    """Say that there are no tokens, because of another stage."""
+    return (
+        Stage(TOKEN_DELIVERED, ConditionStatus.FALSE, why.reason, f"no tokens: {why.message}"),
+        Stage.unknown(VERIFIED, why.reason, "there is no token to log in with"),
+    )
 
 
 def self_signed_stages() -> tuple[Stage, Stage]:

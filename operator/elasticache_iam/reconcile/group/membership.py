@@ -14,6 +14,7 @@ from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import admit, admit_live, needs_namespace_labels
 from elasticache_iam.core.errors import NotFoundError
+from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref, found_state
 from elasticache_iam.core.plan.group import ModifyGroup, is_named_default
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_plan_only
@@ -56,7 +57,7 @@ async def find_belonging(
         if not user.metadata.is_deleting
     )
     held = await _find_held(plane, group, has, inventory)
-    admitted = await _find_admitted(plane, key, group, has, inventory)
+    admitted = await _find_admitted(plane, key, group, live, inventory)
     return Belonging(
         resources=(*(user_id for user_id in unreadable if user_id in has), *held, *admitted),
         others=tuple(user_id for user_id in group.spec.members if not _is_resource(plane, user_id, inventory)),
@@ -69,8 +70,9 @@ async def find_belonging(
 
 
 async def _find_admitted(
-    plane: Plane, key: Key, group: UserGroup, has: frozenset[str], inventory: Inventory
+    plane: Plane, key: Key, group: UserGroup, on: ObservedGroup | None, inventory: Inventory
 ) -> list[str]:
+    has = on.future_user_ids if on is not None else frozenset()
     # What an earlier pass of this group has found about its owner's consent is found out anew by this one.
     rules = group.model_copy(update={"status": UserGroupStatus()})
     is_exclusive = group.spec.membership is Membership.AUTHORITATIVE
@@ -83,7 +85,7 @@ async def _find_admitted(
         if meta.namespace not in labels_of:
             labels_of[meta.namespace] = await _labels(plane, meta.namespace) if needs_namespace_labels(group) else {}
         labels = labels_of[meta.namespace]
-        if not admit(rules, user, labels).ok:
+        if not admit(rules, user, labels).ok or _lost_all_caches(group, user, on):
             continue
         user_id = plane.installation.user_id(user)
         live = inventory.users.get(user_id)
@@ -97,6 +99,20 @@ async def _find_admitted(
         if admit_live(rules, user, labels, live):
             members.append(user_id)
     return members
+
+
+def _lost_all_caches(group: UserGroup, user: ElastiCacheIAMUser, live: ObservedGroup | None) -> bool:
+    """Whether the owners of all caches that a user asks for have withdrawn their consent.
+
+    Then its connections have to end, which only leaving the group does. With one cache left it stays for that.
+    """
+    aliases = user.spec.groups[0].caches
+    listed = [cache for cache in group.spec.caches if aliases is None or cache.name in aliases]
+    on = live.cache_refs if live is not None else frozenset()
+    return bool(listed) and all(
+        cache_ref(cache) in on and found_state(group, cache) == AttachmentState.CONSENT_MISSING.value
+        for cache in listed
+    )
 
 
 async def _find_held(plane: Plane, group: UserGroup, has: frozenset[str], inventory: Inventory) -> list[str]:

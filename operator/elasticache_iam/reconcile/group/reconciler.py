@@ -11,6 +11,7 @@ from elasticache_iam.api.group import (
     Membership,
     Service,
     UserGroup,
+    UserGroupStatus,
 )
 from elasticache_iam.api.keys import GROUP_KIND
 from elasticache_iam.api.parse import salvage_group
@@ -134,7 +135,7 @@ class _GroupPass:
             if self._is_held and not self._saw_caches:
                 await self._guard(CACHES_ATTACHED, self._sync_attachments())
         status = group.status.model_copy(update=self._fields)
-        return await plane.finish(
+        again_s = await plane.finish(
             key,
             self._meta,
             group.status,
@@ -144,6 +145,18 @@ class _GroupPass:
             polling=self._polling,
             ready_message="the group, its default user and its caches are as asked",
         )
+        self._tell_users(status)
+        return again_s
+
+    def _tell_users(self, status: UserGroupStatus) -> None:
+        """Have the users looked at if the group stands anew, or its caches do: they act on what the status says."""
+        before = self._group.status
+        if (before.arn, before.caches) == (status.arn, status.caches):
+            return
+        for user in self._plane.store.user_keys_of(self._key):
+            self._plane.queue.wake(user)
+        if _withheld(before) != _withheld(status):
+            self._plane.queue.wake(self._key)  # who is a member depends on it
 
     def _find_refusal(self) -> Stage | None:
         """Return why nothing at all is done for the resource, None if it can be worked on."""
@@ -468,6 +481,11 @@ def _without(action: ModifyGroup, drift: MemberDrift, belonging: Belonging, inve
         add=action.add - may_wait(drift.taken_out),
         remove=action.remove - may_wait(drift.put_in - belonging.ours),
     )
+
+
+def _withheld(status: UserGroupStatus) -> frozenset[str]:
+    missing = AttachmentState.CONSENT_MISSING.value
+    return frozenset(cache.name for cache in status.caches if cache.state == missing)
 
 
 def _redis_caches(live: ObservedGroup | None, inventory: Inventory) -> frozenset[str]:

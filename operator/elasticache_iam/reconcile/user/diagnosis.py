@@ -194,7 +194,9 @@ class Examination:
         if known is not None:
             return known
         try:
-            simulated = await plane.aws(self._place).simulate_connect(facts.role_arn, arns, service=facts.target.service)
+            simulated = await plane.aws(self._place).simulate_connect(
+                facts.role_arn, arns, service=facts.target.service
+            )
         except OperatorError:  # the rest is told without it
             return None
         memory.note_simulated(asked, simulated, now_s)

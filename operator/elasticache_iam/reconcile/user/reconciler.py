@@ -19,6 +19,7 @@ from elasticache_iam.core.plan.tokens import (
     binding_of,
     choose_caches,
     login_stage,
+    no_token_stages,
     self_signed_stages,
     token_stage,
     with_secret,
@@ -30,7 +31,6 @@ from elasticache_iam.core.status import (
     TOKEN_DELIVERED,
     USER_STAGES,
     USER_SYNCED,
-    VERIFIED,
     Stage,
 )
 from elasticache_iam.reconcile.opening import open_pass
@@ -149,7 +149,7 @@ class _UserPass:
         live = await self._guard(USER_SYNCED, AwsUser(subject, self._findings).sync(inventory))
         role, caches = None, None
         if live is not None:  # no right to connect as a user that may be somebody else's
-            role = await self._guard(ACCESS_GRANTED, WorkloadRole(subject, self._findings, inventory).sync())
+            role = await self._guard(ACCESS_GRANTED, self._sync_role(subject, inventory))
             caches = await self._guard(MEMBERSHIP_SYNCED, self._sync_membership(subject))
         chosen = await self._hand_over(subject, caches, role)
         await self._config_maps.sync(self._user, chosen, self._findings, user_id=self._user_id)
@@ -160,11 +160,7 @@ class _UserPass:
         why = await self._still_leaving(stage)
         if self._waited_for_group():  # it is there by now
             self._stages.append(Stage.unknown(USER_SYNCED, "Pending", "not looked at: see MembershipSynced"))
-        self._stages += [
-            why,
-            Stage(TOKEN_DELIVERED, ConditionStatus.FALSE, why.reason, f"no tokens: {why.message}"),
-            Stage.unknown(VERIFIED, why.reason, "there is no token to log in with"),
-        ]
+        self._stages += [why, *no_token_stages(why)]
         await self._guard(TOKEN_DELIVERED, self._revoke())
 
     def _waited_for_group(self) -> bool:
@@ -189,9 +185,10 @@ class _UserPass:
         elif not self._plane.installation.may_use_account(
             key.namespace, self._plane.installation.place_of(group).account
         ):
-            state, group = "may not use its account", None
+            state, group = "may not use the account that it asks for: see its conditions", None
         if state:
-            message = f"UserGroup {key.namespace}/{key.name} {state}; create it, or name another in spec.groups"
+            remedy = "" if "account" in state else "; create it, or name another in spec.groups"
+            message = f"UserGroup {key.namespace}/{key.name} {state}{remedy}"
             self._stages.append(Stage.waiting(USER_SYNCED, "WaitingForGroup", message, retry_after_s=60.0))
         return group
 
@@ -227,6 +224,15 @@ class _UserPass:
             if installation.group_id(group) in ids:
                 self._plane.queue.wake(Key(GROUPS, group.metadata.namespace, group.metadata.name))
 
+    async def _sync_role(self, subject: Subject, inventory: Inventory) -> RoleStatus | None:
+        """Return the role; None while it stands for nothing, as no cache has been found to consent yet."""
+        if subject.unjudged and not subject.selected and self._user.status.role is None:
+            meta = subject.group.metadata
+            message = f"UserGroup {meta.namespace}/{meta.name} hasn't looked at cache {', '.join(subject.unjudged)} yet"
+            self._stages.append(Stage.waiting(ACCESS_GRANTED, "WaitingForCache", message, retry_after_s=30.0))
+            return None
+        return await WorkloadRole(subject, self._findings, inventory).sync()
+
     # -- membership and caches ----------------------------------------------------------------------------------------
 
     async def _sync_membership(self, subject: Subject) -> tuple[UserCacheStatus, ...] | None:
@@ -236,9 +242,19 @@ class _UserPass:
         group_id = subject.group_id
         inventory = await plane.observe_again(self._place)
         live = inventory.groups.get(group_id)
-        if live is None or self._user_id not in live.user_ids or self._user_id in live.pending_remove:
+        if subject.withheld and not subject.selected:  # then the group's own pass takes the user out
             plane.queue.wake(group_key(self._user))
-            if live is not None and is_full(live) and self._user_id not in live.future_user_ids:
+            self._stages.append(self._withheld(subject))
+            return ()
+        if live is None:
+            message = (
+                f"there is no group {group_id} in AWS yet; see the conditions of UserGroup {meta.namespace}/{meta.name}"
+            )
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForGroup", message, retry_after_s=30.0))
+            return None
+        if self._user_id not in live.user_ids or self._user_id in live.pending_remove:
+            plane.queue.wake(group_key(self._user))
+            if is_full(live) and self._user_id not in live.future_user_ids:
                 message = (
                     f"the group {group_id} has {MAX_MEMBERS} members, and AWS takes no more; the oldest come first"
                 )
@@ -255,11 +271,7 @@ class _UserPass:
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=300.0))
         ready, waiting = self._find_caches(subject, inventory)
         if subject.withheld:
-            message = (
-                f"the owner of cache {', '.join(sorted(subject.withheld))} doesn't consent (any more); "
-                f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
-            )
-            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, CONSENT_MISSING, message, retry_after_s=60.0))
+            self._stages.append(self._withheld(subject))
         elif waiting:
             self._findings.polling = True
             message = (
@@ -271,13 +283,25 @@ class _UserPass:
             self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member", f"member of the group {group_id}"))
         return ready
 
+    def _withheld(self, subject: Subject) -> Stage:
+        meta = subject.group.metadata
+        stays = sorted(cache.name for cache in subject.selected)
+        note = (
+            f" (what is connected there stays: the user is in the group for cache {', '.join(stays)})" if stays else ""
+        )
+        message = (
+            f"the owner of cache {', '.join(sorted(subject.withheld))} doesn't consent (any more){note}; "
+            f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
+        )
+        return Stage.waiting(MEMBERSHIP_SYNCED, CONSENT_MISSING, message, retry_after_s=60.0)
+
     def _find_caches(
         self, subject: Subject, inventory: Inventory
     ) -> tuple[tuple[UserCacheStatus, ...], tuple[str, ...]]:
         """Return the selected caches that the group is on, and the names of the others."""
         secrets = {cache.name: cache.secret for cache in self._user.status.caches}
         ready: list[UserCacheStatus] = []
-        waiting: list[str] = []
+        waiting = list(subject.unjudged)
         for wanted in subject.selected:
             cache = inventory.caches.get(cache_ref(wanted))
             if cache is None or subject.group_id not in cache.group_ids or not cache.host:
@@ -324,6 +348,7 @@ class _UserPass:
         self._fields["caches"] = caches
         self._fields["binding"] = binding_of(caches)
         if not caches:
+            self._tell_no_tokens()
             return caches
         self._stages.append(await self._with_warning(self._with_rivals(token_stage(caches, reports)), caches))
         asked = user.metadata.annotations.get(ANNOTATION_REFRESH, "")
@@ -364,6 +389,14 @@ class _UserPass:
             stage,
             message=stage.message + rivals_of(self._plane.store, self._key, lambda other: secret_names(other) & ours),
         )
+
+    def _tell_no_tokens(self) -> None:
+        """Say so where there were tokens, and why there are none any more."""
+        delivered = (condition for condition in self._user.status.conditions if condition.type == TOKEN_DELIVERED)
+        why = next((stage for stage in self._stages if stage.type == MEMBERSHIP_SYNCED), None)
+        if why is None or why.status is ConditionStatus.TRUE or not any(delivered):
+            return
+        self._stages += no_token_stages(why)
 
     async def _end_delivery(self, chosen: tuple[UserCacheStatus, ...]) -> None:
         """See that there are no Secrets: the workload signs for itself. Which caches it may use is still told."""

@@ -7,7 +7,7 @@ from elasticache_iam.api.group import CacheSpec, Service, UserGroup
 from elasticache_iam.api.keys import USER_KIND
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
-from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref
+from elasticache_iam.core.plan.attachment import CONSENTED_STATES, AttachmentState, cache_ref, found_state
 from elasticache_iam.core.state import Inventory, ObservedRole, Place, SimulatedConnect
 from elasticache_iam.core.status import Stage
 from elasticache_iam.reconcile.plane import Plane
@@ -119,17 +119,29 @@ class Subject:
     @property
     def withheld(self) -> frozenset[str]:
         """The names of caches whose owner doesn't consent (any more), as the group's pass has found."""
-        withheld = {
-            (cache.name, cache.id)
-            for cache in self.group.status.caches
-            if cache.state == AttachmentState.CONSENT_MISSING.value
-        }
-        return frozenset(cache.name for cache in self.listed if (cache.name, cache_ref(cache).id) in withheld)
+        missing = AttachmentState.CONSENT_MISSING.value
+        return frozenset(cache.name for cache in self.listed if found_state(self.group, cache) == missing)
 
     @property
     def selected(self) -> tuple[CacheSpec, ...]:
-        """The caches that the user gets tokens for."""
-        return tuple(cache for cache in self.listed if cache.name not in self.withheld)
+        """The caches that the user gets rights and tokens for: none before the group's pass has seen the consent.
+
+        What it has already it keeps through troubles that say nothing about that.
+        """
+        has = {(cache.name, cache.id) for cache in self.user.status.caches}
+        consented = {state.value for state in CONSENTED_STATES}
+        return tuple(
+            cache
+            for cache in self.listed
+            if found_state(self.group, cache) in consented
+            or ((cache.name, cache_ref(cache).id) in has and cache.name not in self.withheld)
+        )
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """The names of caches of which neither consent nor its lack has been found yet."""
+        known = {cache.name for cache in self.selected} | self.withheld
+        return tuple(cache.name for cache in self.listed if cache.name not in known)
 
     @property
     def tags(self) -> Mapping[str, str]:

@@ -5,7 +5,8 @@ writes a retry (docs/adr/0001-kopf-at-the-edge.md).
 """
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -153,6 +154,17 @@ def make_registry(edge: Edge) -> kopf.OperatorRegistry:
     return registry
 
 
+class Backoffs:
+    """How long kopf waits between its tries, in seconds: for ever, and never for long.
+
+    By default it gives up after a minute of HTTP 500 (etcd is away, say), which would end the operator and with it the
+    sessions that it holds; and it comes back 21 s late.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1.0, 1.0, 2.0, 3.0), itertools.repeat(5.0))
+
+
 def make_settings() -> kopf.OperatorSettings:
     """Return kopf's settings: a watch pump without peering, Events or state of its own."""
     settings = kopf.OperatorSettings()
@@ -165,6 +177,7 @@ def make_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 10.0
     settings.networking.enforce_retry_after = True
+    settings.networking.error_backoffs = Backoffs()
     settings.scanning.disabled = False
     return settings
 

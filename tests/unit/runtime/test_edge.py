@@ -2,6 +2,8 @@
 
 import asyncio
 import copy
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import kopf
@@ -249,3 +251,14 @@ def test_kopf_watches_our_two_kinds_and_writes_nothing(edge):
     assert settings.posting.enabled is False
     assert settings.peering.standalone is True
     assert isinstance(registry, kopf.OperatorRegistry)
+
+
+def test_kopf_never_gives_up_and_never_waits_for_long():
+    backoffs = make_settings().networking.error_backoffs
+    assert isinstance(backoffs, Iterable)
+
+    waits = list(islice(backoffs, 1000))
+
+    assert len(waits) == 1000
+    assert max(waits) == 5.0
+    assert list(islice(backoffs, 4)) == waits[:4]  # for each request anew

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.clients.mount import Mount
 
+from elasticache_iam.client import IamCredentialProvider
 from elasticache_iam.core.token import Credentials, sign_token
 from elasticache_iam_sandbox.supervisor import REGION, BackgroundSandbox
 
@@ -75,6 +76,11 @@ class CacheOfClients:
                     "ca.crt": Path(self.cache.ca_file).read_text(),
                 }
             )
+
+    def signing_provider(self, user: str) -> IamCredentialProvider:
+        """Return what a workload uses that signs for itself."""
+        credentials = self.sandbox.session(self._workload).get_credentials()
+        return IamCredentialProvider(credentials, user_id=user, cache_id=self.cache.id, region=REGION)
 
     def connections(self, user: str) -> dict[str, datetime]:
         """Return the addresses of a user's connections now, and when each logged in last."""

@@ -1,6 +1,6 @@
 """Clients of several languages, for several lives of a connection and many tokens.
 
-redis-py's four with our helper, and one without it; the examples for Go and Node.js.
+redis-py's four with our helper, one that signs for itself, and one without it; the examples for Go and Node.js.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ CUTS = 3
 ROTATION_S = 0.4
 DEADLINE_S = 20
 
-CLIENTS = ("blocking", "asyncio", "cluster", "asyncio-cluster")
+CLIENTS = ("blocking", "asyncio", "cluster", "asyncio-cluster", "signing")
 
 ROOT = Path(__file__).parents[2]
 PREPARED = ROOT / ".state" / "clients"
@@ -52,11 +52,15 @@ class Run:
     said: str = ""
 
 
+def mounted(place: CacheOfClients, user: str) -> SecretFileCredentialProvider:
+    return SecretFileCredentialProvider(place.folder(user))
+
+
 def options(place: CacheOfClients, user: str) -> dict[str, object]:
     return {
         "host": place.cache.host,
         "port": place.cache.port,
-        "credential_provider": SecretFileCredentialProvider(place.folder(user)),
+        "credential_provider": place.signing_provider(user) if user == "signing" else mounted(place, user),
         "ssl": True,
         "ssl_ca_certs": place.cache.ca_file,
         "decode_responses": True,
@@ -124,13 +128,19 @@ def run_program(name: str, place: CacheOfClients, seconds: float, run: Run) -> N
 
 
 @pytest.fixture(scope="module")
-def runs(caches, tmp_path_factory):
-    """Let all clients work side by side through several cuts, while their tokens are rotated."""
+def clustered(caches, tmp_path_factory):
+    """A cache in cluster mode."""
     folder = tmp_path_factory.mktemp("mounts")
-    plain = CacheOfClients(caches, "redis-py", folder / "plain", "blocking", "asyncio", "unhelped", *PROGRAMS)
-    cluster = CacheOfClients(
-        caches, "redis-py-cluster", folder / "cluster", "cluster", "asyncio-cluster", kind="cluster", shards=2
+    return CacheOfClients(
+        caches, "redis-py-cluster", folder, "cluster", "asyncio-cluster", "looking", kind="cluster", shards=2
     )
+
+
+@pytest.fixture(scope="module")
+def runs(caches, clustered, tmp_path_factory):
+    """Let all clients work side by side through several cuts, while their tokens are rotated."""
+    users = ("blocking", "asyncio", "signing", "unhelped", *PROGRAMS)
+    plain = CacheOfClients(caches, "redis-py", tmp_path_factory.mktemp("mounts"), *users)
     cut_s = 3.0  # a stall of this machine for 2.5 s would be taken for a lost connection
     runs = {name: Run() for name in (*CLIENTS, *PROGRAMS, "unhelped")}
     before = caches.settings.connection_seconds
@@ -160,22 +170,23 @@ def runs(caches, tmp_path_factory):
 
     try:
         with (
-            repeatedly(lambda: (plain.rotate(), cluster.rotate()), every_s=ROTATION_S),
-            ThreadPoolExecutor(7) as threads,
+            repeatedly(lambda: (plain.rotate(), clustered.rotate()), every_s=ROTATION_S),
+            ThreadPoolExecutor(8) as threads,
         ):
             working = [
                 threads.submit(run_blocking, "blocking", plain),
+                threads.submit(run_blocking, "signing", plain),
                 threads.submit(run_blocking, "unhelped", plain),
-                threads.submit(run_blocking, "cluster", cluster),
+                threads.submit(run_blocking, "cluster", clustered),
                 threads.submit(asyncio.run, run_asyncio("asyncio", plain)),
-                threads.submit(asyncio.run, run_asyncio("asyncio-cluster", cluster)),
+                threads.submit(asyncio.run, run_asyncio("asyncio-cluster", clustered)),
                 *(threads.submit(run_program, name, plain, seconds, runs[name]) for name in PROGRAMS),
             ]
         for work in working:
             work.result()
     finally:
         caches.settings.connection_seconds = before
-    assert plain.refusals() == cluster.refusals() == []
+    assert plain.refusals() == clustered.refusals() == []
     return runs
 
 
@@ -259,3 +270,23 @@ def test_a_subscriber_is_cut_and_subscribes_again_by_itself(place, one_second):
 
     assert first
     assert heard == {"after the cut"}
+
+
+# -- cluster clients --------------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_a_cluster_client_finds_later_logs_in_again_too(clustered):
+    with stay_connected(redis.RedisCluster(**options(clustered, "looking")), connection_life=LIFE) as client:
+        nodes = client.nodes_manager
+
+        found = nodes.create_redis_node(clustered.cache.host, clustered.cache.port, **nodes.connection_kwargs)
+
+        with found:
+            assert found.ping()
+            assert found.connection_pool.make_connection()._timer.life_s == LIFE.total_seconds()
+
+
+async def test_an_asyncio_cluster_client_that_is_connected_is_refused(clustered):
+    async with redis.asyncio.RedisCluster(**options(clustered, "looking")) as client:
+        with pytest.raises(ValueError, match="connected already"):
+            stay_connected(client)

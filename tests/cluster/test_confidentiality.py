@@ -229,3 +229,45 @@ def test_the_schedules_checkpoint_shows_no_secret(talkative):
     content = talkative.control_plane.request("GET", path)["binaryData"]["checkpoint"]
 
     assert leaks(gzip.decompress(base64.b64decode(content)).decode(), talkative) == []
+
+
+JSON_PATCH, MERGE_PATCH, APPLY = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+)
+QUOTE_IT = [{"op": "add", "path": "/data/zz", "value": "!!"}]
+"""Leaves the Secret invalid: whoever may patch is answered with all of it."""
+IN_FOREGROUND = {"propagationPolicy": "Foreground"}
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body", "content_type"),
+    [
+        pytest.param("GET", "", None, "application/json", id="get"),
+        pytest.param("PATCH", "", QUOTE_IT, JSON_PATCH, id="a-patch-that-is-quoted"),
+        pytest.param("PATCH", "?dryRun=All", {}, MERGE_PATCH, id="a-patch-that-changes-nothing"),
+        pytest.param("PATCH", "?dryRun=All&fieldManager=x&force=true", {}, APPLY, id="an-apply-that-changes-nothing"),
+        pytest.param("DELETE", "?dryRun=All", IN_FOREGROUND, "application/json", id="a-deletion-that-stays"),
+    ],
+)
+def test_the_operators_own_token_reads_no_secret_not_even_one_it_wrote(talkative, method, query, body, content_type):
+    path = talkative.path("secrets", "checkout", "shop")
+
+    status, answer = talkative.installation.as_operator(method, path + query, body, content_type)
+
+    assert status == 403
+    assert leaks(answer, talkative) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?watch=true&timeoutSeconds=1", "?resourceVersion=0&fieldSelector=metadata.name%3Dcheckout"]
+)
+@pytest.mark.parametrize("namespace", ["", "shop"])
+def test_the_operators_own_token_lists_and_watches_no_secrets(talkative, namespace, query):
+    where = f"/namespaces/{talkative.namespaces[namespace]}" if namespace else ""
+
+    status, answer = talkative.installation.as_operator("GET", f"/api/v1{where}/secrets{query}")
+
+    assert status == 403
+    assert leaks(answer, talkative) == []

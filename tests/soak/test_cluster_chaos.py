@@ -35,6 +35,8 @@ MADE_UP_S = LIFE_S / 3
 """An outage is made up for by then, also on a busy machine; at once on another."""
 LEASE = {"leaseSeconds": 5, "leaseRenewDeadline": 3.5, "leaseRetry": 0.5}
 PAUSE_S = 12.0
+COLD_START_S = 20.0
+"""Until a new leader has a session for each user, at the pace that it begins with: STS' own scarcity isn't scaled."""
 GROUPS, USERS_PER_GROUP = 4, 40
 BRING_UP_S = 240.0
 WEB_IDENTITY_PER_S = 5 * SCALE
@@ -379,9 +381,10 @@ def test_whatever_breaks_no_secret_ever_holds_an_expired_token(story):
         story.set_awss_clock(-SKEW, "AWS's clock is behind")
         story.slow_etcd_down()
         story.stop_the_leader()
+        story.last(COLD_START_S)
+        story.take_the_api_server_away()
         story.kill_the_leader()
         story.pause_the_leader()
-        story.take_the_api_server_away()
         story.last(max(0.0, away_since + ELASTICACHE_OUTAGE_S - time.monotonic()))
     story.throttle()
     story.burst()

@@ -309,10 +309,11 @@ class Ground:
     def __init__(self, settings: WorldSettings, *, verify_signatures: bool = True) -> None:
         self.settings = settings
         self.signer = signer()
+        self.get_jwks: Callable[[str], Mapping[str, Any]] = lambda _: self.signer.jwks
         self.clock = self._make_clock()
         self.kube = FakeKube(signer=self.signer, now=self.clock.now)
         self.probe = ScriptedProbe()
-        self.world = World(settings, now=self.clock.now, get_jwks=lambda _: self.signer.jwks)
+        self.world = World(settings, now=self.clock.now, get_jwks=lambda issuer: self.get_jwks(issuer))  # noqa: PLW0108  # it changes
         self.aws = self._make_aws(self.world, verify_signatures=verify_signatures)
         self.world.add_account(ACCOUNT)
         self.world.add_cluster(ACCOUNT, REGION, CLUSTER, self.signer.issuer)

@@ -31,10 +31,11 @@ from elasticache_iam.core.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a code means to us. `retry_after_s` replaces the error's own pace."""
+    """What a code means to us. `retry_after_s` replaces the error's own pace, `reason` the error's own reason."""
 
     error: type[OperatorError]
     retry_after_s: float | None = None
+    reason: str = ""
 
 
 _BUSY: Final = Rule(BusyError)
@@ -45,6 +46,8 @@ _QUOTA: Final = Rule(QuotaExceededError)
 _TAKEN: Final = Rule(AlreadyExistsError)
 _THROTTLED: Final = Rule(ThrottledError)
 _DOWN: Final = Rule(UnavailableError)
+_UNBELIEVED: Final = Rule(AccessDeniedError, retry_after_s=60.0, reason="IdentityRefused")
+_UNKNOWN_HERE: Final = Rule(AccessDeniedError, retry_after_s=60.0, reason="AudienceMissing")
 
 MODELLED: Final[Mapping[str, Rule]] = {
     # -- ElastiCache: users and groups
@@ -133,9 +136,9 @@ MODELLED: Final[Mapping[str, Rule]] = {
     "ServiceFailure": _DOWN,
     # -- STS
     "ExpiredTokenException": Rule(AccessDeniedError, retry_after_s=10.0),  # the next try asks for a new token
-    "IDPRejectedClaim": Rule(AccessDeniedError, retry_after_s=60.0),
-    "InvalidIdentityToken": Rule(AccessDeniedError, retry_after_s=60.0),  # no OIDC provider, or not this issuer's
-    "IDPCommunicationError": _DOWN,
+    "IDPRejectedClaim": _UNBELIEVED,
+    "InvalidIdentityToken": _UNBELIEVED,
+    "IDPCommunicationError": Rule(UnavailableError, retry_after_s=30.0, reason="IssuerUnreachable"),
     "PackedPolicyTooLarge": _INVALID,
     "RegionDisabledException": _DENIED,
     # -- Resource Groups Tagging
@@ -191,6 +194,9 @@ MESSAGES: Final[tuple[tuple[str, str, Rule], ...]] = (
     ("InvalidParameterValueException", "is not a member of", Rule(ConflictError)),
     # A user that is being modified answers tag calls as if it weren't there.
     ("UserNotFound", "is not available for tagging", _BUSY),
+    # STS knows tokens of the cluster, or of that audience, by the account's OIDC provider only.
+    ("InvalidIdentityToken", "No OpenIDConnect provider found", _UNKNOWN_HERE),
+    ("InvalidIdentityToken", "Incorrect token audience", _UNKNOWN_HERE),
     # A principal made moments ago isn't known everywhere yet.
     ("MalformedPolicyDocument", "Invalid principal in policy", _MISSING),
 )
@@ -297,7 +303,7 @@ def _translate_answer(error: boto.ClientError, *, where: str, operation: str) ->
     text = "AWS rejects the signature: are keys and clock right?" if code in _UNQUOTABLE else _scrub(message)
     shown = f"{where}: {code}: {text}" + (f" (request id {request_id})" if request_id else "")
     rule = _find_rule(code, message, int(metadata.get("HTTPStatusCode", 0)))
-    translated = rule.error(shown, code=code, request_id=request_id)
+    translated = rule.error(shown, reason=rule.reason, code=code, request_id=request_id)
     if rule.retry_after_s is not None and isinstance(translated, RetryableError):
         translated.retry_after_s = rule.retry_after_s
     return translated

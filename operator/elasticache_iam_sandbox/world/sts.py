@@ -189,14 +189,15 @@ def _find_provider(account: Account | None, issuer: str) -> OidcProvider:
 def _verify(request: Request, provider: OidcProvider, issuer: str) -> dict[str, Any]:
     """Return the claims, signed by one of the issuer's keys."""
     try:
-        keys = _keys(request.state, issuer)
+        document = request.state.get_jwks(issuer)
     except LookupError as error:
         raise AwsError(
             "IDPCommunicationError", f"The identity provider {provider.issuer} could not be reached."
         ) from error
     try:
+        keys = _keys(request.state, issuer, document)
         return dict(jwt.decode(request["WebIdentityToken"], keys, algorithms=["RS256"]).claims)
-    except (JoseError, ValueError) as error:
+    except (JoseError, ValueError, KeyError) as error:
         raise AwsError(
             "InvalidIdentityToken",
             "Couldn't retrieve verification key from your identity provider, please reference "
@@ -204,8 +205,8 @@ def _verify(request: Request, provider: OidcProvider, issuer: str) -> dict[str, 
         ) from error
 
 
-def _keys(state: State, issuer: str) -> KeySet:
-    document = state.get_jwks(issuer)
+def _keys(state: State, issuer: str, document: Mapping[str, Any]) -> KeySet:
+    """Return the keys of a document, read once. Raises JoseError, ValueError, KeyError where there are none."""
     known = state.key_sets.get(issuer)
     if known is None or known[0] != document:
         known = state.key_sets[issuer] = (document, KeySet.import_key_set(_key_set(document)))

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.config import Signing
 from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.api.user import DeliveryMode, RoleBinding
 from elasticache_iam.core import names
-from elasticache_iam.core.errors import InvalidSpecError, NotFoundError
+from elasticache_iam.core.errors import AccessDeniedError, InvalidSpecError, NotFoundError
 from elasticache_iam.core.policy import (
     PolicyTooLargeError,
     Verdict,
@@ -28,6 +28,10 @@ from elasticache_iam.ports import Aws
 from elasticache_iam.reconcile.user.subject import Subject
 
 Statements = tuple[Mapping[str, Any], ...]
+
+
+_REFUSALS: Final = frozenset({AccessDeniedError.reason, "AudienceMissing"})
+"""Reports of the token plane that contradict what was seen of a role."""
 
 
 class Signer(Enum):
@@ -201,7 +205,10 @@ class RoleTerms:
 
     @property
     def is_granted(self) -> bool:
-        """Whether the role was in order for what is asked now."""
+        """Whether the role was in order for what is asked now, and STS has refused no session of it since."""
+        reports = self._plane.reports.get((self._meta.namespace, self._meta.name))
+        if reports is not None and any(failed.reason in _REFUSALS for failed in reports.failed.values()):
+            return False
         return any(
             condition.type == ACCESS_GRANTED
             and condition.status is ConditionStatus.TRUE

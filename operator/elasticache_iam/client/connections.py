@@ -28,8 +28,6 @@ import redis.cluster
 import redis.connection
 from redis.exceptions import AuthenticationError, ResponseError
 
-from elasticache_iam.client.errors import CredentialsUnavailableError
-
 CONNECTION_LIFE: Final = timedelta(hours=12)
 """From a login to the cut. ElastiCache and MemoryDB, "Authenticating with IAM"."""
 
@@ -109,9 +107,15 @@ class _Reauthenticating(redis.connection.AbstractConnection):
     def _log_in_again(self, get_credentials: Callable[[], tuple[str] | tuple[str, str]]) -> None:
         since = self._timer.monotonic()
         try:
-            self.send_command("AUTH", *get_credentials(), check_health=False)  # type: ignore[no-untyped-call]
+            credentials = get_credentials()
+        except Exception as error:  # noqa: BLE001  # whosesoever provider it is: the earlier login holds
+            self._timer.refused()
+            _log_refusal(error)
+            return
+        try:
+            self.send_command("AUTH", *credentials, check_health=False)  # type: ignore[no-untyped-call]
             self._read_answer()
-        except (CredentialsUnavailableError, ResponseError, AuthenticationError) as error:
+        except (ResponseError, AuthenticationError) as error:
             self._timer.refused()
             _log_refusal(error)
         else:
@@ -160,9 +164,15 @@ class _AsyncReauthenticating(redis.asyncio.connection.AbstractConnection):
     async def _log_in_again(self, get_credentials: Callable[[], Awaitable[tuple[str] | tuple[str, str]]]) -> None:
         since = self._timer.monotonic()
         try:
-            await self.send_command("AUTH", *await get_credentials(), check_health=False)
+            credentials = await get_credentials()
+        except Exception as error:  # noqa: BLE001  # whosesoever provider it is: the earlier login holds
+            self._timer.refused()
+            _log_refusal(error)
+            return
+        try:
+            await self.send_command("AUTH", *credentials, check_health=False)
             await self._read_answer()
-        except (CredentialsUnavailableError, ResponseError, AuthenticationError) as error:
+        except (ResponseError, AuthenticationError) as error:
             self._timer.refused()
             _log_refusal(error)
         else:

@@ -170,37 +170,58 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_refused_login_fails_no_command_of_the_blocking_client(stub, provider, refusal, caplog):
-    with blocking(stub, provider) as client:
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_refused_login_fails_no_command_of_the_blocking_client(stub, provider, protocol, refusal, caplog):
+    with blocking(stub, provider, protocol=protocol) as client:
         await stub.beside(client.ping)
         stub.refusals = [refusal]
 
-        assert await stub.beside(lambda: client.echo("still here")) == "still here"
+        echoed = await stub.beside(lambda: [client.echo(text) for text in ("still here", "and again")])
+
+    assert echoed == ["still here", "and again"]
 
     assert stub.connections == 1
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_refused_login_fails_no_command_of_the_asyncio_client(stub, provider, refusal, caplog):
-    async with of_asyncio(stub, provider) as client:
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_refused_login_fails_no_command_of_the_asyncio_client(stub, provider, protocol, refusal, caplog):
+    async with of_asyncio(stub, provider, protocol=protocol) as client:
         await client.ping()
         stub.refusals = [refusal]
 
-        assert await client.echo("still here") == "still here"
+        echoed = [await client.echo(text) for text in ("still here", "and again")]
+
+    assert echoed == ["still here", "and again"]
 
     assert stub.connections == 1
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-async def test_credentials_that_are_not_there_fail_no_command(stub, provider, caplog):
+PROBLEMS = (CredentialsUnavailableError("the files are gone"), OSError("somebody else's provider"))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+async def test_credentials_that_are_not_there_fail_no_command_of_the_blocking_client(stub, provider, problem, caplog):
     with blocking(stub, provider) as client:
         await stub.beside(client.ping)
-        provider.problem = CredentialsUnavailableError("the files are gone")
+        provider.problem = problem
 
         assert await stub.beside(lambda: client.echo("still here")) == "still here"
 
-    assert "CredentialsUnavailableError" in caplog.text
+    assert type(problem).__name__ in caplog.text
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+async def test_credentials_that_are_not_there_fail_no_command_of_the_asyncio_client(stub, provider, problem, caplog):
+    async with of_asyncio(stub, provider) as client:
+        await client.ping()
+        provider.problem = problem
+
+        assert await client.echo("still here") == "still here"
+
+    assert type(problem).__name__ in caplog.text
 
 
 async def test_a_connection_that_dies_in_a_login_is_an_error_of_the_connection(stub, provider):

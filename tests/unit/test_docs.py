@@ -194,6 +194,15 @@ def test_every_reason_is_explained_once_and_none_that_is_not_there():
     assert sorted(explained) == sorted(reasons_of_the_code())
 
 
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda page: page.name)
+def test_every_row_of_a_table_has_a_cell_for_each_column(page: Path):
+    columns = 0
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = line.replace("\\|", "").count("|") if line.startswith("|") else 0
+        assert not columns or not cells or cells == columns, line
+        columns = cells
+
+
 def test_reasons_are_found_wherever_they_are_written():
     tree = ast.parse(
         "Stage.ok(A, 'InACall', 'Message')\n"

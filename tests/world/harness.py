@@ -212,7 +212,9 @@ class Operator:
         kube = self.tap.on_kube(ground.kube)
         access_key_id, secret_access_key, *token = ground.operator_key
         session = ground.aws.session(access_key_id, secret_access_key, REGION, *token)
-        installation = Installation(self.config, REGION, ACCOUNT, ground.signer.issuer, principal=ground.principal)
+        installation = Installation(
+            self.config, self.config.region or REGION, ACCOUNT, ground.signer.issuer, principal=ground.principal
+        )
         places = AwsPlaces(
             session,
             installation=installation,

@@ -313,6 +313,9 @@ class RoleStatus(ApiModel):
     arn: Annotated[str, at_most(2048)] = ""
     """The role's ARN."""
 
+    unique_id: Annotated[str, at_most(128)] = ""
+    """IAM's own id of the role. A role of the same name that was made anew has another, and its sessions are others."""
+
     max_session_seconds: Annotated[int, Schema({"format": "int32", "minimum": 0})] = 3600
     """How long a session of the role may last, in seconds."""
 

@@ -189,6 +189,7 @@ def observe_role(
         path=role.get("Path", "/"),
         trust=role.get("AssumeRolePolicyDocument", {}),
         max_session_s=int(role.get("MaxSessionDuration") or _DEFAULT_SESSION_S),
+        unique_id=role.get("RoleId", ""),
         created_at=role.get("CreateDate"),
         policies=policies,
         boundary=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") if is_whole else None,

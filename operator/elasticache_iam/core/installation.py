@@ -51,6 +51,29 @@ class Installation:
         """Return where a user was last seen: also when its group is gone."""
         return names.place_of_arn(user.status.arn) or self.home
 
+    def find_move(self, resource: ElastiCacheIAMUser | UserGroup) -> str | None:
+        """Say if a resource's AWS object was made as somebody else, or elsewhere, than today's configuration says.
+
+        Ids, regions and accounts of resources never change, so this operator's owner, region or account has. Working on
+        would leave what there is behind, and replace tokens that work by such that don't.
+        """
+        status = resource.status
+        is_user = isinstance(resource, ElastiCacheIAMUser)
+        now_id = self.user_id(resource) if isinstance(resource, ElastiCacheIAMUser) else self.group_id(resource)
+        if status.id and status.id != now_id:
+            changes = f"is {status.id} in AWS, and would be {now_id}"
+        else:
+            place = None if isinstance(resource, ElastiCacheIAMUser) else self.place_of(resource)
+            was = names.place_of_arn(status.arn)
+            if place is None or was is None or (was.account, was.region) == (place.account, place.region):
+                return None
+            changes = f"is in {was.region} of account {was.account}, and would be in {place.region} of {place.account}"
+        what = "this user" if is_user else "this group"
+        return (
+            f"{what} {changes}: the operator's owner, region or account has changed; put it back into its "
+            "configuration, or delete this resource while it was, and make it anew"
+        )
+
     def account_config(self, account: str) -> AccountConfig | None:
         """Return what the configuration says of another account; None for our own, and for one it doesn't list."""
         return next((entry for entry in self.config.accounts if entry.id == account != self.account), None)

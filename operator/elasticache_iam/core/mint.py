@@ -54,6 +54,8 @@ class MintOrder:
     """metadata.generation that the order was computed from."""
     needs_verify: bool = True
     """Whether a login with the next token must still be seen to work."""
+    role_id: str = ""
+    """IAM's own id of the role: the sessions of one that was deleted are no good for another of its name."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -114,6 +116,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
             and verified.status is ConditionStatus.TRUE
             and verified.observed_generation == meta.generation
         ),
+        role_id=status.role.unique_id,
     )
 
 

@@ -145,6 +145,8 @@ class ObservedRole:
     path: str
     trust: Mapping[str, Any]
     max_session_s: int
+    unique_id: str = ""
+    """Another one where a role of the same name was made anew, which ends the sessions of the old one."""
     created_at: datetime | None = None
     policies: Mapping[str, Mapping[str, Any]] | None = None
     boundary: str | None = None

@@ -591,6 +591,7 @@ def _content(order: MintOrder, alias: str) -> tuple[object, ...]:
     return (
         order.user_id,
         order.role_arn,
+        order.role_id,
         order.service_account,
         dict(order.secret_labels),
         dict(order.secret_annotations),

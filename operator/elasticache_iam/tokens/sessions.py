@@ -159,4 +159,4 @@ def _basis(order: MintOrder) -> tuple[str, str, str, str]:
     """Return what a session depends on: if any of it changes, it is another session."""
     service = order.caches[0].service if order.caches else "elasticache"
     policy = session_policy(order.user_arn, sorted(cache.arn for cache in order.caches), service)
-    return (order.role_arn, order.service_account, str(order.max_session_s), policy)
+    return (f"{order.role_arn} {order.role_id}", order.service_account, str(order.max_session_s), policy)

@@ -52,6 +52,8 @@ class GroupDeletion:
     async def _next_step(self) -> Stage | None:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
         plane, group_id = self._plane, self._group_id
+        if moved := plane.installation.find_move(self._group):
+            return Stage.waiting(GROUP_SYNCED, "IdentityChanged", moved, retry_after_s=300.0)
         inventory = await plane.observe(self._key, self._place)
         live = inventory.groups.get(group_id)
         if live is not None and (waits_for := await self._let_members_go(live, inventory)):

@@ -168,6 +168,8 @@ class _GroupPass:
                 f"spec.account: the operator's configuration doesn't let namespace {meta.namespace} use "
                 f"account {self._place.account}; have it added to accounts, or make a new UserGroup without it",
             )
+        if moved := plane.installation.find_move(self._group):
+            return Stage.blocked(GROUP_SYNCED, "IdentityChanged", moved)
         return plane.refusal(GROUP_SYNCED, tags=spec.tags)
 
     async def _guard(self, stage: str, work: Awaitable[T]) -> T | None:
@@ -238,7 +240,8 @@ class _GroupPass:
         try:
             is_news = await self._holding.take(live, inventory, desired)
         except OperatorError as error:
-            if self._holding.is_lent and error.reason == CONSENT_MISSING:
+            was_held = live is not None and live.arn == self._group.status.arn and isinstance(error, NotOwnedError)
+            if (self._holding.is_lent and error.reason == CONSENT_MISSING) or was_held:
                 self._fields |= {"arn": "", "members": 0, "caches": self._attacher.withhold()}
                 await self._leave(live, belonging, error)
             raise

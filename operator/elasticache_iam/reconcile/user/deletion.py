@@ -67,6 +67,8 @@ class UserDeletion:
     async def _next_step(self) -> Stage | None:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
         plane, user, meta = self._plane, self._user, self._user.metadata
+        if moved := plane.installation.find_move(user):
+            return Stage.waiting(USER_SYNCED, "IdentityChanged", moved, retry_after_s=300.0)
         # The status may lack an id that AWS has: a crash between the creation and the note of it.
         user_id = user.status.id or plane.installation.user_id(user)
         place = plane.installation.last_place_of(user)

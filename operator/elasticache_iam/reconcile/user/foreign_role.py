@@ -65,7 +65,9 @@ class ForeignRole:
         trusted = self._check_trust(live, policy)
         if self._spec.role.mode is RoleMode.EXISTING and self._consents(live):
             await self._put_granted_policy(live, policy)
-            return RoleStatus(arn=arn, max_session_seconds=live.max_session_s), self._terms.granted(name)
+            return RoleStatus(
+                arn=arn, unique_id=live.unique_id, max_session_seconds=live.max_session_s
+            ), self._terms.granted(name)
         granted = self._judge_connect(live.policies or {})
         if granted is Verdict.NO and live.managed_policies != frozenset():
             granted = Verdict.UNKNOWN  # a managed policy may do it: nobody is sent to repair what may be in order
@@ -73,7 +75,7 @@ class ForeignRole:
             self._tell_missing(arn, policy=policy)
             raise NotFoundError(self._policy_missing(name), reason="PolicyMissing")
         await self._leave_to_its_owner(live)
-        role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s)
+        role = RoleStatus(arn=arn, unique_id=live.unique_id, max_session_seconds=live.max_session_s)
         if granted.both(trusted) is Verdict.YES:
             return role, self._terms.granted(name)
         message = (

@@ -72,7 +72,11 @@ class ManagedRole:
             raise ConflictError(f"the role {desired.name} doesn't stay as it is written; read and computed again")
         self._subject.memory.note_in_sync(self._subject.key, "role", desired.fingerprint)
         arn = names.role_arn(self._place.region, self._place.account, desired.path, desired.name)
-        role = RoleStatus(arn=arn, max_session_seconds=live.max_session_s if live else desired.max_session_s)
+        role = RoleStatus(
+            arn=arn,
+            unique_id=live.unique_id if live else "",
+            max_session_seconds=live.max_session_s if live else desired.max_session_s,
+        )
         return role, self._terms.granted(desired.name, _widened(live, desired))
 
     async def _find(self, name: str) -> ObservedRole | None:

@@ -1,6 +1,7 @@
 """One pass of an ElastiCacheIAMUser: user, role, membership, and what the token plane reports."""
 
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -138,6 +139,9 @@ class _UserPass:
         group = await self._find_group()
         if group is None:
             return
+        if moved := self._plane.installation.find_move(self._user) or self._plane.installation.find_move(group):
+            self._stages.append(Stage.blocked(USER_SYNCED, "IdentityChanged", moved))
+            return
         subject = Subject(self._plane, self._key, self._user, group, self._memory)
         self._place = subject.place
         await self._admit(group)
@@ -145,7 +149,7 @@ class _UserPass:
             return
         await self._plane.add_finalizer(self._key, self._user.metadata)
         inventory = await self._plane.observe(self._key, self._place)
-        self._leave_others(group, inventory)
+        await self._leave_others(group, inventory)
         live = await self._guard(USER_SYNCED, AwsUser(subject, self._findings).sync(inventory))
         role, caches = None, None
         if live is not None:  # no right to connect as a user that may be somebody else's
@@ -201,7 +205,7 @@ class _UserPass:
         if not decision.ok:
             raise RefusedError(Stage.blocked(MEMBERSHIP_SYNCED, "NotAdmitted", decision.message))
 
-    def _leave_others(self, group: UserGroup, inventory: Inventory) -> None:
+    async def _leave_others(self, group: UserGroup, inventory: Inventory) -> None:
         """See that the user has left the groups it was in before; until then it gets no other rights.
 
         They would be rights on those groups' caches too, beyond what their owners admit.
@@ -212,17 +216,22 @@ class _UserPass:
         joins = self._plane.installation.group_id(group)
         left = [other for other in _memberships(self._plane, self._user, inventory) if other.group_id != joins]
         if left:
-            self._wake(left)
+            await self._leave(left)
             groups = ", ".join(other.group_id for other in left)
             raise BusyError(f"user {self._user_id} is leaving the group {groups}; it joins {joins} after that")
 
-    def _wake(self, groups: Iterable[ObservedGroup]) -> None:
-        """Have the UserGroups of these groups looked at."""
-        installation, store = self._plane.installation, self._plane.store
-        ids = {group.group_id for group in groups}
-        for group in store.groups():
-            if installation.group_id(group) in ids:
-                self._plane.queue.wake(Key(GROUPS, group.metadata.namespace, group.metadata.name))
+    async def _leave(self, left: Iterable[ObservedGroup]) -> None:
+        """See that the user leaves these groups: their UserGroups take it out, of one that has none we do ourselves."""
+        plane = self._plane
+        writers = {plane.installation.group_id(group): group.metadata for group in plane.store.groups()}
+        for live in left:
+            writer = writers.get(live.group_id)
+            if writer is not None:
+                plane.queue.wake(Key(GROUPS, writer.namespace, writer.name))
+            elif live.is_active and self._user_id in live.user_ids - live.pending_remove:
+                await plane.aws(self._place).modify_group(
+                    live.group_id, add=frozenset(), remove=frozenset({self._user_id})
+                )
 
     async def _sync_role(self, subject: Subject, inventory: Inventory) -> RoleStatus | None:
         """Return the role; None while it stands for nothing, as no cache has been found to consent yet."""
@@ -423,7 +432,8 @@ class _UserPass:
         if not left:
             return why
         self._findings.polling = True
-        self._wake(left)
+        with suppress(OperatorError):  # the next pass tries again, and says why
+            await self._leave(left)
         groups = ", ".join(group.group_id for group in left)
         return replace(why, message=f"{why.message}; it is still leaving the group {groups}")
 
@@ -453,16 +463,17 @@ class _UserPass:
 
 
 def _memberships(plane: Plane, user: ElastiCacheIAMUser, inventory: Inventory) -> tuple[ObservedGroup, ...]:
-    """Return our groups that have this resource's user in AWS, or are about to."""
+    """Return the groups that have this resource's user in AWS, or are about to: ours, and those lent to us."""
     meta, owner = user.metadata, plane.installation.owner
     user_id = plane.installation.user_id(user)
     live = inventory.users.get(user_id)
     tags = inventory.tags.get(live.arn, {}) if live is not None else {}
     if not names.is_owned(tags, owner=owner, kind=USER_KIND, namespace=meta.namespace, name=meta.name):
         return ()
+    has = [group for group in inventory.groups.values() if user_id in group.user_ids | group.future_user_ids]
+    if not has:
+        return ()
+    named = {plane.installation.group_id(group) for group in plane.store.groups()}
     return tuple(
-        group
-        for group in inventory.groups.values()
-        if user_id in group.user_ids | group.future_user_ids
-        and inventory.tags.get(group.arn, {}).get(TAG_OWNER) == owner
+        group for group in has if inventory.tags.get(group.arn, {}).get(TAG_OWNER) == owner or group.group_id in named
     )

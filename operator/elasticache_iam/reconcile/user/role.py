@@ -4,7 +4,7 @@ from typing import assert_never
 
 from elasticache_iam.api.user import RoleMode, RoleStatus
 from elasticache_iam.core import names
-from elasticache_iam.core.errors import NotFoundError
+from elasticache_iam.core.errors import InvalidSpecError, NotFoundError
 from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import ACCESS_GRANTED, Stage
 from elasticache_iam.reconcile.user import service_accounts
@@ -61,6 +61,7 @@ class WorkloadRole:
                 await self._terms.check_audience()
                 return await ManagedRole(self._terms).sync()
             case RoleMode.EXISTING | RoleMode.EXTERNAL:
+                self._refuse_managed_role()
                 await self._terms.check_audience()
                 return await ForeignRole(self._terms, self._findings).sync()
             case RoleMode.NONE:
@@ -69,6 +70,16 @@ class WorkloadRole:
                 return role, Stage.ok(ACCESS_GRANTED, "SelfManaged", message)
             case _:
                 assert_never(mode)
+
+    def _refuse_managed_role(self) -> None:
+        """Raise InvalidSpecError for the role that we made ourselves: it would be deleted as the one given up."""
+        meta = self._user.metadata
+        managed = names.role_name(self._subject.plane.installation.owner, meta.namespace, meta.name)
+        if names.role_name_of(self._user.spec.role.arn or "") == managed:
+            raise InvalidSpecError(
+                f"spec.role.arn: {managed} is the role that mode Managed makes and deletes; to hand it over make a "
+                "role of another name, and name that one"
+            )
 
     async def _leave_earlier_role(self, role: RoleStatus) -> None:
         """Give up the rights in a role that the user had before: in ours once tokens come from the new one."""

@@ -187,6 +187,10 @@ class End:
     shown: frozenset[tuple[str, str, str]]
     is_orphaned: bool
     """Whether something was left in AWS as its namespace ended."""
+    called: frozenset[tuple[str, str]]
+    """What the operator called, by service and operation."""
+    asked: frozenset[str]
+    """Actions that AWS looked for in its policy."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,8 @@ async def _perform(scenario: Scenario, tap: StepTap, expected: End | None) -> En
             troubles=(*world.failures(), *world.violations, *world.stale_secrets()),
             shown=frozenset(world.shown),
             is_orphaned=any(line["event"] == "orphaned" for line in world.lines),
+            called=frozenset(world.called),
+            asked=frozenset(world.asked),
         )
 
 

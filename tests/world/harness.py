@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,23 +35,8 @@ from elasticache_iam_sandbox.world.world import World
 AUDIENCE = "elasticache-iam.dev/sign"
 CLUSTER: Final = "main"
 POLL_S: Final = 0.05
-_READING: Final = ("Describe", "Get", "List")
-_KUBE_WRITES: Final = frozenset(
-    {
-        "replace_secret",
-        "create_secret",
-        "reclaim_secret",
-        "delete_secret",
-        "create_config_map",
-        "replace_config_map",
-        "reclaim_config_map",
-        "delete_config_map",
-        "request_token",
-        "save_checkpoint",
-        "patch_status",
-        "set_finalizers",
-    }
-)
+_READING: Final = ("Describe", "Get", "List", "Simulate")
+_NOT_A_KUBE_WRITE: Final = ("get_", "list_", "is_", "load_", "create_event")
 """Events aren't counted: nothing is built on them, and dying there is dying between the writes beside them."""
 
 
@@ -128,15 +114,19 @@ class _TappedKube:
 
     def __getattr__(self, method: str) -> Any:
         call = getattr(self._kube, method)
-        if method in {"list_resources", "list_pods"}:
-            return call
+        name, is_write = f"kubernetes {method}", not method.startswith(_NOT_A_KUBE_WRITE)
 
         async def tapped(*arguments: Any, **options: Any) -> Any:
-            return await self._tap.carry(
-                f"kubernetes {method}", lambda: call(*arguments, **options), is_write=method in _KUBE_WRITES
-            )
+            return await self._tap.carry(name, lambda: call(*arguments, **options), is_write=is_write)
 
-        return tapped
+        async def listed(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+            async def read() -> list[Any]:
+                return [body async for body in call(*arguments, **options)]
+
+            for body in await self._tap.carry(name, read, is_write=False):
+                yield body
+
+        return listed if inspect.isasyncgenfunction(call) else tapped
 
 
 async def _for_ever() -> None:
@@ -491,6 +481,9 @@ class Ground:
                 "roles": {
                     role.name: (json.loads(role.trust.text), _texts(role.inline_policies), _stable(role.tags))
                     for role in account.roles.by_name.values()
+                },
+                "roles' limits": {
+                    role.name: (role.boundary_arn, role.max_session_s) for role in account.roles.by_name.values()
                 },
             }
 

@@ -10,15 +10,17 @@ import asyncio
 import pickle
 import selectors
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final, TypeVar
+from unittest.mock import patch
 
 from botocore.awsrequest import HeadersDict
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ConnectionClosedError, ParamValidationError
 from botocore.handlers import json_decode_policies
 from botocore.parsers import create_parser
@@ -26,16 +28,20 @@ from botocore.retries.standard import ThrottledRetryableChecker, TransientRetrya
 from botocore.validate import ParamValidator
 from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
-from tests.builders import ACCOUNT, REGION
+from tests.builders import ACCOUNT, OWNER, REGION
 from tests.world.harness import Ground, HeldClock, Operator, Tap, _stable
 
 from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, LABEL_MANAGED_BY, MANAGED_BY
 from elasticache_iam.aws.bridge import Bridge, Lane, LaneSize, _call
+from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.reconcile.queue import USERS
 from elasticache_iam.runtime.edge import resync_forever
 from elasticache_iam_sandbox.wire.codec import Target, render_error, render_result
 from elasticache_iam_sandbox.wire.in_process import InProcessAws
+from elasticache_iam_sandbox.world.accounts import AccessKey
+from elasticache_iam_sandbox.world.authorization import Permissions, authorize, find_refusal, permissions_of
 from elasticache_iam_sandbox.world.call import AwsError, Call
+from elasticache_iam_sandbox.world.request import Grant
 from elasticache_iam_sandbox.world.settings import WorldSettings
 from elasticache_iam_sandbox.world.world import World
 
@@ -203,6 +209,17 @@ class _KeptSession:
         return self._aws.kept_client(service, self._credentials, config)
 
 
+class _AssumedSession:
+    """The same for credentials that the operator fetches itself, which it puts where botocore keeps them."""
+
+    def __init__(self, aws: "KeptAws") -> None:
+        self._aws = aws
+        self._session = SimpleNamespace(_credentials=None)
+
+    def client(self, service: str, *, config: Any = None, **_: Any) -> Any:
+        return self._aws.assumed_client(service, self._session._credentials, config)
+
+
 class KeptAws(InProcessAws):
     """One world after the other behind the same clients."""
 
@@ -217,18 +234,25 @@ class KeptAws(InProcessAws):
         return _KeptSession(self, Credentials(access_key_id, secret, session_token))
 
     def new_session(self) -> Any:
-        """Return a session that isn't kept: its credentials are others'."""
-        return super().session("unused", "unused", REGION)
+        """Return a session that gets credentials of another account by itself."""
+        return _AssumedSession(self)
+
+    def assumed_client(self, service: str, credentials: Any, config: Any) -> Any:
+        """Return a client with credentials that aren't fetched yet."""
+        return self._kept("assumed", service, credentials, config)
 
     def kept_client(self, service: str, credentials: Credentials, config: Any) -> Any:
         """Return a client that signs with these credentials; there is one for each principal."""
         identity = self.world.signing_identity(credentials.access_key)
+        return self._kept(identity.principal_arn if identity is not None else "", service, credentials, config)
+
+    def _kept(self, principal: str, service: str, credentials: Any, config: Any) -> Any:
         attempts = (config.retries or {}).get("total_max_attempts") if config is not None else None
         region = config.region_name if config is not None else REGION
-        key = (identity.principal_arn if identity is not None else "", service, region, attempts)
+        key = (principal, service, region, attempts)
         client = self._clients.get(key)
         if client is None:
-            session = super().session(credentials.access_key, credentials.secret_key, REGION)
+            session = super().session("unused", "unused", REGION)
             client = self._clients[key] = session.client(service, config=config)  # type: ignore[call-overload]
             _Shortcut(self, client, attempts or 1)
             client.meta.events = _Deaf()
@@ -259,6 +283,9 @@ class VirtualGround(Ground):
         uncaught: Exceptions that reached the loop.
         shown: Every condition that was ever written: kind, reason, message.
         created: How often a creation took effect, by operation and id.
+        called: What operators called, by service and operation.
+        asked: Actions that AWS looked for in their policy.
+        config: What operators to come are configured with.
         violations: What must not be, not even for a moment, and was.
     """
 
@@ -267,6 +294,9 @@ class VirtualGround(Ground):
         self.uncaught: list[str] = []
         self.shown: set[tuple[str, str, str]] = set()
         self.created: Counter[tuple[str, str]] = Counter()
+        self.called: set[tuple[str, str]] = set()
+        self.asked: set[str] = set()
+        self.config: dict[str, Any] = {}
         self.violations: list[str] = []
         self._guarded: set[str] = set()
         self._hardened: set[str] = set()
@@ -289,10 +319,15 @@ class VirtualGround(Ground):
         return kept_aws().new_session()
 
     async def start(self, config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> Operator:
-        operator = VirtualOperator(self, {"pollInterval": POLL_S, **(config or {})}, tap=tap)
+        operator = VirtualOperator(self, {"pollInterval": POLL_S, **self.config, **(config or {})}, tap=tap)
         self._operators.append(operator)
         await operator.start()
         return operator
+
+    def grant(self, **policy: Any) -> None:
+        """Give operators to come other rights; `policy` as `operator_policy`."""
+        document = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, **policy)
+        self.operator_key = self.world.add_access_key(ACCOUNT, user_name="operator-of-options", policy=document)
 
     async def until(self, what: Any, *, timeout_s: float = PATIENCE_S) -> Any:
         """Wait until a predicate holds, looking soon first and then less often; it costs no real time."""
@@ -357,7 +392,34 @@ class VirtualGround(Ground):
         for operator in self._operators:
             await operator.kill()
 
+    def note_grants(self, service: str, key: AccessKey, region: str, now: datetime, grants: Iterable[Grant]) -> None:
+        """Stand in for the world's `authorize`, and note what is asked of the operator."""
+        asked = tuple(grants)
+        if self._is_operators(key):
+            self.asked |= {grant.action for grant in asked}
+        authorize(service, key, region, now, asked)
+
+    def note_refusal(self, permissions: Permissions, action: str, *rest: Any) -> Any:
+        """Stand in for STS's own look at a caller's policy."""
+        if permissions.identity is not None:
+            self.asked.add(action)
+        return find_refusal(permissions, action, *rest)
+
+    def _is_operators(self, key: AccessKey | None) -> bool:
+        """Whether a key is the operator's, here or in another account; unsigned calls are, too.
+
+        Only operators have a policy: administrators may do anything, and workloads call nothing of AWS but by a login.
+        """
+        return key is None or permissions_of(key, self.clock.now())[0].identity is not None
+
+    def seconds_left(self, expires_at: datetime) -> float:
+        """Stand in for botocore's look at the real clock: how long credentials of another account are still good."""
+        return (expires_at - self.clock.now()).total_seconds()
+
     def _watch(self, call: Call) -> Any:
+        key = self.world._state.access_keys.get(call.access_key_id or "")
+        if self._is_operators(key):
+            self.called.add((call.service, call.operation))
         try:
             output = self._dispatch(call)
         except ConnectionError as error:
@@ -417,7 +479,14 @@ async def virtual_ground(**settings: Any) -> AsyncIterator[VirtualGround]:
         made = VirtualGround(WorldSettings(**options))
         made.lines = lines
         asyncio.get_running_loop().set_exception_handler(lambda _, context: made.uncaught.append(repr(context)))
-        try:
-            yield made
-        finally:
-            await made.close()
+        with (
+            patch("elasticache_iam_sandbox.world.world.authorize", made.note_grants),
+            patch("elasticache_iam_sandbox.world.sts.find_refusal", made.note_refusal),
+            patch.object(
+                RefreshableCredentials, "_seconds_remaining", lambda held: made.seconds_left(held._expiry_time)
+            ),
+        ):
+            try:
+                yield made
+            finally:
+                await made.close()

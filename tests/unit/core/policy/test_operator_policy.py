@@ -32,7 +32,7 @@ def actions(policy: dict[str, Any]) -> set[str]:
     return {action for statement in policy["Statement"] for action in statement["Action"]}
 
 
-def test_every_right_is_needed_by_a_call_and_every_call_has_its_rights():
+def test_the_policy_gives_the_rights_of_the_table_and_no_others():
     granted = actions(prod(existing_roles=True, pod_identity_cluster="main"))
     granted |= actions(prod(boundary=BOUNDARY, roles_elsewhere=(ELSEWHERE,)))
 

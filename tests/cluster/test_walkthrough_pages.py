@@ -1,14 +1,18 @@
 """Walkthroughs whose pages are followed to the letter: every command is run, and what they claim is looked at."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
+from botocore.exceptions import ClientError
 from tests.cluster.ground import GROUPS, USERS, wait_for
 from tests.cluster.pages import Page
 
 from elasticache_iam.client import SecretFileCredentialProvider
 from elasticache_iam.core import names
+from elasticache_iam.core.token import Credentials, sign_token
 
 pytestmark = pytest.mark.cluster
 
@@ -219,6 +223,95 @@ def test_a_group_can_not_be_valkey_before_its_cache(attentive):
         ReplicationGroupId=f"{group}-cache", Engine="valkey", EngineVersion="8.1", ApplyImmediately=True
     )
     attentive.wait_until_ready(group, plural=GROUPS, namespace="platform", timeout_s=30)
+
+
+# -- W7: workload identity federation ----------------------------------------------------------------------------------
+
+
+def test_workload_identity_federation(ground):
+    page = Page(ground, "walkthroughs/w7-federation.md")
+    cache = ground.add_cache("tickets-prod", engine="valkey", consent=False)
+    provider = names.oidc_provider_arn(ground.account.region, ground.account.account_id, ground.control_plane.issuer)
+    ground.iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider)
+    ground.start_operator(driftInterval=1.0, slowDriftInterval=1.0, massDeletionPercent=100)
+
+    page.follow("1.")
+    known = ground.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider)
+    assert set(known["ClientIDList"]) == {"elasticache-iam.dev/sign", "sts.amazonaws.com"}
+
+    page.follow("2.")
+    page.follow("3.")
+    assert_closed(ground, cache)
+
+    shown = page.follow("4.")
+    namespace, host = ground.namespaces["shop"], names.issuer_host(ground.control_plane.issuer)
+    (statement,) = json.JSONDecoder().raw_decode(shown)[0]
+    assert statement["Principal"] == {"Federated": provider}
+    assert statement["Condition"] == {
+        "StringEquals": {
+            f"{host}:aud": "elasticache-iam.dev/sign",
+            f"{host}:sub": [f"system:serviceaccount:{namespace}:ticket-{who}" for who in ("api", "worker")],
+        }
+    }
+    assert shown.count("(AccessDenied)") == 2
+
+    assert page.follow("5.").strip() == "OK"
+
+    user_id = ours(ground, "tickets")
+    assert page.follow("6.") == f"ticket:count is 1, by {user_id}\n"
+
+    secret, identity = ground.secret("tickets"), worker_identity(ground)
+    session = become(ground, identity)
+    with ground.login(secret) as api, ground.login({**secret, "password": sign(ground, session)}) as worker:
+        assert api.get("ticket:count") == worker.get("ticket:count") == b"1"
+
+        page.follow("7.")
+
+        for live in (api, worker):
+            with pytest.raises(Redis.RedisError):
+                live.ping()
+    assert ground.secret("tickets") is None
+    assert_opens_nothing(ground, secret)
+    assert_opens_nothing(ground, {**secret, "password": sign(ground, session)})
+    with pytest.raises(ClientError, match="AccessDenied"):
+        become(ground, identity)
+
+    page.follow("8.")
+    page.check_all_followed()
+    assert ground.aws_listing() == set()
+    assert ground.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"] == []
+
+
+def worker_identity(ground):
+    """Return a token of the worker's ServiceAccount for the role."""
+    asked = ("create", "token", "ticket-worker", "--audience", "elasticache-iam.dev/sign")
+    return ground.control_plane.kubectl("-n", ground.namespaces["shop"], *asked).stdout.strip()
+
+
+def become(ground, identity):
+    """Become the role as the page's worker does; return credentials that outlast the user."""
+    account = ground.account
+    role = names.role_arn(account.region, account.account_id, names.role_path(ground.owner), ours(ground, "tickets"))
+    found = (
+        ground.sandbox.admin_session(account)
+        .client("sts")
+        .assume_role_with_web_identity(
+            RoleArn=role, RoleSessionName="worker", WebIdentityToken=identity, DurationSeconds=43200
+        )["Credentials"]
+    )
+    return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], found["Expiration"])
+
+
+def sign(ground, session):
+    """Return a token of now."""
+    return sign_token(
+        session,
+        service="elasticache",
+        region=ground.account.region,
+        cache_id="tickets-prod",
+        user_id=ours(ground, "tickets"),
+        now=datetime.now(UTC),
+    ).text
 
 
 # -- W9: adoption ------------------------------------------------------------------------------------------------------

@@ -178,9 +178,9 @@ class TokenPlane:
             self._drop(key)
             before = None
         self._orders[key] = order
-        aliases = {target.alias for target in order.caches}
-        for entry in [entry for entry in self._states if entry[:2] == key and entry[2] not in aliases]:
-            self._drop_entry(entry)
+        if before is not None:
+            for entry in _entries(before) - _entries(order):
+                self._drop_entry(entry)
         for target in order.caches:
             self._observe_target(order, target, before)
 
@@ -213,6 +213,21 @@ class TokenPlane:
             state.proof.not_before = 0.0
             state.is_asked, state.is_own_fault = True, False
             self._put(entry, self._now())
+
+    def delivered(self) -> dict[str, UserKey]:
+        """Return whose all Secrets are that are known to have been written, by uid."""
+        return {state.secret_uid: entry[:2] for entry, state in self._states.items() if state.secret_uid}
+
+    def restore(self, key: UserKey, secret_uid: str) -> None:
+        """Make a Secret anew, now: somebody has deleted or changed it. One that isn't a user's any more is no news."""
+        order = self._orders.get(key)
+        for target in order.caches if order is not None else ():
+            entry = (*key, target.alias)
+            state = self._states.get(entry)
+            if state is not None and state.secret_uid == secret_uid:
+                log.warning("a Secret was deleted or changed by somebody else", namespace=key[0], name=key[1])
+                state.is_asked = True
+                self._put(entry, self._now())
 
     async def stop(self, key: UserKey) -> None:
         """End minting for a user and return once no write of it is under way; it stays ended until `allow`."""
@@ -266,6 +281,7 @@ class TokenPlane:
 
     async def run(self) -> None:
         """Refresh until cancelled; then finish what is in flight for at most a second."""
+        self._fetch_sessions_early()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._save_checkpoints())
@@ -275,6 +291,17 @@ class TokenPlane:
             self._logins.cancel()
             if self._running:
                 await asyncio.wait(list(self._running.values()), timeout=1.0)
+
+    def _fetch_sessions_early(self) -> None:
+        """Begin to fetch all sessions that will be needed, in order of expiry, before the first token is due.
+
+        A new leader has none, all are needed within half a token's life, and STS has no time to lose: users who came
+        together fall due together.
+        """
+        for entry, state in self._states.items():
+            order = self._orders.get(entry[:2])
+            if order is not None and state.delivered and self._sessions.get(order) is None:
+                self._renewals.want(order, rank=self._rank(state, self._now()))
 
     async def _refresh_for_ever(self) -> None:
         slots = asyncio.Semaphore(PARALLEL_REFRESHES)
@@ -565,7 +592,7 @@ class TokenPlane:
         self._renewals.forget(order.uid)
         self._sessions.forget(order.uid)
         self._waiting.pop(order.uid, None)
-        for entry in [entry for entry in self._states if entry[:2] == key]:
+        for entry in _entries(order):
             self._drop_entry(entry)
 
     def _stop_waiting(self, entry: Entry) -> None:
@@ -578,6 +605,10 @@ class TokenPlane:
         self._turns.remove(entry)
         self._stop_waiting(entry)
         self._again.discard(entry)
+
+
+def _entries(order: MintOrder) -> set[Entry]:
+    return {(order.namespace, order.name, target.alias) for target in order.caches}
 
 
 def _target(order: MintOrder, alias: str) -> CacheTarget | None:

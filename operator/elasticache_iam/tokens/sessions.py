@@ -5,6 +5,7 @@ When a session is fetched is `renewals`' business, how it is here.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 
@@ -34,11 +35,14 @@ Source: IAM user guide, "Role chaining". A longer one is refused, not shortened.
 _RENEWAL_PAUSE = timedelta(seconds=60)
 """After a renewal that failed while the old session was good enough."""
 
+_Basis: TypeAlias = tuple[str, str, str, str]
+"""Role, ServiceAccount, length, session policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Session:
     credentials: Credentials
-    basis: tuple[str, str, str, str]
+    basis: _Basis
     end: datetime
     renew_at: datetime
 
@@ -66,6 +70,7 @@ class Sessions:
         self._signing = signing
         self._owner = owner
         self._sessions: dict[str, _Session] = {}
+        self._bases: dict[str, tuple[MintOrder, _Basis]] = {}
 
     def get(self, order: MintOrder) -> Credentials | None:
         """Return credentials of the workload's role to sign with now; None: wait for a renewal.
@@ -73,7 +78,7 @@ class Sessions:
         While a session outlives a whole token nobody waits for the next one.
         """
         held, now = self._sessions.get(order.uid), self._clock.now()
-        if held is None or held.basis != _basis(order):
+        if held is None or held.basis != self._basis(order):
             return None
         return held.credentials if now < held.renew_at or held.end - now >= self._token_life else None
 
@@ -89,16 +94,16 @@ class Sessions:
 
     def is_for_same(self, order: MintOrder, other: MintOrder) -> bool:
         """Whether two orders of a user are served by the same session."""
-        return _basis(order) == _basis(other)
+        return self._basis(order) == self._basis(other)
 
     async def renew(self, order: MintOrder) -> None:
         """Get the next session. Raises OperatorError."""
-        self._sessions[order.uid] = await self._renew(order, _basis(order))
+        self._sessions[order.uid] = await self._renew(order, self._basis(order))
 
     def make_do(self, order: MintOrder, error: OperatorError) -> bool:
         """Go on for a while with the session there is, after a failed renewal; return whether it is good enough."""
         held, now = self._sessions.get(order.uid), self._clock.now()
-        if held is None or held.basis != _basis(order) or held.end - now <= self._token_life / 2:
+        if held is None or held.basis != self._basis(order) or held.end - now <= self._token_life / 2:
             return False
         self._sessions[order.uid] = replace(held, renew_at=max(held.renew_at, now + _RENEWAL_PAUSE))
         log.warning(
@@ -112,8 +117,16 @@ class Sessions:
     def forget(self, uid: str) -> None:
         """Throw a user's session away."""
         self._sessions.pop(uid, None)
+        self._bases.pop(uid, None)
 
-    async def _renew(self, order: MintOrder, basis: tuple[str, str, str, str]) -> _Session:
+    def _basis(self, order: MintOrder) -> _Basis:
+        """Return what an order's session depends on; worked out once for an order, as each refresh asks."""
+        known = self._bases.get(order.uid)
+        if known is None or known[0] is not order:
+            known = self._bases[order.uid] = (order, _basis(order))
+        return known[1]
+
+    async def _renew(self, order: MintOrder, basis: _Basis) -> _Session:
         identity, duration_s = None, order.max_session_s
         if self._signing is Signing.WEB_IDENTITY:
             token = await self._kube.request_token(
@@ -155,7 +168,7 @@ class Sessions:
         )
 
 
-def _basis(order: MintOrder) -> tuple[str, str, str, str]:
+def _basis(order: MintOrder) -> _Basis:
     """Return what a session depends on: if any of it changes, it is another session."""
     service = order.caches[0].service if order.caches else "elasticache"
     policy = session_policy(order.user_arn, sorted(cache.arn for cache in order.caches), service)

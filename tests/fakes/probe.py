@@ -18,10 +18,12 @@ class WorldProbe:
     Attributes:
         world: Judges tokens.
         refusals: The true causes, in order; the operator only ever reads WRONGPASS.
+        hidden_cause: Refuses everybody, for what the sandbox doesn't know.
     """
 
     world: World
     refusals: list[str] = field(default_factory=list)
+    hidden_cause: str = ""
 
     async def login(self, *, host: str, port: int, username: str, password: str) -> LoginResult:
         """Log in to the cache at an endpoint."""
@@ -44,7 +46,7 @@ class WorldProbe:
                 identity, view, user_id, source_ip="10.0.0.1"
             ),
         )
-        true_cause = verdict.reason.value if isinstance(verdict, Refused) else ""
+        true_cause = verdict.reason.value if isinstance(verdict, Refused) else self.hidden_cause
         if node is not None and not has_iam(node.engine, node.engine_version):
             true_cause = "an engine that doesn't know IAM"
         if user is not None and user.status in {"creating", "deleting"}:

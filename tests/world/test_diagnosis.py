@@ -1,17 +1,22 @@
-"""Each way to break a login, done to the sandbox behind the operator's back: the condition names it."""
+"""Each way to break a login, done to the sandbox behind the operator's back: condition and command name it."""
 
 import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
-from tests.builders import ACCOUNT, REGION, group_manifest, user_manifest
+from tests.builders import ACCOUNT, OWNER, REGION, group_manifest, user_manifest
 from tests.fakes.probe import WorldProbe
-from tests.world.virtual import VirtualGround, play, virtual_ground
+from tests.world.virtual import BridgeInPlace, VirtualGround, play, virtual_ground
 
+from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import ROLE_POLICY_NAME
+from elasticache_iam.core.diagnosis_tree import Tree
 from elasticache_iam.reconcile.queue import GROUPS, USERS
+from elasticache_iam.runtime import planning
+from elasticache_iam.runtime.verifying import Inquiry, verify
 
 USER: Final = (USERS, "shop", "checkout")
 CACHE: Final = "orders-prod"
@@ -220,3 +225,149 @@ def test_a_refused_login_is_explained(name: str):
 
     assert repair in message
     assert refusals or reason in {"CacheGone", "CacheNotAvailable", "WrongEndpoint", "TLSDisabled"}
+
+
+async def look(ground: VirtualGround) -> Tree:
+    """Walk the chain as `elasticache-iam verify` does, with an administrator's credentials."""
+
+    async def connect(_: object) -> NoConnection:
+        return NoConnection()
+
+    config = OperatorConfig.model_validate(
+        {"owner": OWNER, "region": REGION, "account": ACCOUNT, "oidcIssuer": ground.signer.issuer}
+    )
+    with (
+        patch.object(planning, "Session", lambda: ground.aws.session(*ground.admin_key, REGION)),
+        patch.object(planning, "Bridge", BridgeInPlace),
+        patch.object(planning, "SystemClock", lambda: ground.clock),
+        patch.object(planning, "ApiKube", lambda *_, **__: ground.kube),
+        patch.object(planning, "_connect", connect),
+    ):
+        return await verify(Inquiry("shop", "checkout", config))
+
+
+class NoConnection:
+    """The cluster is in memory."""
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", [name for name in BREAKS if "clock" not in name])
+def test_the_tree_names_the_broken_link_where_nobody_has_repaired_it(name: str):
+    break_it, reason, repair = BREAKS[name]
+
+    async def story() -> tuple[Tree, Tree, dict[str, Any]]:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await ground.kill_all()
+            before = await look(ground)
+            break_it(chain)
+            broken = ground.in_aws()
+            after = await look(ground)
+            assert ground.in_aws() == broken
+            return before, after, broken
+
+    before, after, _ = play(story())
+
+    assert before.broken == ()
+    first = after.branches[0].diagnosis.broken
+    assert first is not None
+    assert first.cause == reason
+    assert repair in f"{first.says} {first.repair}"
+
+
+TRUST_BREAKS: Final[dict[str, tuple[Callable[[Chain], None], str, str]]] = {
+    "another trust": (
+        lambda chain: chain.iam.update_assume_role_policy(
+            RoleName=chain.role,
+            PolicyDocument=json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+                    ],
+                }
+            ),
+        ),
+        "TrustMissing",
+        "aws iam update-assume-role-policy",
+    ),
+    "another audience": (
+        lambda chain: chain.iam.remove_client_id_from_open_id_connect_provider(
+            OpenIDConnectProviderArn=chain.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"][0]["Arn"],
+            ClientID="elasticache-iam.dev/sign",
+        ),
+        "AudienceMissing",
+        "aws iam add-client-id-to-open-id-connect-provider",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRUST_BREAKS)
+def test_the_tree_tells_before_a_session_ends_that_no_other_can_be_had(name: str):
+    break_it, reason, repair = TRUST_BREAKS[name]
+
+    async def story() -> Tree:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await ground.kill_all()
+            break_it(chain)
+            return await look(ground)
+
+    first = play(story()).branches[0].diagnosis.broken
+
+    assert first is not None
+    assert first.cause == reason
+    assert first.repair.startswith(repair)
+
+
+def test_what_the_operator_can_repair_it_repairs_once_it_is_explained():
+    async def story() -> list[str]:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            leave_iam_mode(chain)
+            ask_for_a_login(ground)
+            await ground.until(lambda: explanation(ground, "UserNotInIamMode"))
+            await ground.until_ready(timeout_s=60.0)
+            return ground.probe.refusals  # type: ignore[attr-defined]
+
+    assert set(play(story())) == {"UserNotIam"}
+
+
+def test_a_refusal_whose_cause_nobody_can_see_lists_what_is_in_order():
+    async def story() -> str:
+        async with virtual_ground() as ground:
+            await begin(ground)
+            ground.probe.hidden_cause = "a policy of the organization"  # type: ignore[attr-defined]
+            ask_for_a_login(ground)
+            return await ground.until(lambda: explanation(ground, "LoginRefused"))
+
+    message = play(story())
+
+    assert "in order: signature, user, group, cache, role, session" in message
+    assert "Can't be told from outside" in message
+
+
+def test_many_refused_users_cost_few_reads():
+    async def story() -> dict[str, int]:
+        async with virtual_ground() as ground:
+            ground.probe = WorldProbe(ground.world)  # type: ignore[assignment]
+            ground.add_cache(host=HOST)
+            await ground.start()
+            names = [f"user{number}" for number in range(30)]
+            ground.apply(group_manifest(), *(user_manifest(name) for name in names))
+            for name in names:
+                await ground.until_ready(name=name)
+            ground.probe.hidden_cause = "anything"
+            ground.world.reset_call_counts()
+            for name in names:
+                ground.apply(user_manifest(name, delivery={"secret": {"labels": {"edited": "yes"}}}))
+            for name in names:
+                key = (USERS, "shop", name)
+                await ground.until(lambda key=key: ground.conditions(*key)["Verified"] == ("False", "LoginRefused"))
+            return {operation: count for (_, operation), count in ground.world.call_counts().items()}
+
+    counts = play(story())
+
+    assert counts["DescribeUsers"] <= 4
+    assert counts["SimulatePrincipalPolicy"] <= 2 * 30 * 2

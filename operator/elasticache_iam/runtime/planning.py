@@ -42,6 +42,7 @@ class Question:
         uses_cluster: Whether to look what is in the cluster; else there is nothing but the manifests.
         kubeconfig: How to reach it; None: as kubectl does.
         context: Of the kubeconfig; None: the current one.
+        way_out: What to do where the cluster can't be read, at the end of the message.
     """
 
     manifests: Manifests
@@ -50,6 +51,7 @@ class Question:
     uses_cluster: bool = True
     kubeconfig: str | None = None
     context: str | None = None
+    way_out: str = "; or plan without it: --no-cluster --issuer URL"
 
 
 class ReadOnly:
@@ -118,7 +120,7 @@ async def _connect(question: Question) -> Connection:
     try:
         return await open_connection(question.kubeconfig, context=question.context)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error.message}; or plan without a cluster: --no-cluster --issuer URL") from error
+        raise ConfigurationError(f"{error.message}{question.way_out}") from error
 
 
 async def _with_issuer(config: OperatorConfig, connection: Connection | None) -> OperatorConfig:
@@ -146,7 +148,7 @@ async def _furnish(
             continue
         except OperatorError as error:
             raise ConfigurationError(
-                f"can't read the cluster's resources: {error.message}; or plan without it: --no-cluster --issuer URL"
+                f"can't read the cluster's resources: {error.message}{question.way_out}"
             ) from error
     now = clock.now()
     for key, manifest in question.manifests.resources.items():

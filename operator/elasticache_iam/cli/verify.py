@@ -1,0 +1,78 @@
+"""`elasticache-iam verify`: why can't this user log in?"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+EXIT_BROKEN: Final = 1
+EXIT_UNTOLD: Final = 2
+_COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
+
+
+@click.command()
+@click.argument("user")
+@click.option("-n", "--namespace", default="default", show_default=True, help="The user's namespace.")
+@click.option("--login", "tries_login", is_flag=True, help="Read the Secret, and try its token from here.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ELASTICACHE_IAM_CONFIG",
+    help="The operator's configuration file; the next four options override it.",
+)
+@click.option("--owner", help="The installation's owner.")
+@click.option("--region", help="The AWS region; else the one of your AWS profile.")
+@click.option("--account", help="The AWS account; else the one of your credentials.")
+@click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked.")
+@click.option("--kubeconfig", help="The kubeconfig; else the one that kubectl uses.")
+@click.option("--context", help="A context of the kubeconfig; else the current one.")
+@click.option("-o", "--output", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
+def verify(  # noqa: PLR0917  # click passes them by name
+    user: str,
+    namespace: str,
+    tries_login: bool,  # noqa: FBT001  # a flag of the command line
+    config_path: Path | None,
+    owner: str | None,
+    region: str | None,
+    account: str | None,
+    issuer: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    output: str,
+) -> None:
+    """Show why USER, an ElastiCacheIAMUser, can't log in: each link from the clock to the session.
+
+    Reads AWS and the cluster with your own credentials, and writes nothing. Under each broken link stands the command
+    that repairs it. No token is shown, and none is signed.
+
+    Exits with 0 if no link is broken, 1 if one is, 2 if it can't be told: wrong usage, no such user, no answer of AWS
+    or the cluster, or, with --login, no route to the cache.
+    """
+    # Not at the top: the other commands start without boto3 and the Kubernetes client.
+    from elasticache_iam.core.diagnosis_tree import render_tree, tree_document  # noqa: PLC0415
+    from elasticache_iam.core.errors import ConfigurationError, OperatorError  # noqa: PLC0415
+    from elasticache_iam.runtime import log  # noqa: PLC0415
+    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.verifying import Inquiry  # noqa: PLC0415
+    from elasticache_iam.runtime.verifying import verify as examine  # noqa: PLC0415
+
+    log.configure("error", log.LogFormat.TEXT)
+    config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
+    inquiry = Inquiry(namespace, user, config, tries_login=tries_login, kubeconfig=kubeconfig, context=context)
+    try:
+        tree = asyncio.run(examine(inquiry))
+    except OperatorError as error:
+        raise ConfigurationError(error.message) from error  # not to be taken for a broken link
+    if output == "json":
+        click.echo(json.dumps(tree_document(tree), indent=2))
+    else:
+        for line in render_tree(tree):
+            click.echo(click.style(line.text, fg=_COLOURS[line.mark.value]) if line.mark is not None else line.text)
+    if tree.broken:
+        sys.exit(EXIT_BROKEN)
+    if tries_login and not tree.is_proven:
+        sys.exit(EXIT_UNTOLD)

@@ -1,0 +1,256 @@
+"""`elasticache-iam verify` on the world, as a person calls it."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+from tests.builders import OWNER, REGION, group_manifest, user_manifest
+from tests.fakes.probe import WorldProbe
+from tests.world.harness import Ground
+
+from elasticache_iam.cli.main import cli
+from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
+from elasticache_iam.kube.connection import Request
+from elasticache_iam.reconcile.queue import USERS
+from elasticache_iam.runtime import log, planning, verifying
+
+
+class ClusterInMemory:
+    """A connection that answers what the command asks for."""
+
+    def __init__(self, world: Ground) -> None:
+        self._world = world
+        self.may_read_secrets = True
+
+    async def call(self, request: Request) -> Mapping[str, Any]:
+        assert (request.verb, request.resource) == ("get", "secrets")
+        if not self.may_read_secrets:
+            raise AccessDeniedError("secrets is forbidden")
+        found = self._world.kube.get("secrets", request.namespace, request.name)
+        if found is None:
+            raise NotFoundError("secrets not found")
+        return found
+
+    async def close(self) -> None: ...
+
+
+class Shell:
+    """Runs the command with the world in AWS's place."""
+
+    def __init__(self, world: Ground) -> None:
+        self._world = world
+        self.cluster = ClusterInMemory(world)
+
+    async def verify(self, *options: str, user: str = "checkout") -> Result:
+        arguments = ["verify", user, "-n", "shop", "--owner", OWNER, "--issuer", self._world.signer.issuer, *options]
+        return await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+
+    async def document(self, *options: str) -> Any:
+        return json.loads((await self.verify("-o", "json", *options)).stdout)
+
+
+@pytest.fixture
+def shell(world: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    made = Shell(world)
+
+    async def connect(_question: planning.Question) -> ClusterInMemory:
+        return made.cluster
+
+    monkeypatch.setattr(planning, "Session", lambda: world.aws.session(*world.admin_key, REGION))
+    monkeypatch.setattr(planning, "_connect", connect)
+    monkeypatch.setattr(planning, "ApiKube", lambda *_, **__: world.kube)
+    monkeypatch.setattr(planning, "SystemClock", lambda: world.clock)
+    monkeypatch.setattr(verifying, "RedisProbe", lambda _: WorldProbe(world.world))
+    monkeypatch.setattr(log, "configure", lambda *_: None)
+    with structlog.testing.capture_logs():
+        yield made
+
+
+@pytest.fixture
+async def settled(world: Ground) -> Ground:
+    """The main job is done, and the operator is away: nothing is repaired."""
+    world.probe = WorldProbe(world.world)  # type: ignore[assignment]
+    world.add_cache(host="orders-prod.cache.example")
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until(lambda: world.conditions(USERS, "shop", "checkout")["Verified"][0] == "True")
+    await operator.kill()
+    return world
+
+
+def leave_iam_mode(world: Ground) -> None:
+    user_id = (world.kube.get(USERS, "shop", "checkout") or {})["status"]["id"]
+    mode: Any = {"Type": "password", "Passwords": ["a-password-of-their-own"]}
+    world.elasticache.modify_user(UserId=user_id, AuthenticationMode=mode)
+
+
+async def test_a_chain_without_a_broken_link_exits_with_0(settled: Ground, shell: Shell):
+    result = await shell.verify()
+
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("shop/checkout, in AWS demo-checkout-")
+    assert lines[1] == "├─ main: orders-prod at orders-prod.cache.example:6379"
+    assert lines[-1].startswith("✔ shop/checkout: no link is broken; ")
+    assert "✘" not in result.output
+
+
+async def test_a_broken_link_has_its_repair_below_it_and_exits_with_1(settled: Ground, shell: Shell):
+    leave_iam_mode(settled)
+
+    result = await shell.verify()
+
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    at = next(number for number, line in enumerate(lines) if "✘" in line)
+    assert "✘ user      UserNotInIamMode: the user demo-checkout-" in lines[at]
+    assert "$ aws elasticache modify-user --region eu-central-1 --user-id demo-checkout-" in lines[at + 1]
+    assert lines[-1].startswith("✘ shop/checkout can't log in: main: UserNotInIamMode: ")
+
+
+async def test_the_tree_is_a_document_too(settled: Ground, shell: Shell):
+    leave_iam_mode(settled)
+
+    document = await shell.document()
+
+    assert document["result"] == "broken"
+    assert document["resource"] == {"kind": "ElastiCacheIAMUser", "namespace": "shop", "name": "checkout"}
+    (cache,) = document["caches"]
+    assert (cache["name"], cache["cause"]) == ("main", "UserNotInIamMode")
+    assert {check["state"] for check in cache["checks"]} == {"ok", "broken", "unknown"}
+    assert next(check for check in cache["checks"] if check["state"] == "broken")["repair"].startswith("aws ")
+
+
+async def test_a_login_is_tried_on_request(settled: Ground, shell: Shell):
+    result = await shell.verify("--login")
+
+    assert result.exit_code == 0, result.output
+    assert "✔ login     logged in as demo-checkout-" in result.output
+    assert "✔ session   the token is good until" in result.output
+
+
+async def test_a_refused_login_is_explained(settled: Ground, shell: Shell):
+    leave_iam_mode(settled)
+
+    document = await shell.document("--login")
+
+    (cache,) = document["caches"]
+    assert cache["cause"] == "UserNotInIamMode"
+    assert next(check for check in cache["checks"] if check["link"] == "login")["cause"] == "LoginRefused"
+
+
+async def test_no_token_is_shown(settled: Ground, shell: Shell):
+    secret = settled.kube.secret("shop", "checkout")
+    assert secret is not None
+
+    shown = [(await shell.verify("--login", "-o", output)).output for output in ("tree", "json")]
+    leave_iam_mode(settled)
+    shown += [(await shell.verify("--login", "-o", output)).output for output in ("tree", "json")]
+
+    for hidden in (secret["password"], "X-Amz-Signature", "X-Amz-Security-Token", "ASIA"):
+        assert all(hidden not in text for text in shown)
+
+
+async def test_a_token_from_a_fast_clock_is_seen(settled: Ground, shell: Shell):
+    settled.settings.clock_offset = -timedelta(minutes=7)
+
+    document = await shell.document("--login")
+
+    (cache,) = document["caches"]
+    assert cache["cause"] == "ClockSkew"
+
+
+async def test_an_old_token_is_seen(settled: Ground, shell: Shell):
+    settled.pass_time(901)
+
+    document = await shell.document("--login")
+
+    (cache,) = document["caches"]
+    assert cache["cause"] == "TokenExpired"
+
+
+async def test_a_token_for_another_host_is_seen(settled: Ground, shell: Shell):
+    secret = settled.kube.get("secrets", "shop", "checkout") or {}
+    token = base64.b64decode(secret["data"]["password"]).decode()
+    forged = token.replace("orders-prod/", "ORDERS-prod/", 1)
+    settled.kube._objects["secrets", "shop", "checkout"]["data"]["password"] = base64.b64encode(
+        forged.encode()
+    ).decode()
+
+    document = await shell.document("--login")
+
+    (cache,) = document["caches"]
+    assert cache["cause"] == "WrongSigningHost"
+    assert "lower case" in next(check["says"] for check in cache["checks"] if check["state"] == "broken")
+
+
+async def test_without_the_right_to_the_secret_the_rest_is_told(settled: Ground, shell: Shell):
+    shell.cluster.may_read_secrets = False
+
+    result = await shell.verify("--login")
+
+    assert result.exit_code == 2
+    assert "? secret    your kubeconfig may not read the Secret shop/checkout" in result.output
+
+
+async def test_what_the_operator_says_stands_below(settled: Ground, shell: Shell):
+    body = settled.kube.get(USERS, "shop", "checkout") or {}
+    body["metadata"]["annotations"] = {"elasticache-iam.dev/paused": "true"}
+    settled.kube.put(body)
+
+    result = await shell.verify()
+
+    assert "Verified is True, LoggedIn, since " in result.output
+    assert "the resource is paused" in result.output
+    assert "$ kubectl -n shop annotate eciu checkout elasticache-iam.dev/paused-" in result.output
+
+
+async def test_a_user_that_was_never_looked_at_is_told_about(world: Ground, shell: Shell):
+    world.add_cache()
+    world.apply(group_manifest(), user_manifest())
+
+    result = await shell.verify()
+
+    assert result.exit_code == 1
+    assert "UserNotFound" in result.output
+    assert "it hasn't looked at the resource" in result.output
+
+
+async def test_a_group_that_is_missing_is_told_about(world: Ground, shell: Shell):
+    world.apply(user_manifest())
+
+    result = await shell.verify()
+
+    assert result.exit_code == 1
+    assert "there is no UserGroup platform/orders" in result.output
+
+
+async def test_an_unknown_user_is_no_broken_link(world: Ground, shell: Shell):
+    result = await shell.verify(user="nobody")
+
+    assert isinstance(result.exception, ConfigurationError)  # for which the program exits with 2
+    assert "there is no ElastiCacheIAMUser shop/nobody" in result.exception.message
+
+
+async def test_an_aws_that_does_not_answer_is_no_broken_link(settled: Ground, shell: Shell):
+    settled.fault("elasticache", "*", "Outage")
+
+    result = await shell.verify()
+
+    assert isinstance(result.exception, ConfigurationError)
+
+
+async def test_nothing_is_written(settled: Ground, shell: Shell):
+    before, writes = settled.in_aws(), len(settled.kube.writes)
+
+    await shell.verify("--login")
+
+    assert settled.in_aws() == before
+    assert len(settled.kube.writes) == writes

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
-from tests.builders import OWNER, group_manifest, user_manifest
+from tests.builders import ACCOUNT, OWNER, REGION, Manifest, group_manifest, user_manifest
 from tests.world.disturbances import HTTP_STATUSES, documented_reasons
-from tests.world.scenarios import GROUP, USER, deliver, gone, ready
+from tests.world.scenarios import CONSENT, GROUP, USER, add_cluster, deliver, gone, on_cache, ready
 from tests.world.virtual import VirtualGround, play, virtual_ground
 
 from elasticache_iam.core import names
@@ -18,6 +18,7 @@ from elasticache_iam.core import names
 USER_ID: Final = names.default_id(OWNER, "shop", "checkout")
 GROUP_ID: Final = names.default_id(OWNER, "platform", "orders")
 ROLE: Final = names.role_name(OWNER, "shop", "checkout")
+ALLOW_ALL: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 DENY_ALL: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}'
 
 
@@ -26,7 +27,8 @@ class Refusal:
     """What AWS answers to an operation, and the condition that tells it.
 
     Attributes:
-        during: create, change or delete: when the operator makes that call.
+        during: create, change, delete (the user), end (the group, too) or limit (a boundary is configured): when the
+            operator makes that call.
         is_told_by: The resource.
     """
 
@@ -50,6 +52,10 @@ class Refusal:
 
 def elasticache(operation: str, condition: str, **reasons: str) -> list[Refusal]:
     return [Refusal("elasticache", operation, code, condition, reason) for code, reason in reasons.items()]
+
+
+def memorydb(operation: str, condition: str, during: str = "create", **reasons: str) -> list[Refusal]:
+    return [Refusal("memorydb", operation, code, condition, reason, during=during) for code, reason in reasons.items()]
 
 
 NOT_A_MEMBER: Final = "User x is not a member of user group y"
@@ -110,6 +116,75 @@ REFUSALS: Final = (
         Refusal("elasticache", "ModifyReplicationGroup", code, "CachesAttached", "InvalidSpec", message)
         for code, message in (("InvalidParameterCombination", AUTH_TOKEN), ("InvalidParameterValue", NEEDS_TLS))
     ),
+    *elasticache(
+        "ModifyServerlessCache",
+        "CachesAttached",
+        InvalidServerlessCacheStateFault="Busy",
+        ServerlessCacheNotFoundFault="NotFound",
+        InvalidCredentialsException="Unavailable",
+        InvalidUserGroupState="Busy",
+        UserGroupNotFound="NotFound",
+        InvalidParameterValue="InvalidSpec",
+        InvalidParameterCombination="InvalidSpec",
+        ServiceLinkedRoleNotFoundFault="AccessDenied",
+    ),
+    Refusal("elasticache", "DeleteUserGroup", "InvalidUserGroupState", "GroupSynced", "Busy", during="end"),
+    *memorydb(
+        "CreateUser",
+        "UserSynced",
+        DuplicateUserNameFault="InvalidSpec",
+        UserQuotaExceededFault="QuotaExceeded",
+        TagQuotaPerResourceExceeded="InvalidSpec",
+        InvalidParameterValueException="InvalidSpec",
+        InvalidParameterCombinationException="InvalidSpec",
+        AccessDeniedException="AccessDenied",
+        ThrottlingException="Throttled",
+        InternalFailure="Unavailable",
+    ),
+    *memorydb(
+        "CreateACL",
+        "GroupSynced",
+        DuplicateUserNameFault="InvalidSpec",
+        DefaultUserRequired="InvalidSpec",
+        UserNotFoundFault="NotFound",
+        ACLQuotaExceededFault="QuotaExceeded",
+        TagQuotaPerResourceExceeded="InvalidSpec",
+        InvalidParameterValueException="InvalidSpec",
+    ),
+    *memorydb(
+        "UpdateCluster",
+        "CachesAttached",
+        ClusterNotFoundFault="NotFound",
+        InvalidClusterStateFault="Busy",
+        ACLNotFoundFault="NotFound",
+        InvalidACLStateFault="Busy",
+        InvalidVPCNetworkStateFault="Busy",
+        InvalidKMSKeyFault="AccessDenied",
+        InvalidParameterValueException="InvalidSpec",
+        InvalidParameterCombinationException="InvalidSpec",
+    ),
+    *memorydb("UpdateUser", "UserSynced", "change", InvalidUserStateFault="Busy", UserNotFoundFault="NotFound"),
+    *memorydb(
+        "UpdateACL",
+        "GroupSynced",
+        "change",
+        ACLNotFoundFault="NotFound",
+        InvalidACLStateFault="Busy",
+        UserNotFoundFault="NotFound",
+        DuplicateUserNameFault="InvalidSpec",
+        DefaultUserRequired="InvalidSpec",
+    ),
+    *memorydb("DeleteUser", "UserSynced", "delete", InvalidUserStateFault="Busy"),
+    *memorydb("DeleteACL", "GroupSynced", "end", InvalidACLStateFault="Busy"),
+    *(
+        Refusal("iam", "PutRolePermissionsBoundary", code, "AccessGranted", reason, during="limit")
+        for code, reason in (
+            ("PolicyNotAttachable", "AccessDenied"),
+            ("InvalidInput", "InvalidSpec"),
+            ("NoSuchEntity", "NotFound"),
+            ("UnmodifiableEntity", "InvalidSpec"),
+        )
+    ),
     *(
         Refusal("iam", operation, code, "AccessGranted", reason, message)
         for operation, code, reason, message in (
@@ -131,10 +206,10 @@ REFUSALS: Final = (
         for code, reason in (
             ("AccessDenied", "Propagating"),
             ("AccessDenied", "AccessDenied"),
-            ("InvalidIdentityToken", "AccessDenied"),
-            ("IDPRejectedClaim", "AccessDenied"),
+            ("InvalidIdentityToken", "IdentityRefused"),
+            ("IDPRejectedClaim", "IdentityRefused"),
             ("ExpiredTokenException", "AccessDenied"),
-            ("IDPCommunicationError", "Unavailable"),
+            ("IDPCommunicationError", "IssuerUnreachable"),
             ("MalformedPolicyDocument", "InvalidSpec"),
             ("PackedPolicyTooLarge", "InvalidSpec"),
             ("RegionDisabledException", "AccessDenied"),
@@ -155,9 +230,13 @@ def test_a_refusal_is_told_by_its_documented_reason_and_heals(refusal: Refusal):
 
 async def _refuse(refusal: Refusal) -> Any:
     async with virtual_ground() as world:
-        world.add_cache()
+        group = _prepare(world, refusal)
         if refusal.during != "create":
-            await deliver(world, group_manifest(), user_manifest())
+            await deliver(world, group, user_manifest())
+        if refusal.during == "limit":
+            made = world.iam.create_policy(PolicyName="boundary", PolicyDocument=ALLOW_ALL)["Policy"]
+            world.grant(boundary=made["Arn"])
+            world.config = {"permissionsBoundary": made["Arn"]}
         fault = world.fault(
             refusal.service,
             refusal.operation,
@@ -166,7 +245,7 @@ async def _refuse(refusal: Refusal) -> Any:
             http_status=HTTP_STATUSES.get(refusal.code, 400),
         )
         await world.start()
-        _ask(world, refusal.during)
+        await _ask(world, refusal, group)
 
         def told() -> Any:
             condition = world.condition(*refusal.is_told_by, refusal.condition)
@@ -175,20 +254,73 @@ async def _refuse(refusal: Refusal) -> Any:
 
         condition = await world.until(told)
         world.settings.faults.remove(fault)
-        await (gone(world, USER) if refusal.during == "delete" else ready(world, GROUP, USER))
+        await _until_done(world, refusal.during)
         assert world.failures() == []
         return condition
 
 
-def _ask(world: VirtualGround, during: str) -> None:
-    match during:
-        case "create":
-            world.apply(group_manifest(), user_manifest())
+def _prepare(world: VirtualGround, refusal: Refusal) -> Manifest:
+    """Put the cache there that the operation is about; return a group for it."""
+    if refusal.service == "memorydb":
+        return add_cluster(world)
+    if refusal.operation == "ModifyServerlessCache":
+        world.world.add_serverless_cache(
+            ACCOUNT, REGION, "orders-now", engine="valkey", host="127.0.0.1", port=6379, tags=CONSENT
+        )
+        return on_cache({"serverlessCache": "orders-now"})
+    world.add_cache()
+    return group_manifest(deletionPolicy="Delete")
+
+
+async def _ask(world: VirtualGround, refusal: Refusal, group: Manifest) -> None:
+    match refusal.during:
+        case "create" | "limit":
+            world.apply(group, user_manifest())
         case "change":
             access = {"preset": "ReadOnly", "keys": ["orders:*"]}
             world.apply(user_manifest(access=access, service_account="checkout-v2"), user_manifest("billing"))
+        case "delete":
+            world.kube.delete(*USER)
         case _:
             world.kube.delete(*USER)
+            await gone(world, USER)
+            if refusal.service == "memorydb":
+                world.admin.client("memorydb").delete_cluster(ClusterName="orders-db")
+            else:
+                world.elasticache.delete_replication_group(ReplicationGroupId="orders-prod")
+            world.kube.delete(*GROUP)
+
+
+async def _until_done(world: VirtualGround, during: str) -> None:
+    match during:
+        case "delete":
+            await gone(world, USER)
+        case "end":
+            await gone(world, GROUP)
+        case _:
+            await ready(world, GROUP, USER)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "message"),
+    [
+        ("memorydb", "UpdateCluster", "NoOperationFault", ""),
+        ("elasticache", "ModifyServerlessCache", "InvalidParameterCombination", "No modifications were requested"),
+        ("elasticache", "ModifyReplicationGroup", "InvalidParameterCombination", "No modifications were requested"),
+    ],
+)
+def test_nothing_to_do_is_no_refusal(service: str, operation: str, code: str, message: str):
+    async def story() -> set[str]:
+        async with virtual_ground() as world:
+            group = _prepare(world, Refusal(service, operation, code, "CachesAttached", ""))
+            world.fault(service, operation, code, times=1, error_message=message or "a fault of the test")
+            await world.start()
+            world.apply(group, user_manifest())
+            await ready(world, GROUP, USER)
+            assert world.calls(operation) == 2
+            return {reason for _, reason, _ in world.shown}
+
+    assert "InvalidSpec" not in play(story())
 
 
 # -- what somebody else has --------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from elasticache_iam.core.errors import (
 from elasticache_iam.kube.connection import Connection, load_configuration
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease, LeaseRecord
+from elasticache_iam.kube.secret_watch import SecretWatch
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 
@@ -893,3 +894,76 @@ async def test_pods_of_a_namespace_are_listed(ground):
     found = [body["metadata"]["name"] async for body in ground.kube.list_pods(ground.namespace)]
 
     assert found == ["one", "two"]
+
+
+# -- the watch of Secrets ----------------------------------------------------------------------------------------------
+
+
+class Watching:
+    """A watch of a real cluster's Secrets with the right to it, and what it wants restored."""
+
+    def __init__(self, connection, ground, delivered):
+        self.restored = []
+        self._changed = asyncio.Event()
+        self._watch = SecretWatch(
+            connection, namespaces=(ground.namespace,), delivered=lambda: delivered, restore=self._restore
+        )
+
+    def _restore(self, key, uid):
+        self.restored.append((key, uid))
+        self._changed.set()
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._watch.run())
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, expected):
+        async with asyncio.timeout(30):
+            while self.restored != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@pytest.fixture
+async def secret_reader(control_plane, ground, tmp_path):
+    """A connection with the right that the chart gives with config.secretRepair."""
+    name = f"secret-reader-{secrets.token_hex(4)}"
+    control_plane.kubectl(*("create", "role", name, "-n", ground.namespace, "--verb=list,watch", "--resource=secrets"))
+    control_plane.kubectl("create", "rolebinding", name, "-n", ground.namespace, f"--role={name}", f"--user={name}")
+    configuration = await load_configuration(str(control_plane.write_kubeconfig(tmp_path / name, user=name)))
+    async with Connection(configuration) as connection:
+        yield connection
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("ground", ["real"], indirect=True)
+async def test_a_changed_and_a_deleted_secret_are_seen_and_our_own_writes_are_not(ground, secret_reader):
+    owner_uid, uid = await deliver(ground, password="one")
+    body = our_secret(name="other", owner_uid=owner_uid, password="one")
+    other = await ground.token_kube.create_secret(ground.namespace, body)
+    key = (ground.namespace, "checkout")
+    async with Watching(secret_reader, ground, {uid: key, other: key}) as watching:
+        for password in ("two", "three"):
+            body = our_secret(owner_uid=owner_uid, password=password)
+            await ground.token_kube.replace_secret(ground.namespace, "checkout", uid=uid, body=body)
+        await asyncio.sleep(1.1)  # managed fields are dated in whole seconds; an edit in the same one is in doubt
+        ground.put({**ground.get("secrets", "checkout"), "kind": "Secret", "data": encode(password="theirs")})
+        await watching.until([(key, uid)])
+
+        ground.delete("secrets", "other")
+        await watching.until([(key, uid), (key, other)])
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("ground", ["real"], indirect=True)
+async def test_what_was_deleted_before_the_watch_began_is_missed(ground, secret_reader):
+    _, uid = await deliver(ground, password="one")
+    ground.delete("secrets", "checkout")
+    key = (ground.namespace, "checkout")
+
+    async with Watching(secret_reader, ground, {uid: key}) as watching:
+        await watching.until([(key, uid)])

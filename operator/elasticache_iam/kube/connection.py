@@ -5,9 +5,10 @@ session. Its typed APIs stay unused: their models cost 80 to 120 MB and most of 
 """
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,9 +36,15 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"  # the body is JSON, which i
 
 _JSON: Final = "application/json"
 _METADATA_ONLY: Final = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
+# Of many objects there is no second choice: rather nothing than all that they hold.
+_METADATA_OF_MANY: Final[Mapping[str, str]] = {
+    "list": f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    "watch": f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+}
 _METHODS: Final[Mapping[str, str]] = {
     "get": "GET",
     "list": "GET",
+    "watch": "GET",
     "create": "POST",
     "update": "PUT",
     "patch": "PATCH",
@@ -56,7 +63,7 @@ class Request:
     """One call.
 
     Attributes:
-        verb: RBAC's word: get, list, create, update, patch, delete.
+        verb: RBAC's word: get, list, watch, create, update, patch, delete.
         api: `/api/v1` or `/apis/<group>/<version>`.
         resource: The plural.
         namespace: "" for a cluster-scoped resource, or for all namespaces.
@@ -168,6 +175,62 @@ class Connection:
         """As `call`, for those who don't need the answer: it is read off the wire and not looked at."""
         await self._exchange(request, fence, translate)
 
+    async def watch(self, request: Request, *, silence_s: float) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a watch until the server ends it. It takes no place from other requests' limit.
+
+        Args:
+            request: The watch, with its query.
+            silence_s: Without a byte for so long the connection counts as dead.
+
+        Raises:
+            OperatorError: The server refuses, or the connection breaks.
+        """
+        limits = aiohttp.ClientTimeout(connect=self._timeout.connect, sock_read=silence_s)
+        outcome = "error"
+        try:
+            async with contextlib.aclosing(self._stream(request, limits)) as lines:
+                async for line in lines:
+                    outcome = "200"
+                    event: dict[str, Any] = json.loads(line)
+                    yield event
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, kube_config.ConfigException) as error:
+            raise UnavailableError(
+                f"{request.words}: the watch broke off: {type(error).__name__}", code=type(error).__name__
+            ) from None
+        finally:
+            if self._on_request is not None:
+                self._on_request(request.verb, request.kind, outcome)
+
+    async def _stream(self, request: Request, limits: aiohttp.ClientTimeout) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of an answer, however long they are."""
+        answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+            _METHODS[request.verb],
+            f"{self._configuration.host}{request.path}",
+            headers=await self._headers(request),
+            _request_timeout=limits,
+        )
+        response: aiohttp.ClientResponse = answer.response
+        async with response:
+            if response.status >= 400:  # noqa: PLR2004
+                refusal = parse_status(
+                    response.status, await response.read(), retry_after=response.headers.get("Retry-After")
+                )
+                raise to_error(refusal, what=request.words, confidential=request.confidential)
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line
+
+    async def _headers(self, request: Request) -> dict[str, str]:
+        headers = {"Accept": _JSON, "Content-Type": request.content_type}
+        if request.metadata_only:
+            headers["Accept"] = _METADATA_OF_MANY.get(request.verb, _METADATA_ONLY)
+        # Re-reads the Pod's token from its file once a minute.
+        if authorization := await self._configuration.get_api_key_with_prefix("BearerToken", "authorization"):
+            headers["Authorization"] = authorization
+        return headers
+
     async def _exchange(self, request: Request, fence: Fence | None, translate: ErrorTranslator | None) -> bytes:
         async with self._slots:
             status, body, retry_after = await self._send(request, fence)
@@ -178,12 +241,9 @@ class Connection:
         raise error or to_error(refusal, what=request.words, confidential=request.confidential)
 
     async def _send(self, request: Request, fence: Fence | None) -> tuple[int, bytes, str | None]:
-        headers = {"Accept": _METADATA_ONLY if request.metadata_only else _JSON, "Content-Type": request.content_type}
         outcome = "error"
         try:
-            # Re-reads the Pod's token from its file once a minute.
-            if authorization := await self._configuration.get_api_key_with_prefix("BearerToken", "authorization"):
-                headers["Authorization"] = authorization
+            headers = await self._headers(request)
             timeout = self._timeout if fence is None else self._fenced_timeout(fence)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 _METHODS[request.verb],

@@ -34,6 +34,7 @@ from elasticache_iam.core.mint import MintOrder, Report
 from elasticache_iam.kube.connection import open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease
+from elasticache_iam.kube.secret_watch import SecretWatch
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import Key, WorkQueue
@@ -314,6 +315,7 @@ class _Operator:
         await self._elected.wait()
         await loops.tokens.run(tokens.load_checkpoint())
         minting = loops.tokens.start(tokens.run())
+        repairing = loops.tokens.start(self._repair_secrets(tokens)) if self._config.secret_repair else None
         reconciler = Reconciler(plane)
 
         async def work(key: Key) -> float | None:
@@ -339,7 +341,20 @@ class _Operator:
                 tasks.create_task(resync_forever(edge, interval_s=self._config.resync_interval, report=found))
         finally:
             minting.cancel()
+            if repairing is not None:
+                repairing.cancel()
             await loops.tokens.run(tokens.save_checkpoint())
+
+    async def _repair_secrets(self, tokens: TokenPlane) -> None:
+        """Have Secrets that somebody deletes or changes made anew at once, on the token loop."""
+        connection = await open_connection(on_request=self._metrics.observe_k8s_request)
+        async with connection:
+            await SecretWatch(
+                connection,
+                namespaces=self._config.namespaces,
+                delivered=tokens.delivered,
+                restore=tokens.restore,
+            ).run()
 
     # -- health -------------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,15 @@ from tests.cluster.ground import GROUPS, USERS, Hold, wait_for
 
 pytestmark = pytest.mark.cluster
 
-STAGES = {
-    "creating users": (("elasticache", "CreateUser"),),
-    "creating group and role": (("elasticache", "CreateUserGroup"), ("iam", "CreateRole")),
-    "attaching and granting": (("elasticache", "ModifyReplicationGroup"), ("iam", "PutRolePolicy")),
-    "becoming the role": (("sts", "AssumeRoleWithWebIdentity"),),
-}
+STAGES = (
+    ("elasticache", "CreateUser"),
+    ("elasticache", "CreateUserGroup"),
+    ("elasticache", "ModifyReplicationGroup"),
+    ("iam", "CreateRole"),
+    ("iam", "PutRolePolicy"),
+    ("sts", "AssumeRoleWithWebIdentity"),
+)
+"""In this order; what runs at the same time may be done before its turn comes."""
 
 
 @contextmanager
@@ -38,13 +41,20 @@ def kill(ground, operator):
     ground.end_lease()
 
 
+def count_calls(ground, call):
+    return ground.sandbox.run(lambda world: world.call_counts().get(call, 0))
+
+
 def test_killed_in_the_middle_of_every_stage_it_ends_ready(ground):
     ground.add_cache()
     ground.apply_example("quickstart/usergroup.yaml", "quickstart/user.yaml")
-    for operations in STAGES.values():
-        with held(ground, *operations) as wait_until_all_came:
+    before = {stage: count_calls(ground, stage) for stage in STAGES}
+    for stage in STAGES:
+        if count_calls(ground, stage) > before[stage]:
+            continue  # there may be no other
+        with held(ground, stage) as wait_until_it_came:
             operator = ground.start_operator()
-            wait_until_all_came()
+            wait_until_it_came()
             kill(ground, operator)
     operator = ground.start_operator()
     wait_for(ground.secret, what="the Secret")

@@ -361,6 +361,36 @@ async def test_sts_needs_no_credentials_and_is_asked_in_its_region(bridge, monke
     assert credentials.expires_at.tzinfo is not None
 
 
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-east-1", "sts.us-east-1.amazonaws.com"),
+        ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
+        ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
+    ],
+)
+async def test_sts_of_the_region_is_asked_in_every_partition(bridge, monkeypatch, region, host):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETEXAMPLE")
+    by_token, as_operator = Wire(xml("AssumeRoleWithWebIdentity", SESSION_XML)), Wire(xml("AssumeRole", SESSION_XML))
+
+    await assume(BotoSts(session(by_token), region=region, bridge=bridge))
+    await BotoSts(session(as_operator), region=region, bridge=bridge).assume_role(
+        role_arn=f"arn:aws:iam::{ACCOUNT}:role/elasticache-iam/demo/demo-a",
+        session_name="shop.checkout",
+        external_id="demo/shop/checkout",
+        duration_s=3600,
+        policy="{}",
+    )
+
+    (request, _), (signed, sent) = by_token.requests[0], as_operator.requests[0]
+    assert request.url == signed.url == f"https://{host}/"
+    assert "Authorization" not in request.headers
+    assert f"/{region}/sts/aws4_request" in str(signed.headers["Authorization"])
+    assert sent["ExternalId"] == "demo/shop/checkout"
+
+
 async def test_a_refused_session_shows_no_token(bridge):
     wire = Wire(refusal("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", status=403))
 

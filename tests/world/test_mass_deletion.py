@@ -121,3 +121,51 @@ async def test_a_namespace_that_ends_waits_for_nobody(world: Ground, operator: A
     await world.later(lambda: not any(plural == USERS for plural, _, _ in world.kube._objects), step_s=15.0)
 
     assert users_in_aws(world) == len(NAMES)  # retained, with our tags
+
+
+async def test_a_confirmation_is_asked_for_by_the_group_that_loses_its_users(world: Ground, operator: Any):
+    world.add_cache("items-prod")
+    world.apply(group_manifest("items", caches=("items-prod",)))
+    others = [f"item-{number}" for number in range(60)]
+    world.apply(*(user_manifest(name=name, group="items") for name in others))
+    for name in others:
+        await world.until_ready(name=name)
+
+    delete(world, NAMES[:6])  # few of all 68, most of their own group's
+
+    await world.until(lambda: held(world) == NAMES[:6])
+    condition = world.condition(USERS, "shop", NAMES[0], "UserSynced")
+    assert "6 of 8 users of UserGroup platform/orders" in condition["message"]
+
+
+# -- what has nothing in AWS -------------------------------------------------------------------------------------------
+
+
+def stranger(number: int) -> Any:
+    """Return a user that no group admits, with a finalizer of its author's, and with ours."""
+    manifest = user_manifest(name=f"stranger-{number}", namespace="evil")
+    manifest["metadata"]["finalizers"] = ["example.com/mine", "elasticache-iam.dev/aws"]
+    return manifest
+
+
+async def test_deletions_of_what_nobody_admitted_hold_up_nobody(world: Ground, operator: Any):
+    world.apply(*(stranger(number) for number in range(FEW + 3)))
+    await world.until_quiet(operator)
+    for number in range(FEW + 3):
+        world.kube.delete(USERS, "evil", f"stranger-{number}")
+    await world.until_quiet(operator)
+
+    delete(world, NAMES[:1])
+
+    await world.until(lambda: world.kube.get(USERS, "shop", NAMES[0]) is None)
+    assert users_in_aws(world) == len(NAMES) - 1
+
+
+async def test_a_crowd_is_not_made_small_by_what_nobody_admitted(world: Ground, operator: Any):
+    world.apply(*(stranger(number) for number in range(100)))
+    await world.until_quiet(operator)
+
+    delete(world, NAMES)
+
+    await world.until(lambda: held(world) == NAMES)
+    assert users_in_aws(world) == len(NAMES)

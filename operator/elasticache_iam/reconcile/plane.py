@@ -44,7 +44,9 @@ HELD_LOOK_S: Final = 60.0
 """How often to look whether the namespace of a paused resource that is deleted ends: no event tells."""
 ENDING_S: Final = 120.0
 """For so long a resource's deletion may take while its namespace ends."""
-STUCK_REASONS: Final = frozenset({"MembersRemain", "StillAttached", DELETIONS_HELD, AccessDeniedError.reason})
+STUCK_REASONS: Final = frozenset(
+    {"MembersRemain", "MembersWithoutResource", "StillAttached", DELETIONS_HELD, AccessDeniedError.reason}
+)
 """What a deletion waits for that only people can end."""
 PASSING_TROUBLE_S: Final = 120.0
 PASSING_REASONS: Final = frozenset({UnavailableError.reason, ThrottledError.reason})

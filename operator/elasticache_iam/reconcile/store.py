@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from elasticache_iam.api.group import UserGroup
+from elasticache_iam.api.keys import FINALIZER
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user, salvage_user
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
@@ -19,7 +20,7 @@ class Store:
     def __init__(self) -> None:
         self._bodies: dict[Key, Body] = {}
         self._parsed: dict[Key, Resource | InvalidResourceError] = {}
-        self._users: set[Key] = set()
+        self._users_in_aws: set[Key] = set()
         self._ending_users: set[Key] = set()
         self._users_of: defaultdict[Key, set[Key]] = defaultdict(set)
         self._groups_of: dict[Key, frozenset[Key]] = {}
@@ -28,7 +29,7 @@ class Store:
         """Return a store of its own with the same resources, which are shared: they never change."""
         other = Store()
         other._bodies, other._parsed = dict(self._bodies), dict(self._parsed)
-        other._users, other._ending_users = set(self._users), set(self._ending_users)
+        other._users_in_aws, other._ending_users = set(self._users_in_aws), set(self._ending_users)
         other._users_of = defaultdict(set, {group: set(users) for group, users in self._users_of.items()})
         other._groups_of = dict(self._groups_of)
         return other
@@ -40,7 +41,7 @@ class Store:
         self._bodies[key] = body
         self._parsed.pop(key, None)
         if key.plural == USERS:
-            self._users.add(key)
+            (self._users_in_aws.add if is_in_aws(body) else self._users_in_aws.discard)(key)
             (self._ending_users.add if body["metadata"].get("deletionTimestamp") else self._ending_users.discard)(key)
             self._index(key, frozenset(_group_keys(body, key.namespace)))
 
@@ -56,7 +57,7 @@ class Store:
         self._bodies.pop(key, None)
         self._parsed.pop(key, None)
         if key.plural == USERS:
-            self._users.discard(key)
+            self._users_in_aws.discard(key)
             self._ending_users.discard(key)
             self._index(key, frozenset())
 
@@ -112,13 +113,13 @@ class Store:
             if group is not None:
                 yield group
 
-    def count_users(self) -> int:
-        """Return how many users there are."""
-        return len(self._users)
+    def count_users_in_aws(self, group: Key | None = None) -> int:
+        """Return how many users, or how many of a group's, exist in AWS as far as their status tells."""
+        return len(self._users_in_aws if group is None else self._users_in_aws & self._users_of.get(group, set()))
 
-    def ending_users(self) -> tuple[Body, ...]:
-        """Return the bodies of users that are being deleted."""
-        return tuple(self._bodies[key] for key in self._ending_users)
+    def ending_user_keys(self) -> tuple[Key, ...]:
+        """Return the keys of users that are being deleted."""
+        return tuple(self._ending_users)
 
     def all_keys(self) -> tuple[Key, ...]:
         """Return all keys."""
@@ -148,6 +149,14 @@ class Store:
             self._users_of[group].add(key)
         if groups:
             self._groups_of[key] = groups
+
+
+def is_in_aws(body: Body) -> bool:
+    """Whether a user's status tells that it exists in AWS. Only we write that, once we have made or adopted it."""
+    status = body.get("status")
+    return (
+        FINALIZER in body["metadata"].get("finalizers", ()) and isinstance(status, Mapping) and bool(status.get("arn"))
+    )
 
 
 def _is_older(body: Body, known: Body | None) -> bool:

@@ -42,6 +42,7 @@ class Edge:
         plane = self._plane
         key = Key(plural, body["metadata"]["namespace"], body["metadata"]["name"])
         if kind == DELETED:
+            plane.guard.note_deleted(key)
             self.forget(key)
             return
         before, groups = plane.store.body(key), plane.store.group_keys_of(key)
@@ -64,6 +65,8 @@ class Edge:
         """Take that a resource is gone."""
         plane = self._plane
         groups = plane.store.group_keys_of(key)
+        if (plane.store.body(key) or {"metadata": {}})["metadata"].get("deletionTimestamp"):
+            plane.guard.note_deleted(key)
         plane.store.forget(key)
         plane.queue.forget(key)
         plane.forget(key)

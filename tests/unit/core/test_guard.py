@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from elasticache_iam.core.guard import Deletions, is_mass, is_recent
+from elasticache_iam.core.guard import Deletions, find_mass, is_recent
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -22,7 +22,15 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     ],
 )
 def test_more_than_a_tenth_and_more_than_five_is_a_mass(total, recent, mass):
-    assert is_mass(Deletions(total, recent), percent=10, minimum=5) is mass
+    deletions = Deletions(total, recent)
+
+    assert find_mass([deletions], percent=10, minimum=5) == (deletions if mass else None)
+
+
+def test_a_crowd_of_one_group_is_one_whatever_all_others_do():
+    everybody, of_a_group = Deletions(1000, 8), Deletions(20, 8, "platform/orders")
+
+    assert find_mass([everybody, of_a_group], percent=10, minimum=5) == of_a_group
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class GroupDeletion:
         """Take out who may not be in the group any more, as it still opens its caches; then wait for the others."""
         plane = self._plane
         may_change = self._holding.is_lent or await self._holding.is_ours(live, inventory)
-        if may_change and (leaving := await self._find_leaving(live, inventory)):
+        belonging = await find_belonging(plane, self._key, self._group, live, inventory)
+        if may_change and (leaving := find_leaving(belonging, live, inventory)):
             if live.is_active and await self._holding.may_change(live, inventory):
                 await plane.aws(self._place).modify_group(live.group_id, add=frozenset(), remove=leaving)
             message = f"{len(leaving)} user(s) that may not be in the group any more are leaving it"
@@ -78,11 +79,10 @@ class GroupDeletion:
         if members := find_members_left(plane, self._key, live, inventory):
             message = f"deletion waits for {len(members)} ElastiCacheIAMUser(s): {', '.join(members[:5])}"
             return Stage.waiting(GROUP_SYNCED, "MembersRemain", message, retry_after_s=30.0)
+        kept = belonging.strays.kept
+        if may_change and kept.user_ids:
+            return Stage.waiting(GROUP_SYNCED, "MembersWithoutResource", kept.message, retry_after_s=kept.retry_after_s)
         return None
-
-    async def _find_leaving(self, live: ObservedGroup, inventory: Inventory) -> frozenset[str]:
-        belonging = await find_belonging(self._plane, self._key, self._group, live, inventory)
-        return find_leaving(belonging, live, inventory)
 
     async def _delete_group(self, live: ObservedGroup, inventory: Inventory) -> Stage:
         using = {ref for ref, cache in inventory.caches.items() if live.group_id in cache.future_group_ids}

@@ -17,6 +17,7 @@ from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref, found_state
 from elasticache_iam.core.plan.group import ModifyGroup, is_named_default
 from elasticache_iam.core.state import Inventory, ObservedGroup
+from elasticache_iam.reconcile.group.missing import Strays, find_strays
 from elasticache_iam.reconcile.plane import Plane, is_ours, is_plan_only
 from elasticache_iam.reconcile.queue import USERS, Key
 
@@ -29,16 +30,18 @@ class Belonging:
         resources: Ids of users that are resources here, and are admitted: the oldest resource first.
         others: Ids that the group's resource lists itself.
         ours: Ids of all users that we made: those we may take out.
+        strays: Members without a resource that stay.
     """
 
     resources: tuple[str, ...]
     others: tuple[str, ...]
     ours: frozenset[str]
+    strays: Strays
 
     @property
     def member_ids(self) -> tuple[str, ...]:
         """All of them, without repetition, in the order in which they get in."""
-        return tuple(dict.fromkeys((*self.resources, *self.others)))
+        return tuple(dict.fromkeys((*self.resources, *self.others, *sorted(self.strays.user_ids))))
 
 
 async def find_belonging(
@@ -57,6 +60,7 @@ async def find_belonging(
         if not user.metadata.is_deleting
     )
     held = await _find_held(plane, group, has, inventory)
+    strays = await find_strays(plane, key, group, has - set(group.spec.members), inventory)
     admitted = await _find_admitted(plane, key, group, live, inventory)
     return Belonging(
         resources=(*(user_id for user_id in unreadable if user_id in has), *held, *admitted),
@@ -66,6 +70,7 @@ async def find_belonging(
             for user_id, user in inventory.users.items()
             if inventory.tags.get(user.arn, {}).get(TAG_OWNER) == owner
         ),
+        strays=strays,
     )
 
 

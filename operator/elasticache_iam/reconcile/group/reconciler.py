@@ -85,6 +85,7 @@ class GroupReconciler:
         plane = self._plane
         if plane.store.body(key) is None:
             self._seen.pop(key, None)
+            plane.guard.forget_group(key)
         return await open_pass(
             plane,
             key,
@@ -407,6 +408,7 @@ class _GroupPass:
         self._fields["members"] = len(live.future_user_ids & set(belonging.resources))
         members = plan_members(desired, live, users=inventory.users, ours=belonging.ours)
         count = len(live.future_user_ids)
+        kept = belonging.strays.kept
         room = f"; {count} of {MAX_MEMBERS} members, which is AWS's limit" if count >= MANY_MEMBERS else ""
         if not live.is_active:
             self._polling = True
@@ -423,8 +425,14 @@ class _GroupPass:
             whom = "; ".join(f"{user_id}: {why}" for user_id, why in members.refused.items())
             message = f"AWS wouldn't take these into the group {desired.group_id}: {whom}"
             self._stages.append(Stage.waiting(GROUP_SYNCED, "MembersMissing", message, retry_after_s=60.0))
+        elif kept.user_ids:
+            self._stages.append(
+                Stage.waiting(GROUP_SYNCED, "MembersWithoutResource", kept.message, retry_after_s=kept.retry_after_s)
+            )
         else:
-            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced", f"group {desired.group_id} is active{room}"))
+            unwatched = len(belonging.strays.unwatched)
+            others = f"; {unwatched} member(s) of namespaces that aren't watched stay in it" if unwatched else ""
+            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced", f"group {desired.group_id} is active{room}{others}"))
         self._stages.append(self._judge_default_user(live, desired))
 
     def _judge_default_user(self, live: ObservedGroup, desired: DesiredGroup) -> Stage:
@@ -461,7 +469,7 @@ class _GroupPass:
         live = inventory.groups.get(self._group_id)
         if live is None or live.status in {"creating", "deleting"}:
             return False
-        in_order = {"Synced", "Updating", "GroupFull", "MembersMissing"}
+        in_order = {"Synced", "Updating", "GroupFull", "MembersMissing", "MembersWithoutResource"}
         synced = next((stage for stage in self._stages if stage.type == GROUP_SYNCED), None)
         is_ready = synced is None or synced.status is ConditionStatus.TRUE or synced.reason in in_order
         found = await self._attacher.attach(live, inventory, is_group_ready=is_ready)

@@ -37,23 +37,23 @@ class UserDeletion:
         plane, user, key = self._plane, self._user, self._key
         if FINALIZER not in user.metadata.finalizers:
             return None
-        held = await plane.guard.hold(user)
-        if held is not None:
-            if await self._lets_go(held):
-                return None
-            return await plane.finish(
-                key, user.metadata, user.status, user.status, [held], order=USER_STAGES, polling=False
-            )
         polling = False
         status = user.status
         try:
+            held = await plane.guard.hold(key, user) if await self._is_in_aws() else None
+            if held is not None:
+                if await self._lets_go(held):
+                    return None
+                return await plane.finish(
+                    key, user.metadata, user.status, user.status, [held], order=USER_STAGES, polling=False
+                )
             await revoke_tokens(plane, user)
             await service_accounts.release_all(plane, user)
             status = status.model_copy(update={"caches": (), "binding": None})
             waits_for = None if user.spec.deletion_policy is DeletionPolicy.RETAIN else await self._next_step()
             if waits_for is None:
                 await plane.remove_finalizer(key, user.metadata)
-                plane.guard.note_gone(user)
+                plane.guard.note_gone(key, user)
                 plane.queue.wake(group_key(user))
                 return None
             stage, polling = waits_for, True
@@ -63,6 +63,15 @@ class UserDeletion:
         if await self._lets_go(stage):
             return None
         return await plane.finish(key, user.metadata, user.status, status, [stage], order=USER_STAGES, polling=polling)
+
+    async def _is_in_aws(self) -> bool:
+        """Whether there is a user in AWS to be deleted. The status may not know yet what AWS has."""
+        if self._user.status.arn:
+            return True
+        plane, user = self._plane, self._user
+        inventory = await plane.observe(self._key, plane.installation.last_place_of(user))
+        live = inventory.users.get(plane.installation.user_id(user))
+        return live is not None and await is_ours(plane, inventory, live.arn, USER_KIND, user.metadata)
 
     async def _next_step(self) -> Stage | None:
         """Do the next step of deleting; return what it waits for, None when nothing of ours is left."""
@@ -111,7 +120,7 @@ class UserDeletion:
         if not await self._plane.lets_go(self._key, self._user.metadata, waits_for):
             return False
         user, meta, plane = self._user, self._user.metadata, self._plane
-        plane.guard.note_gone(user)  # else those still held would count as few, and go for good
+        plane.guard.note_gone(self._key, user)  # else those still held would count as few, and go for good
         tags = {TAG_ORPHANED: rfc3339(plane.clock.now())}
         place = plane.installation.last_place_of(user)
         user_id = user.status.id or plane.installation.user_id(user)

@@ -278,7 +278,7 @@ class _UserPass:
             what = f"cache {', '.join(missing)}" if missing else "any cache"
             message = f"UserGroup {meta.namespace}/{meta.name} doesn't list {what} in spec.caches"
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=300.0))
-        ready, waiting = self._find_caches(subject, inventory)
+        ready, waiting, without_endpoint = self._find_caches(subject, inventory)
         if subject.withheld:
             self._stages.append(self._withheld(subject))
         elif waiting:
@@ -288,6 +288,13 @@ class _UserPass:
                 f"see the conditions of UserGroup {meta.namespace}/{meta.name}"
             )
             self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "WaitingForCache", message, retry_after_s=30.0))
+        elif without_endpoint:
+            self._findings.polling = True
+            message = (
+                f"AWS shows no endpoint of cache {', '.join(without_endpoint)}, so there is nothing to connect to: "
+                "it is being created or changed, or it has no nodes; look at it in AWS"
+            )
+            self._stages.append(Stage.waiting(MEMBERSHIP_SYNCED, "NoEndpoint", message, retry_after_s=30.0))
         elif subject.listed and not missing:
             self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member", f"member of the group {group_id}"))
         return ready
@@ -306,15 +313,19 @@ class _UserPass:
 
     def _find_caches(
         self, subject: Subject, inventory: Inventory
-    ) -> tuple[tuple[UserCacheStatus, ...], tuple[str, ...]]:
-        """Return the selected caches that the group is on, and the names of the others."""
+    ) -> tuple[tuple[UserCacheStatus, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return the selected caches that the group is on; the names of others; and of those without an endpoint."""
         secrets = {cache.name: cache.secret for cache in self._user.status.caches}
         ready: list[UserCacheStatus] = []
         waiting = list(subject.unjudged)
+        without_endpoint: list[str] = []
         for wanted in subject.selected:
             cache = inventory.caches.get(cache_ref(wanted))
-            if cache is None or subject.group_id not in cache.group_ids or not cache.host:
+            if cache is None or subject.group_id not in cache.group_ids:
                 waiting.append(wanted.name)
+                continue
+            if not cache.host:
+                without_endpoint.append(wanted.name)
                 continue
             ready.append(
                 UserCacheStatus(
@@ -330,7 +341,7 @@ class _UserPass:
                     secret=secrets.get(wanted.name),
                 )
             )
-        return tuple(ready), tuple(waiting)
+        return tuple(ready), tuple(waiting), tuple(without_endpoint)
 
     # -- tokens -------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,16 @@ class StillClock:
         return 0.0
 
 
+class FakeGuard:
+    """Hears of deletions."""
+
+    def __init__(self) -> None:
+        self.deleted: list[Key] = []
+
+    def note_deleted(self, key: Key) -> None:
+        self.deleted.append(key)
+
+
 class FakePlane:
     """The parts of the plane that the edge touches."""
 
@@ -38,6 +48,7 @@ class FakePlane:
         self.store = Store()
         self.queue = WorkQueue(StillClock())  # type: ignore[arg-type]  # no wall clock needed
         self.forgotten: list[Key] = []
+        self.guard = FakeGuard()
 
     def forget(self, key: Key) -> None:
         self.forgotten.append(key)
@@ -189,7 +200,21 @@ def test_a_deleted_user_is_forgotten_everywhere(edge, plane, minted):
     assert plane.woken() == {GROUP}
     assert plane.store.body(USER) is None
     assert plane.forgotten == [USER]
+    assert plane.guard.deleted == [USER]
     assert minted[-1] == (("shop", "checkout"), None)
+
+
+async def test_only_a_deletion_that_was_seen_is_one(edge, plane):
+    other = Key(USERS, "shop", "other")
+    ending = body(user_manifest(name="other"))
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    edge.see(USERS, "ADDED", body(user_manifest()))
+    edge.see(USERS, "MODIFIED", ending)
+
+    await edge.resync()  # lists neither
+
+    assert plane.store.all_keys() == ()
+    assert plane.guard.deleted == [other]
 
 
 def test_a_deleted_group_has_its_users_looked_at(edge, plane):

@@ -8,10 +8,13 @@ ones; a request travels as by `kube.Connection`: fence, timeout, then the server
 import asyncio
 import gc
 import selectors
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from typing_extensions import override
 
 from tests.fakes.kube import FakeKube
 
@@ -48,6 +51,7 @@ class _Standing(selectors.SelectSelector):
         self.loop: asyncio.AbstractEventLoop | None = None
         self.wakes_at = 0.0
 
+    @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout > 0:
             self.wakes_at = float("inf") if timeout is None else self._stage.now_s + timeout
@@ -65,6 +69,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__(self.standing)
         self.standing.loop = self
 
+    @override
     def time(self) -> float:
         return self._stage.now_s
 
@@ -144,6 +149,7 @@ class LightLease:
 class LightKube(FakeKube):
     """The fake, without copies: nobody here changes what it has read or written."""
 
+    @override
     def _store(self, key: Any, body: Any, change: str = "MODIFIED") -> Any:
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
@@ -153,6 +159,7 @@ class LightKube(FakeKube):
         self.calls.clear()
         return body
 
+    @override
     def _replace(self, old: Any, body: Any) -> str:
         body["metadata"] |= {what: old["metadata"][what] for what in ("uid", "generation", "creationTimestamp")}
         self._store(("secrets", body["metadata"]["namespace"], body["metadata"]["name"]), body)
@@ -229,13 +236,15 @@ class Process:
         self._is_woken = True
         self._stop = asyncio.Event()
         self._leader = Leader(
-            Wire(self, stage.lease),  # type: ignore[arg-type]
+            Wire(self, stage.lease),
             identity=name,
             clock=self.clock,
             on_elected=self._elected,
-            on_lost=self._lost,
+            on_lost=lambda _: stage.note_end(self),
         )
         self.tokens: TokenPlane
+        self._minting: asyncio.Task[None] | None = None
+        self._kept: set[asyncio.Task[None]] = set()
         self._loop.call_soon(self._begin)
 
     @property
@@ -271,42 +280,47 @@ class Process:
     def stop(self) -> None:
         """End it cleanly, as SIGTERM does."""
 
-        async def stop() -> None:
-            minting.cancel()
-            await asyncio.gather(minting, return_exceptions=True)
-            await self.tokens.save_checkpoint()
+        async def stop(minting: asyncio.Task[None] | None) -> None:
+            if minting is not None:
+                minting.cancel()
+                await asyncio.gather(minting, return_exceptions=True)
+                await self.tokens.save_checkpoint()
             self._stop.set()
             await self._candidacy
-            self.call(self._die)
+            self.stage.note_end(self)
 
-        minting = self._minting
-        if minting is None:
-            self.call(self._stop.set)
-            self.call(self._die)
-        else:
-            self.call(lambda: self._keep(asyncio.ensure_future(stop())))
+        self.call(lambda: self._keep(stop(self._minting)))
+
+    def stop_minting(self, key: UserKey, done: Callable[[], None]) -> None:
+        """Do what the control plane does first when a user must not have tokens any more."""
+
+        async def stop() -> None:
+            await self.tokens.stop(key)
+            done()
+
+        self.call(lambda: self._keep(stop()))
 
     def kill(self) -> None:
         """End it at once, as SIGKILL does."""
         if self.is_dead:
             return
         self.is_dead, self.is_paused = True, False
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_forever()
+        while tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_forever()
         self._loop.close()
 
-    _minting: asyncio.Task[None] | None = None
-    _kept: asyncio.Future[None] | None = None
-
-    def _keep(self, task: asyncio.Future[None]) -> None:
-        self._kept = task
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
 
     def _begin(self) -> None:
         stage = self.stage
         self.tokens = TokenPlane(
             TokenSettings(owner="demo", audience="a", token_s=stage.token_s, ca_pem=None, verify_logins=False),
-            kube=Wire(self, stage.kube),  # type: ignore[arg-type]
+            kube=Wire(self, stage.kube),
             sts=stage.sts,
             probe=OpenProbe(),
             clock=self.clock,
@@ -324,12 +338,6 @@ class Process:
 
         self.stage.elections.append((self.stage.now_s, self.name))
         self._minting = asyncio.ensure_future(work())
-
-    def _lost(self, _reason: str) -> None:
-        self._die()
-
-    def _die(self) -> None:
-        self.stage.note_end(self)
 
 
 class Stage:
@@ -354,7 +362,7 @@ class Stage:
         self.processes: list[Process] = []
         self.troubles: list[str] = []
         self.elections: list[tuple[float, str]] = []
-        self.writes = 0
+        self.accepted: Counter[str] = Counter()
         self._ended: list[Process] = []
         self._born = 0
         self._restarts: list[float] = []
@@ -365,6 +373,15 @@ class Stage:
     def truth(self) -> datetime:
         """Return the time that AWS and the caches have."""
         return START + timedelta(seconds=self.now_s)
+
+    @property
+    def writes(self) -> int:
+        """How many writes the API server took."""
+        return self.accepted.total()
+
+    def writes_of(self, what: str) -> int:
+        """Return how many of them were about something."""
+        return sum(count for method, count in self.accepted.items() if what in method)
 
     @property
     def leader(self) -> Process | None:
@@ -393,15 +410,24 @@ class Stage:
     def put_user(self, order: MintOrder) -> None:
         """Let the watch show a user's order."""
         self.orders[order.key] = order
+        for process in self.processes:
+            process.call(lambda process=process: process.tokens.allow(order.key))
         self._watch(order.key)
 
     def drop_user(self, key: UserKey) -> None:
-        """Let a user be gone, or suspended: its Secrets are deleted as the control plane does."""
+        """Let a user be gone, or suspended: its minting is ended, then its Secrets are deleted."""
         order = self.orders.pop(key, None)
         if order is None:
             return
         self._watch(key)
-        self.advance(0.0)
+        leader = self.leader
+        done: list[bool] = []
+        if leader is not None and not leader.is_paused:
+            leader.stop_minting(key, lambda: done.append(True))
+            for _ in range(300):
+                self.advance(0.1)
+                if done or leader.is_dead:
+                    break
         for target in order.caches:
             if ("secrets", order.namespace, target.secret_name) in self.kube._objects:
                 self.kube.delete("secrets", order.namespace, target.secret_name)
@@ -424,7 +450,7 @@ class Stage:
 
     def accept(self, process: Process, what: str) -> None:
         """Take a write, and look whether its writer may write."""
-        self.writes += 1
+        self.accepted[what] += 1
         others = [other.name for other in self.processes if other is not process and other.fence.is_open]
         if others or process.is_dead or process.is_paused:
             self.troubles.append(f"{what} of {process.name} at {self.now_s}, while {others or 'nobody'} leads")
@@ -466,13 +492,15 @@ class Stage:
 
 
 def order_for(
-    name: str, *, role: str = "r", namespace: str = "shop", generation: int = 1, refresh: str = ""
+    name: str, *, role: str = "r", uid: str = "", refresh: str = "", like: MintOrder | None = None
 ) -> MintOrder:
-    """Return what a user asks to mint."""
+    """Return what a user asks to mint: something new, or what another order asks and a new token."""
+    if like is not None:
+        return replace(like, refresh=refresh)
     return MintOrder(
-        namespace=namespace,
+        namespace="shop",
         name=name,
-        uid=f"uid-{name}-{role}",
+        uid=uid or f"uid-{name}",
         user_id=f"demo-{name}",
         user_arn=f"arn:aws:elasticache:eu-central-1:111122223333:user:demo-{name}",
         role_arn=f"arn:aws:iam::111122223333:role/{role}",
@@ -494,5 +522,5 @@ def order_for(
             ),
         ),
         refresh=refresh,
-        generation=generation,
+        generation=1,
     )

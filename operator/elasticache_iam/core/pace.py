@@ -7,8 +7,8 @@ _BACK_OFF: Final = 0.8
 _BACK_OFF_EVERY_S: Final = 1.0
 """Calls that were under way together are refused together: that is one refusal, not eight."""
 _GROWTH: Final = 0.05
-"""Of the rate, a second. A limit is felt for again every 4 to 5 s: one call in 20 at 5 a second is refused."""
-_LEAST_GROWTH_PER_S: Final = 0.2
+"""Permits a second more for each call that was taken, so 5 % a second: a limit is felt for again every 4 to 5 s, and at
+5 a second one call in 20 is refused."""
 _RESOLUTION_S: Final = 0.001
 
 
@@ -46,8 +46,7 @@ class Pace:
     def succeeded(self) -> None:
         """Hear that the service took a call."""
         if self._is_full:
-            growth_per_s = max(_LEAST_GROWTH_PER_S, _GROWTH * self.per_s)
-            self.per_s = min(self.most_per_s, self.per_s + growth_per_s / self.per_s)
+            self.per_s = min(self.most_per_s, self.per_s + _GROWTH)
 
     def throttled(self, now: float) -> None:
         """Hear that the service refused a call because there were too many."""

@@ -14,6 +14,7 @@ from elasticache_iam.core.errors import (
     InvalidSpecError,
     NotLeaderError,
     OperatorError,
+    ThrottledError,
     UnavailableError,
 )
 from elasticache_iam.core.mint import (
@@ -27,7 +28,7 @@ from elasticache_iam.core.mint import (
 )
 from elasticache_iam.core.token import Credentials
 from elasticache_iam.tokens.checkpoint import Life, decode, encode
-from elasticache_iam.tokens.plane import TokenPlane, TokenSettings
+from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 KEY = ("shop", "checkout")
@@ -388,6 +389,162 @@ async def test_a_backlog_is_served_in_the_order_of_its_urgency(ground):
     served = [ages[name] for _, name in ground.writes]
     assert len(served) == 100
     assert served == sorted(served, reverse=True)
+
+
+class PickySts(FakeSts):
+    """Hangs, throttles or refuses by role."""
+
+    hanging = frozenset()
+    throttled = 0
+
+    async def assume_role_with_web_identity(self, *, role_arn, **more):
+        if role_arn in self.hanging:
+            await asyncio.sleep(60.0)
+            raise UnavailableError("no answer within 60 s", code="Timeout")
+        if self.throttled:
+            self.throttled -= 1
+            raise ThrottledError("Rate exceeded", code="Throttling")
+        return await super().assume_role_with_web_identity(role_arn=role_arn, **more)
+
+
+@pytest.fixture
+async def picky():
+    made = Ground()
+    made.sts = PickySts(made.clock)
+    made.plane = made.make_plane()
+    yield made
+    await made.stop()
+
+
+async def test_users_whose_sts_calls_hang_delay_nobody_who_needs_none(picky):
+    picky.start()
+    for number in range(100):
+        picky.plane.observe(("shop", f"user{number}"), order(f"user{number}"))
+    await asyncio.sleep(60)
+    picky.sts.hanging = frozenset({"hangs"})
+    for number in range(200):
+        picky.plane.observe(("shop", f"bad{number}"), order(f"bad{number}", role_arn="hangs"))
+    refreshed_from = len(picky.writes)
+
+    lateness = []
+    for _ in range(120):
+        await asyncio.sleep(10)
+        due = [life.expires_at for state in picky.plane._states.values() if (life := state.life) is not None]
+        lateness.append((min(due) - picky.clock.now()).total_seconds())
+
+    assert len(picky.writes) - refreshed_from >= 250
+    assert min(lateness) >= 448
+    assert picky.plane.stalled_s() == 0
+
+
+async def test_a_new_user_gets_its_session_ahead_of_a_backlog_and_behind_one_of_it(picky):
+    for number in range(300):
+        picky.plane.observe(("shop", f"old{number}"), order(f"old{number}", secret_uid=f"gone-{number}"))
+    picky.start()
+    await asyncio.sleep(5)
+    asked_at = picky.clock.monotonic()
+
+    picky.plane.observe(("shop", "new"), order("new"))
+    await asyncio.sleep(10)
+
+    delivered_at = next(at for at, name in picky.writes if name == "new")
+    assert delivered_at - asked_at <= 1.0
+    assert picky.plane.waiting() > 0
+
+
+async def test_being_throttled_is_no_failure_of_a_user(picky):
+    picky.sts.throttled = 2
+    picky.start()
+
+    picky.plane.observe(KEY, order())
+    await asyncio.sleep(5)
+
+    assert len(picky.of(Delivered)) == 1
+    assert picky.of(DeliveryFailed) == []
+
+
+async def test_being_throttled_for_long_is_told(picky):
+    picky.sts.throttled = 10_000
+    picky.start()
+
+    picky.plane.observe(KEY, order())
+    await asyncio.sleep(60)
+
+    (failure,) = picky.of(DeliveryFailed)
+    assert (failure.stage, failure.reason) == ("AccessGranted", "Throttled")
+
+
+async def test_users_who_are_refused_go_after_those_who_can_be_helped(picky):
+    picky.sts.longest_s = 43200
+    picky.sts.error = AccessDeniedError("not authorized", code="AccessDenied")
+    picky.start()
+    for number in range(100):
+        picky.plane.observe(("shop", f"bad{number}"), order(f"bad{number}", secret_uid=f"s-{number}"))
+    await asyncio.sleep(120)
+    picky.sts.error = None
+    picky.sts.hanging = frozenset()
+    began = picky.clock.monotonic()
+
+    picky.plane.observe(KEY, order(secret_uid="gone"))
+    await asyncio.sleep(5)
+
+    delivered_at = next(at for at, name in picky.writes if name == "checkout")
+    assert delivered_at - began <= 2.0
+
+
+async def test_a_new_leader_fetches_sessions_before_the_first_token_is_due(ground):
+    now = START
+    ground.kube._checkpoint = encode(
+        {(f"uid-u{number}", "main"): Life(now, now + timedelta(seconds=900)) for number in range(50)}, now=now
+    )
+    for number in range(50):
+        ground.plane.observe(("shop", f"u{number}"), order(f"u{number}", secret_uid=f"s-{number}"))
+    await ground.plane.load_checkpoint()
+
+    ground.start()
+    await asyncio.sleep(30)
+
+    assert len(ground.sts.calls) == 50
+    assert ground.writes == []
+
+
+async def test_a_cold_start_says_how_far_it_is(ground):
+    waiting = []
+    plane = ground.plane = TokenPlane(
+        ground.settings,
+        kube=ground.kube,
+        sts=ground.sts,
+        probe=ground.probe,
+        clock=ground.clock,
+        fence=ground.fence,
+        report=ground.reports.append,
+        counting=Counting(waiting=waiting.append),
+    )
+    for number in range(200):
+        plane.observe(("shop", f"u{number}"), order(f"u{number}", secret_uid=f"s-{number}"))
+
+    with capture_logs() as lines:
+        ground.start()
+        await asyncio.sleep(60)
+
+    told = [line for line in lines if line["event"] == "sessions are being fetched"]
+    assert len(told) >= 2
+    assert told[0]["waiting"] > told[-1]["waiting"] > 0
+    assert [line["fetched"] for line in lines if line["event"] == "all sessions are fetched"] == [200]
+    assert max(waiting) == 200
+    assert waiting[-1] == 0
+
+
+async def test_a_loop_that_oversleeps_is_noticed(ground):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(10)
+    assert ground.plane.stalled_s() == 0
+
+    ground.task.cancel()
+    await asyncio.sleep(600)
+
+    assert ground.plane.stalled_s() > 60
 
 
 async def test_a_clock_that_is_set_back_makes_all_tokens_anew(ground):

@@ -1,0 +1,100 @@
+"""Newcomers at once, the others by need, neither starving the other."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elasticache_iam.core.turns import Turns
+
+
+def taken(turns, now=100.0):
+    keys = (turns.take(now) for _ in itertools.count())
+    return [key for key, _ in itertools.takewhile(lambda found: found is not None, keys)]
+
+
+def test_of_what_is_due_the_lowest_rank_goes_first_however_long_others_wait():
+    turns = Turns()
+    turns.put("long-due", due=1.0, rank=900.0)
+    turns.put("ends-soon", due=50.0, rank=200.0)
+
+    assert taken(turns) == ["ends-soon", "long-due"]
+
+
+def test_what_is_not_due_waits_whatever_its_rank():
+    turns = Turns()
+    turns.put("later", due=101.0, rank=0.0)
+
+    assert turns.take(100.0) is None
+    assert turns.next_due() == 101.0
+    assert turns.take(101.0) == ("later", 101.0)
+
+
+def test_a_newcomer_waits_for_one_of_a_backlog_at_most():
+    turns = Turns()
+    for number in range(5):
+        turns.put(f"old{number}", due=1.0, rank=float(number))
+    turns.put("new1", due=99.0, rank=None)
+    turns.put("new2", due=99.5, rank=None)
+
+    assert taken(turns) == ["new1", "old0", "new2", "old1", "old2", "old3", "old4"]
+
+
+def test_a_crowd_of_newcomers_leaves_the_backlog_every_other_turn():
+    turns = Turns()
+    for number in range(4):
+        turns.put(f"new{number}", due=1.0, rank=None)
+    turns.put("old0", due=99.0, rank=1.0)
+    turns.put("old1", due=99.0, rank=2.0)
+
+    assert taken(turns) == ["new0", "old0", "new1", "old1", "new2", "new3"]
+
+
+def test_a_key_that_moves_is_due_once():
+    turns = Turns()
+    turns.put("a", due=1.0, rank=None)
+    turns.put("a", due=2.0, rank=7.0)
+
+    assert taken(turns) == ["a"]
+    assert len(turns) == 0
+
+
+def test_what_is_removed_never_comes_up():
+    turns = Turns()
+    turns.put("a", due=1.0, rank=None)
+    turns.put("b", due=1.0, rank=1.0)
+    assert turns.take(100.0) == ("a", 1.0)
+
+    turns.remove("b")
+    turns.remove("nobody")
+
+    assert turns.take(100.0) is None
+
+
+def test_the_lateness_is_that_of_what_is_longest_due():
+    turns = Turns()
+    for key, due, rank in (("a", 90.0, 1.0), ("b", 40.0, 2.0), ("c", 60.0, None), ("d", 95.0, 0.0)):
+        turns.put(key, due=due, rank=rank)
+    turns.take(100.0)
+
+    assert turns.lateness(100.0) == 60.0
+
+
+def test_a_rank_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="not a number"):
+        Turns().put("a", due=1.0, rank=float("nan"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 200), st.none() | st.floats(0, 1000)), max_size=40))
+def test_all_that_is_due_is_taken_once_and_in_order(puts):
+    turns, kept = Turns(), {}
+    for key, due, rank in puts:
+        turns.put(key, due=due, rank=rank)
+        kept[key] = (due, rank)
+
+    order = taken(turns)
+
+    assert sorted(order) == sorted(key for key, (due, _) in kept.items() if due <= 100.0)
+    ranks = [kept[key][1] for key in order if kept[key][1] is not None]
+    assert ranks == sorted(ranks)

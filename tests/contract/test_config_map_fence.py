@@ -5,6 +5,7 @@ import secrets
 import pytest
 from tests.builders import user_manifest
 from tests.contract.fence import RawClient, fence_in, grant_rights
+from tests.contract.test_annotation_fence import render
 
 from elasticache_iam.api.keys import API_VERSION, LABEL_MANAGED_BY, MANAGED_BY, USER_KIND
 from elasticache_iam.kube.errors import CONFIG_MAP_FENCE_WORDS
@@ -126,3 +127,37 @@ def test_none_is_read(thief, control_plane, path, method):
 
     assert status == 403
     assert "mapRoles" not in text
+
+
+# -- the chart's values ------------------------------------------------------------------------------------------------
+
+
+def rights(helm, folder, *settings):
+    """Return the verbs that the chart gives the operator everywhere on a resource, by resource."""
+    rendered, _ = render(helm, folder, *settings)
+    (role,) = [e for e in rendered if e["kind"] == "ClusterRole" and e["metadata"]["name"].endswith("-operator")]
+    return {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+
+
+def test_by_default_config_maps_are_written_pods_listed_and_secrets_not_read(helm, tmp_path):
+    found = rights(helm, tmp_path)
+
+    assert found["configmaps"] == {"create", "update", "delete"}
+    assert found["pods"] == {"list"}
+    assert found["secrets"] == {"create", "update", "delete"}
+
+
+@pytest.mark.parametrize("setting", ["fence.enabled=false", "rbac.configMaps=false"])
+def test_without_the_fence_or_the_value_there_is_no_right_to_config_maps(helm, tmp_path, setting):
+    assert "configmaps" not in rights(helm, tmp_path, setting)
+
+
+def test_the_right_to_list_pods_can_be_left_out(helm, tmp_path):
+    assert "pods" not in rights(helm, tmp_path, "rbac.podWarnings=false")
+
+
+def test_secret_repair_brings_the_right_to_watch_secrets(helm, tmp_path):
+    assert rights(helm, tmp_path, "config.secretRepair=true")["secrets"] == {
+        *("create", "update", "delete"),
+        *("list", "watch"),
+    }

@@ -14,5 +14,5 @@ def test_whatever_happens_what_must_hold_holds(number: int):
         pass
 
     run_state_machine_as_test(
-        Seeded, settings=settings(PROFILE, derandomize=False, max_examples=15, stateful_step_count=40)
+        Seeded, settings=settings(PROFILE, derandomize=False, max_examples=40, stateful_step_count=40)
     )

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from typing_extensions import override
-
 from tests.fakes.kube import FakeKube
+from typing_extensions import override
 
 from elasticache_iam.core.errors import (
     AccessDeniedError,

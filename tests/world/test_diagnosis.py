@@ -321,17 +321,31 @@ def test_the_tree_tells_before_a_session_ends_that_no_other_can_be_had(name: str
     assert first.repair.startswith(repair)
 
 
-def test_what_the_operator_can_repair_it_repairs_once_it_is_explained():
-    async def story() -> list[str]:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "another mode",
+        "switched off",
+        "user deleted",
+        "out of the group",
+        "group taken off",
+        "role deleted",
+        "policy deleted",
+        "an explicit Deny",
+    ],
+)
+def test_what_the_operator_can_repair_it_repairs_once_it_is_explained(name: str):
+    break_it, reason, _ = BREAKS[name]
+
+    async def story() -> None:
         async with virtual_ground() as ground:
             chain = await begin(ground)
-            leave_iam_mode(chain)
+            break_it(chain)
             ask_for_a_login(ground)
-            await ground.until(lambda: explanation(ground, "UserNotInIamMode"))
-            await ground.until_ready(timeout_s=60.0)
-            return ground.probe.refusals  # type: ignore[attr-defined]
+            await ground.until(lambda: explanation(ground, reason))
+            await ground.until(lambda: ground.conditions(*USER)["Verified"] == ("True", "LoggedIn"), timeout_s=60.0)
 
-    assert set(play(story())) == {"UserNotIam"}
+    play(story())
 
 
 def test_a_refusal_whose_cause_nobody_can_see_lists_what_is_in_order():
@@ -346,6 +360,18 @@ def test_a_refusal_whose_cause_nobody_can_see_lists_what_is_in_order():
 
     assert "in order: signature, user, group, cache, role, session" in message
     assert "Can't be told from outside" in message
+
+
+def test_without_the_right_to_ask_aws_the_rest_is_told():
+    async def story() -> str:
+        async with virtual_ground() as ground:
+            await begin(ground)
+            ground.fault("iam", "SimulatePrincipalPolicy", "AccessDenied", http_status=403)
+            ground.probe.hidden_cause = "anything"  # type: ignore[attr-defined]
+            ask_for_a_login(ground)
+            return await ground.until(lambda: explanation(ground, "LoginRefused"))
+
+    assert "in order: signature, user, group, cache, role, session" in play(story())
 
 
 def test_many_refused_users_cost_few_reads():

@@ -14,11 +14,12 @@ import structlog
 
 from elasticache_iam.api.user import RoleMode, UserCacheStatus
 from elasticache_iam.core import commands, names
-from elasticache_iam.core.diagnosis import Diagnosis, Facts, SignedFor, TokenLife, diagnose
+from elasticache_iam.core.diagnosis import Cause, Diagnosis, Facts, SignedFor, TokenLife, diagnose
 from elasticache_iam.core.errors import AccessDeniedError, OperatorError
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports, Verified
 from elasticache_iam.core.state import Inventory, ObservedRole, SimulatedConnect
 from elasticache_iam.core.status import ACCESS_GRANTED, MEMBERSHIP_SYNCED, TOKEN_DELIVERED
+from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user.role_terms import RoleTerms, Signer
 from elasticache_iam.reconcile.user.subject import Subject
 
@@ -28,6 +29,9 @@ REFUSED_FOR_S: Final = 15.0
 """So long a refusal has lasted at least when it is told: the pauses between the tries."""
 UNREACHABLE_FOR_S: Final = 60.0
 """Thousands of caches without a route, tried each hour, mustn't have the pages read for each."""
+NEWS_S: Final = 60.0
+"""For so long after a report its cause is news to the group's pass; later that looks in its own time."""
+_OF_THE_GROUP: Final = frozenset({Cause.GROUP_NOT_FOUND, Cause.NOT_IN_GROUP, Cause.GROUP_NOT_ATTACHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Examination:
                 max_age_s=min(config.drift_interval, since_s + lasted_s),
                 slow_max_age_s=config.slow_drift_interval,
             )
-            return {cache.name: await self.examine(cache, inventory, trial) for cache, trial in failed}
+            found = {cache.name: await self.examine(cache, inventory, trial) for cache, trial in failed}
         except OperatorError as error:
             log.warning(
                 "a refused login isn't explained",
@@ -84,6 +88,9 @@ class Examination:
                 reason=error.reason,
             )
             return {}
+        if since_s < NEWS_S and any(diagnosis.cause in _OF_THE_GROUP for diagnosis in found.values()):
+            self._plane.queue.wake(group_key(self._user))  # its own pass puts that right, from the pages read just now
+        return found
 
     def _trial_of(self, report: Verified) -> Trial:
         life = None

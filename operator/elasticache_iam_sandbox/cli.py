@@ -39,7 +39,7 @@ class CallerError(click.ClickException):
     exit_code = 2
 
 
-@click.group()
+@click.group(short_help="Run AWS, caches and Kubernetes here, to try.")
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import structlog
+from boto3.session import Session
 from click.testing import CliRunner, Result
 from tests.builders import ACCOUNT, OWNER, REGION, Manifest, group_manifest, user_manifest
 from tests.world.harness import Ground
 
 from elasticache_iam.cli.main import cli
-from elasticache_iam.core.errors import OperatorError
+from elasticache_iam.core.errors import ConfigurationError, OperatorError
 from elasticache_iam.runtime import log, planning
 
 
@@ -129,6 +130,63 @@ async def test_what_is_in_the_way_is_told(world: Ground, shell: Shell):
 
     assert "What would still be missing" in result.output
     assert "CacheNotFound" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--region", "mars"), "--region: 'mars' is no AWS region; they look like eu-central-1"),
+        (("--issuer", "foo"), "--issuer: 'foo' is no OIDC issuer; it is an https:// URL"),
+        (("--issuer", "http://oidc.example.com"), "--issuer: 'http://oidc.example.com' is no OIDC issuer"),
+        (("--account", "12"), "--account: must be the account's id, 12 digits"),
+        (("--owner", "Me!"), "--owner: must be 1 to 10 lower-case letters and digits"),
+    ],
+    ids=["no-region", "no-url", "no-tls", "no-account", "no-owner"],
+)
+async def test_a_wrong_option_is_told_by_its_name(shell: Shell, options: tuple[str, str], said: str):
+    result = await shell.plan("-f", shell.write(group_manifest()), *options)
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert result.exception.message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("session", "said"),
+    [
+        (Session(region_name=REGION), "say --issuer"),
+        (Session(), "say --region"),
+    ],
+    ids=["no-issuer", "no-region"],
+)
+async def test_what_is_missing_is_asked_for_by_its_option(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, session: Session, said: str
+):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(planning, "Session", lambda: session)
+    path = shell.write(group_manifest())
+    options = ["plan", "--owner", OWNER, "--account", ACCOUNT, "--no-cluster", "-f", path]
+
+    result = await asyncio.to_thread(CliRunner().invoke, cli, options)
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert said in result.exception.message
+
+
+async def test_a_profile_that_is_not_there_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planning, "Session", Session)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    result = await shell.plan("-f", shell.write(group_manifest()))
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "The config profile (nobody) could not be found" in result.exception.message
+
+
+def test_the_first_help_shows_whole_sentences():
+    lines = CliRunner().invoke(cli, ["--help"]).output.splitlines()
+
+    assert not [line for line in lines[1:] if line.endswith("...")]
 
 
 async def test_without_an_owner_nothing_begins(shell: Shell):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from elasticache_iam.api.base import ApiModel
 from elasticache_iam.api.group import UserGroup, UserGroupStatus
 from elasticache_iam.api.user import ElastiCacheIAMUser, ElastiCacheIAMUserStatus
+from elasticache_iam.api.words import say
 
 Resource = TypeVar("Resource", UserGroup, ElastiCacheIAMUser)
 
@@ -83,7 +84,7 @@ def _parse(body: Mapping[str, Any], model: type[Resource], status_model: type[Ap
     try:
         resource = model.model_validate({**wanted, "status": _status(body.get("status"), status_model)})
     except ValidationError as error:
-        raise InvalidResourceError(tuple(_problem(detail["loc"], detail["msg"]) for detail in error.errors())) from None
+        raise InvalidResourceError(tuple(_problem(detail["loc"], say(detail)) for detail in error.errors())) from None
     problems = tuple(_broken_rules(resource, ()))
     if problems:
         raise InvalidResourceError(problems)

@@ -259,8 +259,9 @@ def translate(error: Exception, *, service: str, operation: str) -> OperatorErro
         return UnavailableError(f"{where}: an answer that can't be read", code=type(error).__name__)
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
-            f"{where}: the operator has no AWS credentials; give its ServiceAccount a role by the annotation "
-            "eks.amazonaws.com/role-arn (IRSA) or by an EKS Pod Identity association, then restart its pods",
+            f"{where}: there are no AWS credentials to call with; on your own machine log in (aws sso login) "
+            "or choose a profile (AWS_PROFILE); for the operator in a cluster give its ServiceAccount a role by the "
+            "annotation eks.amazonaws.com/role-arn (IRSA) or by an EKS Pod Identity association, then restart its pods",
             code=type(error).__name__,
         )
     if isinstance(error, boto.ParamValidationError):

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Run the operator.")
 @click.option(
     "--config",
     "config_path",

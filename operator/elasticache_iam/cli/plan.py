@@ -12,7 +12,7 @@ EXIT_SOMETHING_TO_DO: Final = 3
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 
 
-@click.command()
+@click.command(short_help="Show what manifests would do, and write nothing.")
 @click.option(
     "-f",
     "--filename",

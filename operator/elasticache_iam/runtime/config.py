@@ -13,7 +13,18 @@ import yaml
 from pydantic import ValidationError
 
 from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.words import say, suggest
 from elasticache_iam.core.errors import ConfigurationError
+
+_OPTIONS: Final = {"owner": "--owner", "region": "--region", "account": "--account", "oidcIssuer": "--issuer"}
+"""The settings that a command line can replace."""
+_REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
+_ISSUER: Final = re.compile(r"https://[^\s/?#]+(/[^\s?#]*)?")
+_PATTERNS: Final = {
+    "owner": "must be 1 to 10 lower-case letters and digits, the first a letter",
+    "account": "must be the account's id, 12 digits (in quotes)",
+}
+"""What a setting must be, where its pattern alone would be no help."""
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -39,7 +50,29 @@ def override_config(path: Path | None, settings: Mapping[str, str | None]) -> Op
     document |= {name: value for name, value in settings.items() if value is not None}
     if "owner" not in document:
         raise ConfigurationError("whose AWS objects are ours? set --owner, or --config with the operator's settings")
+    for name, option in _OPTIONS.items():
+        if settings.get(name) is not None:
+            _check_option(name, option, settings[name])
     return _parse_config(document, f"the configuration {path}" if path is not None else "the options")
+
+
+def _check_option(name: str, option: str, value: str | None) -> None:
+    """Raise ConfigurationError, in the words of the command line, for an option that can't be meant so."""
+    try:
+        OperatorConfig.model_validate({"owner": "any", name: value})
+    except ValidationError as error:
+        raise ConfigurationError(f"{option}: {_first_problem(error).partition(': ')[2]}") from error
+    if (fault := setting_fault(name, value or "")) is not None:
+        raise ConfigurationError(f"{option}: {fault}")
+
+
+def setting_fault(name: str, value: str) -> str | None:
+    """Return why a region or an issuer can't be one, None if it may be: AWS has the last word."""
+    if name == "region" and not _REGION.fullmatch(value):
+        return f"{value!r} is no AWS region; they look like eu-central-1"
+    if name == "oidcIssuer" and not _ISSUER.fullmatch(value):
+        return f"{value!r} is no OIDC issuer; it is an https:// URL, the `iss` of the cluster's tokens"
+    return None
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -69,8 +102,9 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "it"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {where}{more}"
-    return f"{where}: {first['msg']}{more}"
+        known = [field.alias or name for name, field in OperatorConfig.model_fields.items()]
+        return f"unknown setting {where}{suggest(where, known)}{more}"
+    return f"{where}: {_PATTERNS.get(where) or say(first)}{more}"
 
 
 def _read_ca(value: str | None) -> str | None:

@@ -28,7 +28,10 @@ async def resolve(
     """
     region = config.region or session.region_name or os.environ.get("AWS_REGION")
     if not region:
-        raise ConfigurationError("which AWS region? set `region`, or AWS_REGION in the environment")
+        setting = "set `region`" if is_operator else "say --region"
+        raise ConfigurationError(f"which AWS region? {setting}, or set AWS_REGION in the environment")
+    if (fault := configuration.setting_fault("region", region)) is not None:
+        raise ConfigurationError(f"which AWS region? {fault}")
     try:
         account = config.account or await get_account(session, region=region, bridge=bridge)
         issuer = config.oidc_issuer
@@ -41,9 +44,10 @@ async def resolve(
         principal = await _find_principal(config, session, bridge, region=region, is_operator=is_operator)
         return Installation(config, region=region, account=account, issuer=issuer, principal=principal)
     if not issuer:
-        raise ConfigurationError(
-            "which OIDC issuer signs the ServiceAccounts' tokens? set `oidcIssuer` or `clusterName`"
-        )
+        setting = "set `oidcIssuer` or `clusterName`" if is_operator else "say --issuer"
+        raise ConfigurationError(f"which OIDC issuer signs the ServiceAccounts' tokens? {setting}")
+    if (fault := configuration.setting_fault("oidcIssuer", issuer)) is not None:
+        raise ConfigurationError(f"which OIDC issuer signs the ServiceAccounts' tokens? {fault}")
     return Installation(config, region=region, account=account, issuer=issuer)
 
 
@@ -53,7 +57,7 @@ async def _find_principal(
     if config.operator_role_arn is not None:
         return config.operator_role_arn
     if not is_operator:
-        raise ConfigurationError("which role does the operator have? with signing: AssumeRole set `operatorRoleArn`")
+        raise ConfigurationError("which role does the operator have? set `operatorRoleArn` in the file of --config")
     try:
         return await get_principal(session, region=region, bridge=bridge)
     except OperatorError as error:

@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import yaml
 
+from elasticache_iam.api.group import UserGroupSpec
 from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
+from elasticache_iam.api.user import ElastiCacheIAMUserSpec
+from elasticache_iam.api.words import find_unknown, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 
@@ -18,6 +21,7 @@ STDIN: Final = "-"
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _PLURALS: Final = {GROUP_KIND: GROUPS, USER_KIND: USERS}
 _HELPERS: Final = frozenset({"Namespace", "ServiceAccount"})
+_TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _PATH: Final = re.compile(r"[A-Za-z]\w*|\[\d+\]")
 
 
@@ -120,10 +124,10 @@ class _Reader:
         what = f"{kind} {metadata['namespace']}/{metadata['name']}"
         if kind in _HELPERS and version == "v1":
             self._take_helper(kind, metadata)
+        elif _is_misspelt(kind, version):
+            self.faults.append(f"{here}: {what}: {_kind_fault(kind, version)}")
         elif kind not in _PLURALS or not version.startswith(f"{GROUP}/"):
             self.found.ignored.append(f"{kind} {metadata['name']} ({where})")
-        elif version != API_VERSION:
-            self.faults.append(f"{here}: {what}: apiVersion: {version} is unknown, use {API_VERSION}")
         else:
             self._take_resource({**document, "metadata": metadata}, what, where, node)
 
@@ -145,28 +149,34 @@ class _Reader:
 
 def _problems(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the API server would refuse, field first."""
-    parse = parse_group if body["kind"] == GROUP_KIND else parse_user
+    is_group = body["kind"] == GROUP_KIND
+    parse = parse_group if is_group else parse_user
+    for name in body:
+        if name not in _TOP:
+            yield f"{name}: unknown field{suggest(str(name), _TOP)}"
+    yield from find_unknown(body.get("spec"), UserGroupSpec if is_group else ElastiCacheIAMUserSpec, "spec")
     try:
-        resource = parse({**body, "status": {}})
+        parse({**body, "status": {}})
     except InvalidResourceError as error:
         yield from error.problems
-        return
-    known = resource.model_dump(by_alias=True, mode="json", exclude_unset=True)
-    yield from (f"{path}: unknown field" for path in _unknown(body.get("spec"), known.get("spec"), "spec"))
 
 
-def _unknown(asked: Any, known: Any, path: str) -> Iterator[str]:
-    """Yield the fields of a document that its model has left out."""
-    if isinstance(asked, dict) and isinstance(known, dict):
-        for name, value in asked.items():
-            here = f"{path}.{name}"
-            if name in known:
-                yield from _unknown(value, known[name], here)
-            else:
-                yield here
-    elif isinstance(asked, list) and isinstance(known, list):
-        for index, (value, other) in enumerate(zip(asked, known, strict=False)):
-            yield from _unknown(value, other, f"{path}[{index}]")
+def _is_misspelt(kind: str, version: str) -> bool:
+    """Whether an object must be meant as one of ours, and isn't: passed over in silence, it would look applied."""
+    group = version.partition("/")[0]
+    if version == API_VERSION:
+        return kind not in _PLURALS
+    if not version:
+        return kind in _PLURALS
+    return group == GROUP or kind == USER_KIND or (kind in _PLURALS and bool(suggest(group, (GROUP,))))
+
+
+def _kind_fault(kind: str, version: str) -> str:
+    if not version:
+        return f"apiVersion: required, use {API_VERSION}"
+    if version != API_VERSION:
+        return f"apiVersion: {version} is unknown, use {API_VERSION}"
+    return f"kind: unknown in {GROUP}, which has {' and '.join(_PLURALS)}{suggest(kind, _PLURALS)}"
 
 
 def _deepest(node: yaml.Node, problem: str) -> yaml.Node:

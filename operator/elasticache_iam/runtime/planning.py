@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from boto3.session import Session
+from botocore.exceptions import BotoCoreError
 
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import FINALIZER
@@ -92,7 +93,7 @@ async def open_plane(question: Question) -> AsyncIterator[tuple[Plane, Connectio
         if question.uses_cluster:
             connection = await _connect(question)
             stack.push_async_callback(connection.close)
-        session = Session()
+        session = _open_session()
         config = await _with_issuer(question.config, connection)
         installation = await resolve(config, session, bridge, is_operator=False)
         clock = SystemClock()
@@ -114,6 +115,13 @@ async def preview_manifests(plane: Plane, manifests: Manifests) -> Plan:
     preview = Preview(plane, applies=[*manifests.resources, *groups])
     await preview.run(scope)
     return preview.tell(scope, about=sorted({*manifests.resources, *groups}))
+
+
+def _open_session() -> Session:
+    try:
+        return Session()
+    except BotoCoreError as error:  # AWS_PROFILE names none, or ~/.aws/config can't be read
+        raise ConfigurationError(f"your AWS settings can't be used: {error}") from error
 
 
 async def _connect(question: Question) -> Connection:

@@ -91,7 +91,20 @@ def test_what_comes_along_is_remembered_and_the_rest_named(tmp_path: Path):
     ("text", "said"),
     [
         (GROUP.replace("redis", "rediss"), "a.yaml:5: UserGroup platform/orders: spec.engine: "),
-        (GROUP + "  admision: []\n", "a.yaml:8: UserGroup platform/orders: spec.admision: unknown field"),
+        (
+            GROUP + "  admision: []\n",
+            "a.yaml:8: UserGroup platform/orders: spec.admision: unknown field; did you mean admission?",
+        ),
+        (
+            GROUP.replace("kind: UserGroup", "kind: UserGrup"),
+            "a.yaml:1: UserGrup platform/orders: kind: unknown in elasticache-iam.dev, which has UserGroup and ",
+        ),
+        (
+            USER.replace("-iam.dev/", "-iam.com/"),
+            "a.yaml:1: ElastiCacheIAMUser shop/checkout: apiVersion: elasticache-iam.com/v1alpha1 is unknown, use ",
+        ),
+        (USER.partition("\n")[2], "a.yaml:1: ElastiCacheIAMUser shop/checkout: apiVersion: required, use "),
+        (GROUP.replace("spec:", "spce: {}\nspec:"), "a.yaml:4: UserGroup platform/orders: spce: unknown field"),
         (
             GROUP.replace("replicationGroup: orders-prod", "replicationGroup: [1]"),
             "a.yaml:7: UserGroup platform/orders: spec.caches[0].replicationGroup: ",
@@ -103,8 +116,8 @@ def test_what_comes_along_is_remembered_and_the_rest_named(tmp_path: Path):
         ("a: [\n", "a.yaml:2: not YAML: "),
     ],
     ids=[
-        "a-wrong-value", "an-unknown-field", "deep-inside", "an-unknown-version", "twice", "no-kind", "no-name",
-        "no-yaml",
+        "a-wrong-value", "an-unknown-field", "an-unknown-kind", "another-api", "no-api", "an-unknown-part",
+        "deep-inside", "an-unknown-version", "twice", "no-kind", "no-name", "no-yaml",
     ],
 )  # fmt: skip
 def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, text: str, said: str):
@@ -115,6 +128,21 @@ def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, text: str, said
 
 def test_all_faults_are_told_at_once(tmp_path: Path):
     assert len(faults(tmp_path, f"{GROUP}  a: 1\n  b: 2\n")) == 2
+
+
+def test_a_misspelt_field_is_told_with_what_it_breaks(tmp_path: Path):
+    told = faults(tmp_path, GROUP.replace("replicationGroup", "replicationGrup").replace("redis", "rediss"))
+
+    assert [line.partition("platform/orders: ")[2] for line in told] == [
+        "spec.caches[0].replicationGrup: unknown field; did you mean replicationGroup?",
+        "spec.engine: must be valkey or redis",
+    ]
+
+
+def test_a_group_of_another_controller_is_passed_over(tmp_path: Path):
+    theirs = GROUP.replace("elasticache-iam.dev/", "elasticache.services.k8s.aws/").replace("orders,", "theirs,")
+
+    assert read(tmp_path, f"{GROUP}---\n{theirs}").ignored == [f"UserGroup theirs ({tmp_path}/a.yaml)"]
 
 
 @pytest.mark.parametrize("text", ["", OTHERS], ids=["nothing", "nothing-of-ours"])

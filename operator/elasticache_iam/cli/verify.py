@@ -13,7 +13,7 @@ EXIT_UNTOLD: Final = 2
 _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
 
-@click.command()
+@click.command(short_help="Show why a user can't log in.")
 @click.argument("user")
 @click.option("-n", "--namespace", default="default", show_default=True, help="The user's namespace.")
 @click.option("--login", "tries_login", is_flag=True, help="Read the Secret, and try its token from here.")

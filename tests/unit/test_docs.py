@@ -19,7 +19,7 @@ from elasticache_iam.api.parse import parse_group, parse_user
 from elasticache_iam.cli.operator import operator
 from elasticache_iam.core.diagnosis import Cause
 from elasticache_iam.core.errors import OperatorError
-from elasticache_iam.core.plan.attachment import AttachmentState
+from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref
 from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.status import READY
 
@@ -28,9 +28,9 @@ DOCS = ROOT / "docs"
 SOURCE = ROOT / "operator" / "elasticache_iam"
 REFERENCE = DOCS / "reference"
 
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")] + sorted(
-    DOCS.rglob("*.md")
-)
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md")
+] + sorted(DOCS.rglob("*.md"))
 
 REASON = re.compile(r"[A-Z][A-Za-z]+")
 STAGES = {"ok", "waiting", "blocked", "unknown"}
@@ -52,6 +52,51 @@ def table_rows(page: Path, first_header: str) -> Iterator[list[str]]:
             inside = True
         elif inside and not set(line) <= set("|-: "):
             yield cells
+
+
+# -- examples --------------------------------------------------------------------------------------------------------
+
+
+def example_folders() -> list[str]:
+    return sorted(folder.name for folder in (ROOT / "examples").iterdir() if folder.is_dir())
+
+
+def test_every_example_is_in_the_index():
+    rows = table_rows(ROOT / "examples" / "README.md", "folder")
+
+    assert sorted(re.findall(r"\((\S+)\)", row[0])[0] for row in rows) == example_folders()
+
+
+@pytest.mark.parametrize("folder", [name for name in example_folders() if name not in {"clients", "three-roles"}])
+def test_the_index_names_the_caches_of_an_example(folder: str):
+    caches = {
+        cache_ref(cache).id
+        for path in (ROOT / "examples" / folder).glob("*.yaml")
+        for body in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        if body["kind"] == "UserGroup"
+        for cache in parse_group(body).spec.caches
+    }
+    row = next(row for row in table_rows(ROOT / "examples" / "README.md", "folder") if f"({folder})" in row[0])
+
+    assert set(re.findall(r"`([a-z]+-prod)`", row[1])) == caches
+
+
+def is_part(excerpt: object, whole: object) -> bool:
+    if isinstance(excerpt, dict) and isinstance(whole, dict):
+        return all(is_part(value, whole.get(name)) for name, value in excerpt.items())
+    return excerpt == whole
+
+
+def test_the_first_page_shows_an_excerpt_of_the_quickstart():
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    quickstart = [
+        body
+        for path in (ROOT / "examples" / "quickstart").glob("*.yaml")
+        for body in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]
+
+    for excerpt in yaml.safe_load_all(block):
+        assert any(is_part(excerpt, body) for body in quickstart), excerpt["kind"]
 
 
 # -- links -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from tests.builders import ACCOUNT, OWNER, group_manifest, user_manifest
+from tests.builders import OWNER, group_manifest, user_manifest
 from tests.world.harness import Ground
 
 from elasticache_iam.api.keys import FINALIZER
@@ -226,28 +226,6 @@ async def test_a_restored_cluster_still_owns_its_objects(world: Ground):
     await world.until_ready()
 
     assert world.in_aws() == aws
-
-
-async def test_two_owners_in_one_account_do_not_touch_each_other(world: Ground):
-    world.add_cache()
-    world.add_cache("rival-prod", allow="rival")
-    first = await world.start()
-    world.apply(group_manifest(), user_manifest())
-    await world.until_ready()
-    await world.until_quiet(first)
-    await first.kill()
-    before = world.in_aws()
-
-    world.operator_key = world.admin_key
-    second = await world.start({"owner": "rival"})
-    await world.until_quiet(second)
-    after = world.in_aws()
-
-    assert ACCOUNT
-    assert {user: after["users"][user] for user in before["users"]} == before["users"]
-    assert after["groups"][GROUP_ID] == before["groups"][GROUP_ID]
-    assert {role: after["roles"][role] for role in before["roles"]} == before["roles"]
-    assert after["caches"]["orders-prod"] == before["caches"]["orders-prod"]
 
 
 def _copy(body: dict[str, Any], name: str) -> dict[str, Any]:

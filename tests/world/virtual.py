@@ -326,7 +326,8 @@ class VirtualGround(Ground):
 
     def grant(self, **policy: Any) -> None:
         """Give operators to come other rights; `policy` as `operator_policy`."""
-        document = operator_policy(owner=OWNER, partition="aws", account=ACCOUNT, region=REGION, **policy)
+        fixed = {"owner": OWNER, "partition": "aws", "account": ACCOUNT, "region": REGION}
+        document = operator_policy(**{**fixed, **policy})
         self.operator_key = self.world.add_access_key(ACCOUNT, user_name="operator-of-options", policy=document)
 
     async def until(self, what: Any, *, timeout_s: float = PATIENCE_S) -> Any:

@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init clients fmt lint type contracts crds acl-data install-yaml test soak check lock clean
+.PHONY: help init promtool clients fmt lint type contracts crds acl-data install-yaml test soak check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ tools: init ## Get the cluster's programs, redis-server and valkey-server
 	@packaging/install_cache_servers.sh
 	@$(BIN)/python -m elasticache_iam_sandbox.cluster
 
+promtool: init ## Get promtool, which tests the alert rules
+	@packaging/install_promtool.sh
+
 clients: init ## Get the example clients in Go and Node.js ready for the tests
 	@$(BIN)/python packaging/prepare_clients.py
 
@@ -38,7 +41,7 @@ up: tools ## Start the same world and keep it running
 down: init ## Stop it
 	@$(BIN)/elasticache-iam sandbox down
 
-test: tools clients ## Run the tests (all but soak and end-to-end)
+test: tools clients promtool ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 soak: init ## Run the long tests: every crash point, every failure, fuzzing

@@ -171,6 +171,8 @@ class _Operator:
                 counting=Counting(
                     refresh=lambda result: metrics.token_refresh_total.labels(result=result).inc(),
                     login=lambda outcome: metrics.verify_total.labels(outcome=outcome).inc(),
+                    replaced=metrics.token_replaced_remaining_seconds.observe,
+                    waiting=metrics.sessions_waiting.set,
                 ),
             )
 
@@ -371,6 +373,7 @@ class _Operator:
         metrics.token_schedule_lateness_seconds.set(tokens.lateness_s() if leader.is_leader else 0.0)
         remaining = tokens.min_remaining_s()
         metrics.token_min_remaining_seconds.set(float("nan") if remaining is None else remaining)
+        metrics.token_schedule_entries.set(len(tokens))
         for state, count in tokens.count_by_state().items():
             metrics.tokens.labels(state=state).set(count)
 

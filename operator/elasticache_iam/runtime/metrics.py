@@ -10,6 +10,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 _PREFIX: Final = "elasticache_iam"
 _RECONCILE_BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_LIFE_BUCKETS_S: Final = (0.0, 30.0, 60.0, 120.0, 180.0, 300.0, 420.0, 480.0, 540.0, 720.0)
 _REQUEST_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -31,6 +32,13 @@ class Metrics:
             "token_min_remaining_seconds", "The shortest life left among all delivered tokens; alert below 300"
         )
         self.tokens = self._gauge("tokens", "Tokens by state: fresh, due, failing", "state")
+        self.token_replaced_remaining_seconds = self._histogram(
+            "token_replaced_remaining_seconds", "The life that a token had left when it was replaced", _LIFE_BUCKETS_S
+        )
+        self.token_schedule_entries = self._gauge("token_schedule_entries", "Secrets on the refresh schedule")
+        self.sessions_waiting = self._gauge(
+            "sessions_waiting", "Users that wait for a session of STS: how far a cold start is"
+        )
         self.token_refresh_total = self._counter("token_refresh", "Tries to deliver a new token", "result")
         self.verify_total = self._counter("verify", "Test logins by outcome", "outcome")
         # The control plane.

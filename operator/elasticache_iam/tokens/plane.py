@@ -113,6 +113,8 @@ class Counting:
     """Told the result of each refresh: ok, or the reason of its failure."""
     login: Callable[[str], None] = lambda _: None
     """Told the outcome of each login."""
+    replaced: Callable[[float], None] = lambda _: None
+    """Told, in seconds, what life a token had left when it was replaced."""
     waiting: Callable[[int], None] = lambda _: None
     """Told how many users wait for a session of STS: how far a cold start is."""
 
@@ -479,6 +481,8 @@ class TokenPlane:
         changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
         state.attempts, state.told, state.is_asked, state.is_own_fault = 0, "", False, False
+        if state.life is not None:
+            self._counting.replaced((state.life.expires_at - self._clock.now()).total_seconds())
         state.life = Life(token.issued_at, token.expires_at)
         self._counting.refresh("ok")
         self._put(entry, self._due(entry, state))

@@ -61,6 +61,10 @@ class Installation:
         is_user = isinstance(resource, ElastiCacheIAMUser)
         now_id = self.user_id(resource) if isinstance(resource, ElastiCacheIAMUser) else self.group_id(resource)
         if status.id and status.id != now_id:
+            # A default id tells who made it, and for which resource: any other came with a copied status.
+            made_by = status.id.partition("-")[0]
+            if status.id != names.default_id(made_by, resource.metadata.namespace, resource.metadata.name):
+                return None
             changes = f"is {status.id} in AWS, and would be {now_id}"
         else:
             place = None if isinstance(resource, ElastiCacheIAMUser) else self.place_of(resource)

@@ -88,7 +88,9 @@ def is_part(excerpt: object, whole: object) -> bool:
 
 
 def test_the_first_page_shows_an_excerpt_of_the_quickstart():
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     quickstart = [
         body
         for path in (ROOT / "examples" / "quickstart").glob("*.yaml")

@@ -246,6 +246,16 @@ async def test_a_cache_that_takes_clear_text_clients_is_noted(world: Ground):
     assert world.is_ready(*GROUP)
 
 
+async def test_a_cache_that_is_not_encrypted_at_rest_is_noted(world: Ground):
+    world.add_cache(at_rest_encryption=False)
+    await world.start(QUICK)
+
+    world.apply(group_manifest())
+
+    await world.until_ready(*GROUP)
+    assert "isn't encrypted at rest" in world.condition(*GROUP, "CachesAttached")["message"]
+
+
 async def test_a_busy_cache_is_attached_after_that():
     async with ground(transition_s=0.3) as world:
         world.add_cache(engine="redis", engine_version="7.0.7")

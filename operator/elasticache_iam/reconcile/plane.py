@@ -81,6 +81,7 @@ class Plane:
     reports: dict[tuple[str, str], TokenReports] = field(default_factory=dict)
     _polls: dict[Key, int] = field(default_factory=dict)
     _troubles: dict[Key, float] = field(default_factory=dict)
+    _inventories: dict[Place, Inventory] = field(default_factory=dict)
     _repairs: RepairLog = field(init=False)
     guard: DeletionGuard = field(init=False)
     reads: KubeReads = field(init=False)
@@ -99,23 +100,29 @@ class Plane:
         """Return what a place has: as old as the drift interval allows, newer while AWS is at work for this key."""
         config = self.installation.config
         patient = key not in self._polls
-        return await self.aws(place).get_inventory(
-            max_age_s=config.drift_interval if patient else self.poll_delay_s(key) * 0.9,
-            slow_max_age_s=config.slow_drift_interval,
-        )
+        return await self._observe(place, config.drift_interval if patient else self.poll_delay_s(key) * 0.9)
 
     async def observe_again(self, place: Place) -> Inventory:
         """Return what a place has now (writes of ours made it stale; what isn't stale isn't read again)."""
-        config = self.installation.config
-        return await self.aws(place).get_inventory(
-            max_age_s=config.drift_interval, slow_max_age_s=config.slow_drift_interval
-        )
+        return await self._observe(place, self.installation.config.drift_interval)
 
     async def observe_fresh(self, place: Place) -> Inventory:
         """Return what a place has, read anew: an answer of AWS contradicts what we knew."""
-        return await self.aws(place).get_inventory(
-            max_age_s=0.0, slow_max_age_s=self.installation.config.slow_drift_interval
-        )
+        return await self._observe(place, 0.0)
+
+    async def _observe(self, place: Place, max_age_s: float) -> Inventory:
+        slow_s = self.installation.config.slow_drift_interval
+        inventory = await self.aws(place).get_inventory(max_age_s=max_age_s, slow_max_age_s=slow_s)
+        self._inventories[place] = inventory
+        return inventory
+
+    def known_elsewhere(self, place: Place, namespace: str) -> dict[Place, Inventory]:
+        """Return what other places had when they were last read, of those that a namespace's groups may be in."""
+        return {
+            other: inventory
+            for other, inventory in self._inventories.items()
+            if other != place and self.installation.may_use_account(namespace, other.account)
+        }
 
     def poll_delay_s(self, key: Key) -> float:
         """Return after how many seconds to look again while AWS is at work: soon first, then less often."""

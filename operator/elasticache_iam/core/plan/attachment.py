@@ -1,6 +1,7 @@
 """Whether, and why not, a group is attached to a cache."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -211,20 +212,38 @@ def _remedy(cache: ObservedCache, claim: Claim) -> str:
     return consent_command(cache.arn, claim.consent)
 
 
-def judge_missing(ref: CacheRef, place: Place, others: Iterable[CacheRef]) -> Verdict:
+def judge_missing(
+    ref: CacheRef, place: Place, others: Iterable[CacheRef], *, elsewhere: Mapping[Place, Iterable[CacheRef]]
+) -> Verdict:
     """Say that there is no such cache where the group is, and what may be wrong.
 
     Args:
         ref: The cache that the resource names.
         place: Where it was looked for.
         others: The caches that are there.
+        elsewhere: The caches of other places, as far as they are known and the resource may be there.
     """
     namesake = next((other for other in sorted(others) if other.id == ref.id), None)
-    hint = (
-        f"there is a {_FIELDS[namesake.kind]} of that name, though"
-        if namesake is not None
-        else "if it is elsewhere make a new UserGroup with its spec.region or spec.account"
-    )
+    found = [(its, other) for its in sorted(elsewhere) for other in sorted(elsewhere[its]) if other.id == ref.id]
+    if namesake is not None:
+        hint = f"there is a {_FIELDS[namesake.kind]} of that name, though"
+    elif found:
+        its, other = next((one for one in found if one[1] == ref), found[0])
+        fields = [
+            f"spec.{name}: {json.dumps(value)}"
+            for name, value, here in (
+                ("service", its.service.value, place.service.value),
+                ("region", its.region, place.region),
+                ("account", its.account, place.account),
+            )
+            if value != here
+        ]
+        hint = (
+            f"there is a {_FIELDS[other.kind]} of that name in {its.region} of account {its.account}: if that is meant "
+            f"make a new UserGroup with {', '.join(fields)}"
+        )
+    else:
+        hint = "if it is elsewhere make a new UserGroup with its spec.region or spec.account"
     return Verdict(
         AttachmentState.CACHE_NOT_FOUND,
         f"there is no {_FIELDS[ref.kind]} {ref.id} in {place.region} of account {place.account}; it is attached once "
@@ -237,6 +256,14 @@ _FIELDS: Final = {
     CacheKind.SERVERLESS_CACHE: "serverlessCache",
     CacheKind.MEMORYDB_CLUSTER: "memoryDBCluster",
 }
+
+
+def encryption_notes(cache: ObservedCache) -> Iterator[str]:
+    """Yield what a cache doesn't encrypt although the group can be on it; AWS itself asks for TLS alone."""
+    if cache.transit_mode == "preferred":
+        yield f"cache {cache.ref.id} also takes clients without TLS (transit encryption mode preferred)"
+    if cache.at_rest_encryption is False:
+        yield f"cache {cache.ref.id} isn't encrypted at rest, which IAM logins don't need and a new cache alone can be"
 
 
 def cache_ref(cache: CacheSpec) -> CacheRef:

@@ -14,6 +14,7 @@ from elasticache_iam.core.plan.attachment import (
     Claim,
     Verdict,
     cache_ref,
+    encryption_notes,
     exchange_command,
     judge_attachment,
     judge_missing,
@@ -80,8 +81,7 @@ class Attacher:
                 verdict = self._judge_failure(spec, cache, live, error)
             verdicts.append(verdict)
             caches.append(_cache_status(spec, ref, cache, verdict.state))
-            if cache is not None and cache.transit_mode == "preferred":
-                notes.append(f"cache {ref.id} also takes clients without TLS (transit encryption mode preferred)")
+            notes.extend(encryption_notes(cache) if cache is not None else ())
         order = [cache.name for cache in self._group.spec.caches]
         caches.sort(key=lambda cache: order.index(cache.name))
         left = sorted(live.cache_refs - {cache_ref(spec) for spec in self._group.spec.caches})
@@ -106,7 +106,9 @@ class Attacher:
         is_group_ready: bool,
     ) -> Verdict:
         if cache is None:
-            return judge_missing(cache_ref(spec), self._place, inventory.caches)
+            known = self._plane.known_elsewhere(self._place, self._group.metadata.namespace)
+            elsewhere = {place: other.caches for place, other in known.items()}
+            return judge_missing(cache_ref(spec), self._place, inventory.caches, elsewhere=elsewhere)
         is_referenced = self._group.spec.adoption is GroupAdoption.REFERENCE
         tags = inventory.tags.get(cache.arn, {})
 

@@ -48,6 +48,7 @@ from elasticache_iam.core.plan.group import (
     plan_members,
 )
 from elasticache_iam.core.plan.tags import plan_tags
+from elasticache_iam.core.quotas import find_near_end
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
 from elasticache_iam.reconcile.group.adoption import Holding
@@ -79,6 +80,7 @@ class GroupReconciler:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._seen: dict[Key, frozenset[str]] = {}
+        self._told_quotas: set[str] = set()
 
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
@@ -93,7 +95,7 @@ class GroupReconciler:
             salvage=salvage_group,
             order=GROUP_STAGES,
             delete=lambda group: GroupDeletion(plane, key, group).run(),
-            work=lambda group: _GroupPass(plane, key, group, self._seen).run(),
+            work=lambda group: _GroupPass(plane, key, group, self._seen, self._told_quotas).run(),
         )
 
 
@@ -105,14 +107,18 @@ class _GroupPass:
         key: The group.
         group: Its resource.
         seen: The members of all groups as the last passes left them; forgetting costs an Event about a repair.
+        told_quotas: Quotas that an Event has told of, of all groups; forgetting costs another Event.
     """
 
-    def __init__(self, plane: Plane, key: Key, group: UserGroup, seen: dict[Key, frozenset[str]]) -> None:
+    def __init__(
+        self, plane: Plane, key: Key, group: UserGroup, seen: dict[Key, frozenset[str]], told_quotas: set[str]
+    ) -> None:
         self._plane = plane
         self._key = key
         self._group = group
         self._meta = group.metadata
         self._seen = seen
+        self._told_quotas = told_quotas
         self._place = plane.installation.place_of(group)
         self._group_id = plane.installation.group_id(group)
         self._holding = Holding(plane, key, group)
@@ -215,6 +221,7 @@ class _GroupPass:
         if live is not None and live.is_active:
             await self._sync_tags(desired, live, inventory)
         self._report_group(live, desired, belonging, inventory)
+        await self._tell_quotas(inventory)
 
     def _desired(self, belonging: Belonging) -> DesiredGroup:
         spec, owner = self._group.spec, self._plane.installation.owner
@@ -432,8 +439,20 @@ class _GroupPass:
         else:
             unwatched = len(belonging.strays.unwatched)
             others = f"; {unwatched} member(s) of namespaces that aren't watched stay in it" if unwatched else ""
-            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced", f"group {desired.group_id} is active{room}{others}"))
+            quotas = "".join(f"; {quota}" for quota in find_near_end(inventory, self._place))
+            message = f"group {desired.group_id} is active{room}{others}{quotas}"
+            self._stages.append(Stage.ok(GROUP_SYNCED, "Synced", message))
         self._stages.append(self._judge_default_user(live, desired))
+
+    async def _tell_quotas(self, inventory: Inventory) -> None:
+        """Post an Event about a quota that is nearly used up: one, by the first group that sees it."""
+        before = " ".join(known.message for known in self._group.status.conditions if known.type == GROUP_SYNCED)
+        for quota in find_near_end(inventory, self._place):
+            if quota.of not in self._told_quotas and quota.of not in before:
+                await self._plane.post_event(
+                    self._key, self._meta, reason="QuotaNearlyUsed", note=str(quota), warning=True
+                )
+            self._told_quotas.add(quota.of)
 
     def _judge_default_user(self, live: ObservedGroup, desired: DesiredGroup) -> Stage:
         if self._holding.is_lent:

@@ -10,6 +10,7 @@ from elasticache_iam.core.plan.attachment import (
     STALLED_STATES,
     AttachmentState,
     Claim,
+    encryption_notes,
     exchange_command,
     has_iam,
     judge_attachment,
@@ -184,7 +185,7 @@ def test_an_acl_has_no_engine_to_mismatch():
 def test_a_missing_cache_is_told_with_where_it_was_looked_for():
     place = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
 
-    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, ())
+    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, (), elsewhere={})
 
     assert verdict.state is AttachmentState.CACHE_NOT_FOUND
     assert "no replicationGroup orders in eu-central-1 of account 111122223333" in verdict.message
@@ -195,9 +196,43 @@ def test_a_cache_of_another_kind_is_pointed_out():
     place = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
     there = [CacheRef(CacheKind.SERVERLESS_CACHE, "orders")]
 
-    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, there)
+    verdict = judge_missing(CacheRef(CacheKind.REPLICATION_GROUP, "orders"), place, there, elsewhere={})
 
     assert "there is a serverlessCache of that name" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("its_place", "fields"),
+    [
+        (Place(Service.ELASTICACHE, "111122223333", "us-east-1"), 'spec.region: "us-east-1"'),
+        (Place(Service.ELASTICACHE, "444455556666", "eu-central-1"), 'spec.account: "444455556666"'),
+        (
+            Place(Service.MEMORYDB, "444455556666", "us-east-1"),
+            'spec.service: "MemoryDB", spec.region: "us-east-1", spec.account: "444455556666"',
+        ),
+    ],
+    ids=["region", "account", "all"],
+)
+def test_a_cache_in_another_place_is_pointed_out(its_place, fields):
+    place = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
+    wanted = CacheRef(CacheKind.REPLICATION_GROUP, "orders")
+    elsewhere = {its_place: [CacheRef(CacheKind.SERVERLESS_CACHE, "x"), wanted]}
+
+    verdict = judge_missing(wanted, place, (), elsewhere=elsewhere)
+
+    assert f"of that name in {its_place.region} of account {its_place.account}" in verdict.message
+    assert f"make a new UserGroup with {fields}" in verdict.message
+
+
+def test_what_a_cache_does_not_encrypt_is_noted():
+    notes = list(encryption_notes(replace(CACHE, transit_mode="preferred", at_rest_encryption=False)))
+
+    assert [note.split(" ", 2)[2][:20] for note in notes] == ["also takes clients w", "isn't encrypted at r"]
+
+
+@pytest.mark.parametrize("at_rest", [True, None], ids=["encrypted", "not-told"])
+def test_what_is_encrypted_or_not_told_is_no_note(at_rest):
+    assert list(encryption_notes(replace(CACHE, at_rest_encryption=at_rest))) == []
 
 
 @pytest.mark.parametrize("kind", CacheKind)

@@ -202,6 +202,7 @@ class Story:
         with self.broken("the leader is killed") as window:
             leader.kill()
             standby.wait_until_leading()
+            self.last(COLD_START_S)
         self._measure_failover(window.began_at, standby, "killed")
 
     def stop_the_leader(self):
@@ -209,6 +210,7 @@ class Story:
         with self.broken("the leader is stopped") as window:
             leader.stop()
             standby.wait_until_leading()
+            self.last(COLD_START_S)
         self._measure_failover(window.began_at, standby, "stopped")
 
     def pause_the_leader(self):
@@ -222,6 +224,7 @@ class Story:
             finally:
                 os.kill(leader.process.pid, signal.SIGCONT)
             code = leader.process.wait(30)
+            self.last(COLD_START_S)
         if code != 3:
             self.troubles.append(f"the leader that was paused ended with {code}")
         self._measure_failover(window.began_at, standby, "paused")
@@ -392,11 +395,9 @@ def test_whatever_breaks_no_secret_ever_holds_an_expired_token(story):
         story.set_awss_clock(-SKEW, "AWS's clock is behind")
         story.slow_etcd_down()
         story.stop_the_leader()
-        story.last(COLD_START_S)
         story.take_the_api_server_away()
         story.kill_the_leader()
         story.pause_the_leader()
-        story.last(COLD_START_S)
         story.last(max(0.0, away_since + ELASTICACHE_OUTAGE_S - time.monotonic()))
     story.throttle()
     story.burst()

@@ -5,17 +5,20 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from pydantic_core import PydanticUndefined
 
 import elasticache_iam
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.parse import parse_group, parse_user
+from elasticache_iam.cli.main import cli
 from elasticache_iam.cli.operator import operator
 from elasticache_iam.core.diagnosis import Cause
 from elasticache_iam.core.errors import OperatorError
@@ -353,14 +356,13 @@ def test_a_resource_on_a_page_is_a_good_one(manifest: dict):
     assert parse(manifest).metadata.name == manifest["metadata"]["name"]
 
 
-def test_the_policy_command_on_the_page_works(capsys: pytest.CaptureFixture[str]):
+def test_the_policy_command_on_the_page_works():
     page = (DOCS / "install.md").read_text(encoding="utf-8")
-    script = re.search(r"python -c '\n(.*?)'", page, flags=re.DOTALL)
-    assert script is not None
+    (command,) = re.findall(r"elasticache-iam (policy operator .*?) > operator-policy.json", page, flags=re.DOTALL)
 
-    exec(compile(script[1], "install.md", "exec"), {})  # noqa: S102  # our own page
+    result = CliRunner().invoke(cli, shlex.split(command.replace("\\\n", " ")))
 
-    assert yaml.safe_load(capsys.readouterr().out) == operator_policy(
+    assert yaml.safe_load(result.output) == operator_policy(
         owner="prod",
         partition="aws",
         account="111122223333",

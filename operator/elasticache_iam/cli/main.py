@@ -31,10 +31,12 @@ def main() -> None:
 def _add_commands() -> None:
     from elasticache_iam.cli.operator import operator  # noqa: PLC0415  # after `cli` is there to add to
     from elasticache_iam.cli.plan import plan  # noqa: PLC0415
+    from elasticache_iam.cli.policy import policy  # noqa: PLC0415
     from elasticache_iam.cli.verify import verify  # noqa: PLC0415
 
     cli.add_command(operator)
     cli.add_command(plan)
+    cli.add_command(policy)
     cli.add_command(verify)
     for entry in entry_points(group="elasticache_iam.commands"):
         try:

@@ -153,9 +153,9 @@ async def test_a_secret_of_somebody_else_stays_when_a_user_is_suspended(world: G
 
 async def test_an_alias_that_moves_keeps_its_old_right_until_the_new_cache_is_ready(world: Ground):
     await start(world)
-    world.add_cache("orders-new", allow=None)
+    world.add_cache("orders-new")
 
-    world.apply(group_manifest(caches=("orders-new",)))
+    world.apply(group_manifest(caches=("orders-new",), attach=False))
     await world.until(lambda: world.conditions(*USER)["MembershipSynced"] == ("False", "WaitingForCache"))
     await world.until(lambda: "orders-new" in policy(world))
 

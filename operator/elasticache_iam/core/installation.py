@@ -58,23 +58,21 @@ class Installation:
         would leave what there is behind, and replace tokens that work by such that don't.
         """
         status = resource.status
-        is_user = isinstance(resource, ElastiCacheIAMUser)
-        now_id = self.user_id(resource) if isinstance(resource, ElastiCacheIAMUser) else self.group_id(resource)
-        if status.id and status.id != now_id:
-            # A default id tells who made it, and for which resource: any other came with a copied status.
-            made_by = status.id.partition("-")[0]
-            if status.id != names.default_id(made_by, resource.metadata.namespace, resource.metadata.name):
-                return None
-            changes = f"is {status.id} in AWS, and would be {now_id}"
+        if isinstance(resource, ElastiCacheIAMUser):
+            what, now_id, place = "user", self.user_id(resource), None
         else:
-            place = None if isinstance(resource, ElastiCacheIAMUser) else self.place_of(resource)
-            was = names.place_of_arn(status.arn)
-            if place is None or was is None or (was.account, was.region) == (place.account, place.region):
-                return None
-            changes = f"is in {was.region} of account {was.account}, and would be in {place.region} of {place.account}"
-        what = "this user" if is_user else "this group"
+            what, now_id, place = "group", self.group_id(resource), self.place_of(resource)
+        was = names.place_of_arn(status.arn)
+        if status.id and status.id != now_id:
+            if status.id.startswith(f"{self.owner}-"):
+                return None  # a copy of another resource brought that one's status along
+            change = f"is {status.id} in AWS, and would be {now_id}"
+        elif place is not None and was is not None and (was.account, was.region) != (place.account, place.region):
+            change = f"is in {was.region} of account {was.account}, and would be in {place.region} of {place.account}"
+        else:
+            return None
         return (
-            f"{what} {changes}: the operator's owner, region or account has changed; put it back into its "
+            f"this {what} {change}: the operator's owner, region or account has changed; put it back into its "
             "configuration, or delete this resource while it was, and make it anew"
         )
 

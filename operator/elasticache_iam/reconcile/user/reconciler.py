@@ -301,7 +301,7 @@ class _UserPass:
 
     def _withheld(self, subject: Subject) -> Stage:
         meta = subject.group.metadata
-        stays = sorted(cache.name for cache in subject.selected)
+        stays = sorted(subject.selected)
         note = (
             f" (what is connected there stays: the user is in the group for cache {', '.join(stays)})" if stays else ""
         )
@@ -319,7 +319,7 @@ class _UserPass:
         ready: list[UserCacheStatus] = []
         waiting = list(subject.unjudged)
         without_endpoint: list[str] = []
-        for wanted in subject.selected:
+        for wanted in subject.granted:
             cache = inventory.caches.get(cache_ref(wanted))
             if cache is None or subject.group_id not in cache.group_ids:
                 waiting.append(wanted.name)
@@ -354,7 +354,7 @@ class _UserPass:
             The caches that the user may use.
         """
         plane, user = self._plane, self._user
-        selected = frozenset(cache.name for cache in subject.selected)
+        selected = subject.selected
         chosen = choose_caches(user.status.caches, ready, selected=selected, is_granted=role is not None)
         self._may_mint = True
         if user.spec.delivery.mode is DeliveryMode.NONE:

@@ -123,8 +123,8 @@ class Subject:
         return frozenset(cache.name for cache in self.listed if found_state(self.group, cache) == missing)
 
     @property
-    def selected(self) -> tuple[CacheSpec, ...]:
-        """The caches that the user gets rights and tokens for: none before the group's pass has seen the consent.
+    def granted(self) -> tuple[CacheSpec, ...]:
+        """The caches that the user gets rights and new tokens for: none before the group's pass has seen the consent.
 
         What it has already it keeps through troubles that say nothing about that.
         """
@@ -138,9 +138,17 @@ class Subject:
         )
 
     @property
+    def selected(self) -> frozenset[str]:
+        """The names of caches whose tokens stay: one that moves keeps the old cache's until the new one is ready."""
+        has = {cache.name for cache in self.user.status.caches} - self.withheld
+        return frozenset(cache.name for cache in self.listed if cache.name in has) | {
+            cache.name for cache in self.granted
+        }
+
+    @property
     def unjudged(self) -> tuple[str, ...]:
         """The names of caches of which neither consent nor its lack has been found yet."""
-        known = {cache.name for cache in self.selected} | self.withheld
+        known = {cache.name for cache in self.granted} | self.withheld
         return tuple(cache.name for cache in self.listed if cache.name not in known)
 
     @property
@@ -161,9 +169,8 @@ class Subject:
         Those that it wants, and the one that an alias meant before as long as tokens are still for that: an alias that
         is moved to another cache keeps its old right until the new cache takes the user.
         """
-        arns = {names.cache_arn(self.place, cache_ref(cache)) for cache in self.selected}
-        aliases = {cache.name for cache in self.selected}
-        held = {cache.arn for cache in self.user.status.caches if cache.name in aliases}
+        arns = {names.cache_arn(self.place, cache_ref(cache)) for cache in self.granted}
+        held = {cache.arn for cache in self.user.status.caches if cache.name in self.selected}
         arns |= {
             cache.arn for cache in inventory.caches.values() if cache.arn in held and self.group_id in cache.group_ids
         }

@@ -12,7 +12,8 @@ from enum import StrEnum
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, ANNOTATION_REFRESH, FINALIZER
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
-from elasticache_iam.core.names import secret_name
+from elasticache_iam.core.names import role_name_of, secret_name
+from elasticache_iam.core.policy import is_exact_arn
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
     if spec.delivery.mode is not DeliveryMode.SECRET:
         return None
     if not status.caches or not status.id or status.role is None or not status.role.arn or not spec.service_accounts:
+        return None
+    if not all(is_exact_arn(arn) for arn in (status.arn, *(cache.arn for cache in status.caches))):
+        return None  # not written by us: the next pass corrects it
+    if role_name_of(status.role.arn) is None:
         return None
     secret = spec.delivery.secret
     base = secret.name or meta.name

@@ -116,3 +116,17 @@ def test_the_refresh_annotation_is_passed_on():
 
     assert order is not None
     assert order.refresh == "2026"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arn": "\x8f"},
+        {"arn": "arn:aws:elasticache:eu-central-1:111122223333:user:*"},
+        {"role": {"arn": "nobody", "maxSessionSeconds": 43200}},
+        {"caches": [{**CACHE, "arn": "orders-prod"}]},
+    ],
+    ids=["user", "wildcard", "role", "cache"],
+)
+def test_a_status_that_names_what_cannot_be_asks_for_nothing(changes):
+    assert order_of(status={**STATUS, **changes}) is None

@@ -20,7 +20,7 @@ GROUP = Key(GROUPS, "platform", "orders")
 STATUS = {
     "id": "demo-checkout",
     "arn": "arn:u",
-    "role": {"arn": "arn:r"},
+    "role": {"arn": "arn:aws:iam::111122223333:role/r"},
     "caches": [{"name": "main", "id": "c", "arn": "arn:c", "region": "eu-central-1", "host": "h", "port": 1}],
 }
 

@@ -1,7 +1,7 @@
 """IAM policy documents: what a workload may (Connect), who may be it (trust), and what the operator itself may."""
 
 from elasticache_iam.core.policy.compare import same_policy
-from elasticache_iam.core.policy.connect import connect_policy, session_policy
+from elasticache_iam.core.policy.connect import connect_policy, is_exact_arn, session_policy
 from elasticache_iam.core.policy.evaluate import (
     Verdict,
     judge_connect,
@@ -22,6 +22,7 @@ __all__ = [
     "check_size",
     "compact_json",
     "connect_policy",
+    "is_exact_arn",
     "judge_connect",
     "judge_pod_identity",
     "judge_role_chain",

@@ -27,12 +27,17 @@ def connect_policy(user_arn: str, cache_arns: Iterable[str], service: str = "ela
     """
     arns = [*sorted(set(cache_arns)), user_arn]
     for arn in arns:
-        if not arn.startswith("arn:") or not _WILDCARDS.isdisjoint(arn):
+        if not is_exact_arn(arn):
             raise ValueError(f"not an exact ARN: {arn!r}")
     return {
         "Version": POLICY_VERSION,
         "Statement": [{"Effect": "Allow", "Action": f"{service}:Connect", "Resource": arns}],
     }
+
+
+def is_exact_arn(arn: str) -> bool:
+    """Whether a text can be the ARN of one object: it covers none that are yet to come."""
+    return arn.startswith("arn:") and _WILDCARDS.isdisjoint(arn)
 
 
 def session_policy(user_arn: str, cache_arns: Iterable[str], service: str = "elasticache") -> str:

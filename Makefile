@@ -54,6 +54,7 @@ bench: tools ## Print the benchmarks
 	@$(BIN)/python benchmarks/signing.py
 	@$(BIN)/python benchmarks/front.py
 	@$(BIN)/python -m benchmarks.control_plane $(ARGS)
+	@$(BIN)/python -m benchmarks.tokens $(ARGS)
 
 fmt: init ## Format the code
 	@$(BIN)/ruff format -q .

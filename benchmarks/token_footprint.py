@@ -14,7 +14,7 @@ from typing import Final
 
 import boto3
 import structlog
-from benchmarks.token_fakes import GivenSts, LoopClock, Sink, control_plane_of, memory_mib, token_plane, user_body
+from benchmarks.token_fakes import PAGE, GivenSts, LoopClock, Sink, control_plane_of, memory_mib, token_plane, user_body
 from typing_extensions import override
 
 import elasticache_iam.runtime.app  # noqa: F401  # kopf and all the rest
@@ -67,6 +67,7 @@ async def an_hour(users: int) -> dict[str, float]:
     tokens = token_plane(sink, GivenSts(clock), clock)
     edge = control_plane_of(Listing(users), clock, tokens.observe)
     await edge.resync()
+    listed = memory_mib("VmRSS")
     running = asyncio.create_task(tokens.run())
     while len(sink.ends) < users:  # noqa: ASYNC110  # no real time passes
         await asyncio.sleep(1.0)
@@ -83,6 +84,7 @@ async def an_hour(users: int) -> dict[str, float]:
         "rss": memory_mib("VmRSS"),
         "peak": memory_mib("VmHWM"),
         "empty": empty,
+        "listed": listed,
         "refreshes": refreshes,
         "least": least,
         "late": late,
@@ -91,15 +93,18 @@ async def an_hour(users: int) -> dict[str, float]:
 
 
 class Listing:
-    """Many users that are made as they are listed, page by page, as they come off the wire."""
+    """Many users that are made as they are listed, in pages of JSON that are parsed as they come off the wire."""
 
     def __init__(self, users: int) -> None:
         self._users = users
 
     async def list_resources(self, plural: str) -> AsyncIterator[Document]:
         """As in the port."""
-        for number in range(self._users if plural == USERS else 0):
-            yield json.loads(json.dumps(user_body(f"user-{number}")))
+        for at in range(0, self._users if plural == USERS else 0, PAGE):
+            numbers = range(at, min(at + PAGE, self._users))
+            page = json.dumps([user_body(f"user-{number}") for number in numbers])
+            for body in json.loads(page):
+                yield body
 
 
 if __name__ == "__main__":

@@ -366,3 +366,21 @@ async def test_of_two_resources_on_one_lent_group_the_older_has_it(world: Ground
 
     assert USER_ID in members(world)
     assert "platform/orders" in world.condition(GROUPS, "platform", "second", "Ready")["message"]
+
+
+async def test_who_only_names_a_lent_group_knocks_nobody_out(world: Ground):
+    world.add_cache()
+    make_group(world)
+    attach(world)
+    operator = await world.start()
+    world.apply(lent(), user_manifest())
+    await world.until_ready()
+    thief = group_manifest(id=THEIRS)
+
+    world.apply({**thief, "metadata": {**thief["metadata"], "name": "thief"}})
+    await world.until(lambda: (GROUPS, "platform", "thief") in world.all_conditions())
+    await world.until(lambda: "Ready" in world.conditions(GROUPS, "platform", "thief"))
+    await world.until_quiet(operator)
+
+    assert world.kube.secret_names() == [("shop", "checkout")]
+    assert world.is_ready()

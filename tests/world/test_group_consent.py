@@ -84,6 +84,19 @@ async def test_a_withdrawal_ends_tokens_and_connections_in_the_pass_that_finds_i
     assert USER_ID in members(world)
 
 
+async def test_a_cache_that_never_consented_keeps_nobody_in_the_group_of_one_that_did(world: Ground):
+    world.add_cache()
+    world.add_cache("stock", allow=None)
+    await world.start(QUICK)
+    world.apply(group_manifest(caches=("orders-prod", "stock")), user_manifest())
+    await world.until(lambda: world.kube.secret_names() == [("shop", "checkout")])
+
+    allow(world, "orders-prod", "rival")
+
+    await world.until(lambda: states(world) == {"main": "ConsentMissing", "cache2": "ConsentMissing"})
+    await world.until(lambda: world.kube.secret_names() == [] and USER_ID not in members(world))
+
+
 async def test_no_right_and_no_token_goes_out_before_the_consent_was_seen(world: Ground):
     world.add_cache()
     world.add_cache("stock")

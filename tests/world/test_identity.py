@@ -119,8 +119,8 @@ async def test_a_user_leaves_a_group_whose_resource_is_gone(world: Ground):
 
     world.apply(own, user_manifest(groups=[{"name": "dev"}]))
 
+    await world.until(lambda: groups_of(world) == {names.default_id(OWNER, "shop", "dev")})
     await world.until_ready()
-    assert groups_of(world) == {names.default_id(OWNER, "shop", "dev")}
 
 
 @pytest.mark.parametrize("mode", ["Existing", "External"])

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from tests.builders import OWNER, group_manifest, user_manifest
 from tests.world.harness import Ground, Operator, ground
 
@@ -151,13 +152,15 @@ async def test_a_secret_of_somebody_else_stays_when_a_user_is_suspended(world: G
     assert world.kube.get("secrets", "shop", "checkout") == secret
 
 
-async def test_an_alias_that_moves_keeps_its_old_right_until_the_new_cache_is_ready(world: Ground):
+@pytest.mark.parametrize("consents", [True, False])
+async def test_an_alias_that_moves_keeps_its_old_right_until_the_new_cache_is_ready(world: Ground, consents: bool):  # noqa: FBT001
     await start(world)
-    world.add_cache("orders-new")
+    world.add_cache("orders-new", allow="demo" if consents else None)
 
     world.apply(group_manifest(caches=("orders-new",), attach=False))
-    await world.until(lambda: world.conditions(*USER)["MembershipSynced"] == ("False", "WaitingForCache"))
-    await world.until(lambda: "orders-new" in policy(world))
+    reason = "WaitingForCache" if consents else "ConsentMissing"
+    await world.until(lambda: world.conditions(*USER)["MembershipSynced"] == ("False", reason))
+    await world.until(lambda: ("orders-new" in policy(world)) == consents)
 
     assert "orders-prod" in policy(world)
     secret = world.kube.secret("shop", "checkout")

@@ -480,7 +480,9 @@ class TokenPlane:
             return
         changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
-        state.attempts, state.told, state.is_asked, state.is_own_fault = 0, "", False, False
+        state.attempts, state.told, state.is_own_fault = 0, "", False
+        now = self._orders.get(order.key, order)  # an edit may have come while we wrote
+        state.is_asked = (now.refresh, *_content(now, target.alias)) != (order.refresh, *_content(order, target.alias))
         if state.life is not None:
             self._counting.replaced((state.life.expires_at - self._clock.now()).total_seconds())
         state.life = Life(token.issued_at, token.expires_at)
@@ -571,7 +573,7 @@ class TokenPlane:
         return 0.0 if state.life is None else state.life.expires_at.timestamp()
 
     def _due(self, entry: Entry, state: _State) -> float:
-        if state.life is None:
+        if state.life is None or state.is_asked:
             return self._now()
         return next_refresh(state.life.issued_at, state.life.expires_at, spread=spread_of(entry)).timestamp()
 

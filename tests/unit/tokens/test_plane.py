@@ -629,6 +629,31 @@ async def test_the_refresh_annotation_mints_at_once(ground):
     assert ground.of(Delivered)[-1].refresh == "now"
 
 
+async def test_a_refresh_that_is_asked_for_while_a_standby_takes_over_is_not_lost(ground):
+    ground.kube._checkpoint = encode({("uid-checkout", "main"): Life(START, START + timedelta(seconds=900))}, now=START)
+    ground.plane.observe(KEY, order(secret_uid="s-1"))
+    ground.plane.observe(KEY, order(secret_uid="s-1", refresh="now"))
+
+    await ground.plane.load_checkpoint()
+    ground.start()
+    await asyncio.sleep(5)
+
+    assert len(ground.writes) == 1
+
+
+async def test_a_refresh_that_is_asked_for_during_another_is_not_lost(ground):
+    ground.start()
+    ground.kube.latency_s = 0.5
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(0.6)
+
+    ground.plane.observe(KEY, order(refresh="now"))
+    await asyncio.sleep(10)
+
+    assert ground.of(Delivered)[-1].refresh == "now"
+    assert not ground.plane._states[(*KEY, "main")].is_asked
+
+
 async def test_what_is_observed_again_unchanged_mints_nothing(ground):
     ground.start()
     ground.plane.observe(KEY, order())

@@ -14,7 +14,7 @@ from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import admit, admit_live, needs_namespace_labels
 from elasticache_iam.core.errors import NotFoundError
-from elasticache_iam.core.plan.attachment import AttachmentState, cache_ref, found_state
+from elasticache_iam.core.plan.attachment import CONSENTED_STATES, AttachmentState, cache_ref, found_state
 from elasticache_iam.core.plan.group import ModifyGroup, is_named_default
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.reconcile.group.missing import Strays, find_strays
@@ -113,11 +113,13 @@ def _lost_all_caches(group: UserGroup, user: ElastiCacheIAMUser, live: ObservedG
     """
     aliases = user.spec.groups[0].caches
     listed = [cache for cache in group.spec.caches if aliases is None or cache.name in aliases]
+    states = [found_state(group, cache) for cache in listed]
     on = live.cache_refs if live is not None else frozenset()
-    return bool(listed) and all(
-        cache_ref(cache) in on and found_state(group, cache) == AttachmentState.CONSENT_MISSING.value
-        for cache in listed
+    lost = any(
+        cache_ref(cache) in on and state == AttachmentState.CONSENT_MISSING.value
+        for cache, state in zip(listed, states, strict=True)
     )
+    return lost and not any(state in CONSENTED_STATES for state in states)
 
 
 async def _find_held(plane: Plane, group: UserGroup, has: frozenset[str], inventory: Inventory) -> list[str]:

@@ -248,8 +248,7 @@ class _GroupPass:
         try:
             is_news = await self._holding.take(live, inventory, desired)
         except OperatorError as error:
-            was_held = live is not None and live.arn == self._group.status.arn and isinstance(error, NotOwnedError)
-            if (self._holding.is_lent and error.reason == CONSENT_MISSING) or was_held:
+            if self._holding.is_lent and error.reason == CONSENT_MISSING:
                 self._fields |= {"arn": "", "members": 0, "caches": self._attacher.withhold()}
                 await self._leave(live, belonging, error)
             raise
@@ -448,11 +447,12 @@ class _GroupPass:
         """Post an Event about a quota that is nearly used up: one, by the first group that sees it."""
         before = " ".join(known.message for known in self._group.status.conditions if known.type == GROUP_SYNCED)
         for quota in find_near_end(inventory, self._place):
-            if quota.of not in self._told_quotas and quota.of not in before:
+            is_news = quota.of not in self._told_quotas and quota.of not in before
+            self._told_quotas.add(quota.of)  # before it is posted: other groups' passes go on meanwhile
+            if is_news:
                 await self._plane.post_event(
                     self._key, self._meta, reason="QuotaNearlyUsed", note=str(quota), warning=True
                 )
-            self._told_quotas.add(quota.of)
 
     def _judge_default_user(self, live: ObservedGroup, desired: DesiredGroup) -> Stage:
         if self._holding.is_lent:

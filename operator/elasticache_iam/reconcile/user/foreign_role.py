@@ -173,6 +173,7 @@ class ForeignRole:
         held = self._user.status.role
         self._findings.fields["role"] = RoleStatus(
             arn=held.arn if held is not None and held.arn else arn,
+            unique_id=held.unique_id if held is not None else "",
             max_session_seconds=held.max_session_seconds if held is not None and held.arn else 3600,
             trust=trust,
             policy=statements_of(policy) if policy is not None else (),

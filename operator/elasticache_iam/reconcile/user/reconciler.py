@@ -251,10 +251,8 @@ class _UserPass:
         group_id = subject.group_id
         inventory = await plane.observe_again(self._place)
         live = inventory.groups.get(group_id)
-        if subject.withheld and not subject.selected:  # then the group's own pass takes the user out
-            plane.queue.wake(group_key(self._user))
-            self._stages.append(self._withheld(subject))
-            return ()
+        if subject.withheld and not subject.selected:
+            return self._wait_outside(subject, live)
         if live is None:
             message = (
                 f"there is no group {group_id} in AWS yet; see the conditions of UserGroup {meta.namespace}/{meta.name}"
@@ -298,6 +296,13 @@ class _UserPass:
         elif subject.listed and not missing:
             self._stages.append(Stage.ok(MEMBERSHIP_SYNCED, "Member", f"member of the group {group_id}"))
         return ready
+
+    def _wait_outside(self, subject: Subject, live: ObservedGroup | None) -> tuple[UserCacheStatus, ...]:
+        """Say that no cache is left; the group's own pass takes the user out."""
+        if live is not None and self._user_id in live.future_user_ids:
+            self._plane.queue.wake(group_key(self._user))
+        self._stages.append(self._withheld(subject))
+        return ()
 
     def _withheld(self, subject: Subject) -> Stage:
         meta = subject.group.metadata

@@ -140,7 +140,8 @@ class Subject:
     @property
     def selected(self) -> frozenset[str]:
         """The names of caches whose tokens stay: one that moves keeps the old cache's until the new one is ready."""
-        has = {cache.name for cache in self.user.status.caches} - self.withheld
+        withheld = {(cache.name, cache_ref(cache).id) for cache in self.listed if cache.name in self.withheld}
+        has = {cache.name for cache in self.user.status.caches if (cache.name, cache.id) not in withheld}
         return frozenset(cache.name for cache in self.listed if cache.name in has) | {
             cache.name for cache in self.granted
         }

@@ -39,7 +39,7 @@ from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.core.turns import Turns
 from elasticache_iam.delivery.secret import render_secret
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
-from elasticache_iam.tokens.checkpoint import Life, decode, encode
+from elasticache_iam.tokens.checkpoint import MAX_AHEAD, Life, decode, encode
 from elasticache_iam.tokens.logins import Logins, Proof
 from elasticache_iam.tokens.renewals import Renewals
 from elasticache_iam.tokens.sessions import Sessions
@@ -84,8 +84,8 @@ class _State:
     told: str = ""
     delivered: bool = False
     refresh: str = ""
-    is_asked: bool = False
-    """Somebody waits for the next token: it is as urgent as a first one."""
+    asked_at: float | None = None
+    """Since when, in the wall clock's seconds, somebody waits for the next token: it is as urgent as a first one."""
     is_own_fault: bool = False
     """What keeps failing fails for this user alone: it must not go before others that can be helped."""
     proof: Proof = field(default_factory=lambda: Proof(is_needed=True))
@@ -213,7 +213,7 @@ class TokenPlane:
             state.young_until = self._clock.monotonic() + PROPAGATION_S
         if asks_login or (order.refresh and order.refresh != state.refresh):
             state.proof.not_before = 0.0
-            state.is_asked, state.is_own_fault = True, False
+            state.asked_at, state.is_own_fault = self._now(), False
             self._put(entry, self._now())
 
     def delivered(self) -> dict[str, UserKey]:
@@ -228,7 +228,7 @@ class TokenPlane:
             state = self._states.get(entry)
             if state is not None and state.secret_uid == secret_uid:
                 log.warning("a Secret was deleted or changed by somebody else", namespace=key[0], name=key[1])
-                state.is_asked = True
+                state.asked_at = self._now()
                 self._put(entry, self._now())
 
     async def stop(self, key: UserKey) -> None:
@@ -329,8 +329,16 @@ class TokenPlane:
         for entry, state in self._states.items():  # seen while another replica led
             order = self._orders.get(entry[:2])
             if order is not None and state.life is None and state.secret_uid:
-                state.life = self._checkpoint.get((order.uid, entry[2]))
+                self._take_over(order, state, self._checkpoint.get((order.uid, entry[2])))
                 self._put(entry, self._due(entry, state))
+
+    @staticmethod
+    def _take_over(order: MintOrder, state: _State, life: Life | None) -> None:
+        """Take what the leader before us delivered; what was asked of it until shortly before then, it has answered."""
+        state.life, state.delivered = life, True
+        asked_at, written_at = state.asked_at, (life.issued_at - MAX_AHEAD).timestamp() if life is not None else 0.0
+        if asked_at is not None and asked_at < written_at:  # its clock may have been ahead of ours
+            state.asked_at, state.refresh = None, order.refresh
 
     async def _read_checkpoint(self) -> bytes | None:
         for last in (*[False] * (CHECKPOINT_TRIES - 1), True):
@@ -482,7 +490,8 @@ class TokenPlane:
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
         state.attempts, state.told, state.is_own_fault = 0, "", False
         now = self._orders.get(order.key, order)  # an edit may have come while we wrote
-        state.is_asked = (now.refresh, *_content(now, target.alias)) != (order.refresh, *_content(order, target.alias))
+        if (now.refresh, *_content(now, target.alias)) == (order.refresh, *_content(order, target.alias)):
+            state.asked_at = None
         if state.life is not None:
             self._counting.replaced((state.life.expires_at - self._clock.now()).total_seconds())
         state.life = Life(token.issued_at, token.expires_at)
@@ -568,12 +577,12 @@ class TokenPlane:
         """Return an entry's place among those that are due: when what its Secret holds ends, None for new ones."""
         if state.is_own_fault:
             return due + self._settings.token_s / 2
-        if state.is_asked or not state.delivered:
+        if state.asked_at is not None or not state.delivered:
             return None
         return 0.0 if state.life is None else state.life.expires_at.timestamp()
 
     def _due(self, entry: Entry, state: _State) -> float:
-        if state.life is None or state.is_asked:
+        if state.life is None or state.asked_at is not None:
             return self._now()
         return next_refresh(state.life.issued_at, state.life.expires_at, spread=spread_of(entry)).timestamp()
 

@@ -641,6 +641,21 @@ async def test_a_refresh_that_is_asked_for_while_a_standby_takes_over_is_not_los
     assert len(ground.writes) == 1
 
 
+async def test_what_the_leader_before_answered_is_not_answered_again(ground):
+    ground.plane.observe(KEY, order(secret_uid="s-1"))
+    ground.plane.observe(KEY, order(secret_uid="s-1", refresh="now"))
+    await asyncio.sleep(600)
+    life = Life(START + timedelta(seconds=400), START + timedelta(seconds=1300))
+    ground.kube._checkpoint = encode({("uid-checkout", "main"): life}, now=START + timedelta(seconds=590))
+
+    await ground.plane.load_checkpoint()
+    ground.start()
+    ground.plane.observe(KEY, order(secret_uid="s-1", refresh="now"))
+    await asyncio.sleep(60)
+
+    assert ground.writes == []
+
+
 async def test_a_refresh_that_is_asked_for_during_another_is_not_lost(ground):
     ground.start()
     ground.kube.latency_s = 0.5
@@ -651,7 +666,7 @@ async def test_a_refresh_that_is_asked_for_during_another_is_not_lost(ground):
     await asyncio.sleep(10)
 
     assert ground.of(Delivered)[-1].refresh == "now"
-    assert not ground.plane._states[(*KEY, "main")].is_asked
+    assert ground.plane._states[(*KEY, "main")].asked_at is None
 
 
 async def test_what_is_observed_again_unchanged_mints_nothing(ground):

@@ -1,12 +1,17 @@
 """This installation of the operator, with everything found out at start."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from elasticache_iam.api.config import AccountConfig, OperatorConfig
 from elasticache_iam.api.group import Service, UserGroup
+from elasticache_iam.api.syntax import AWS_ID
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
 from elasticache_iam.core.state import Place
+
+_ID: Final = re.compile(AWS_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Installation:
         else:
             what, now_id, place = "group", self.group_id(resource), self.place_of(resource)
         was = names.place_of_arn(status.arn)
-        if status.id and status.id != now_id:
+        if _ID.fullmatch(status.id) and status.id != now_id:  # what no installation calls anything was made up
             if status.id.startswith(f"{self.owner}-"):
                 return None  # a copy of another resource brought that one's status along
             change = f"is {status.id} in AWS, and would be {now_id}"

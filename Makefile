@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init promtool clients fmt lint type contracts crds acl-data install-yaml test soak check lock clean
+.PHONY: help init promtool clients fmt lint type contracts crds acl-data install-yaml docs test soak check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -70,6 +70,10 @@ type: init ## Check types
 contracts: init ## Check the architecture's contracts
 	@$(BIN)/lint-imports
 
+docs: init ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 crds: init ## Write the CRDs from the models
 	@$(BIN)/python -m elasticache_iam.api.crd crds
 
@@ -85,4 +89,4 @@ lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock
 
 clean: ## Remove what the commands here have made in this folder
-	@rm -rf .venv .state examples/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	@rm -rf .venv .state site examples/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -146,13 +146,13 @@ def test_every_page_is_on_the_map():
     assert set(names_of([page for page in DOCS.rglob("*.md") if page not in reached])) == set()
 
 
-def test_every_decision_is_in_the_maps_table():
-    decisions = {page.name.partition("-")[0]: f"adr/{page.name}" for page in (DOCS / "adr").glob("*.md")}
-    listed = dict(
-        re.findall(r"^\| \[(\d+)\]\((\S+)\) \|", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+def test_every_decision_is_in_their_table():
+    decisions = {page.name.partition("-")[0]: page.name for page in (DOCS / "adr").glob("0*.md")}
+    listed = re.findall(
+        r"^\| \[(\d+)\]\((\S+)\) \|", (DOCS / "adr/README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
 
-    assert listed == decisions
+    assert dict(listed) == decisions
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
@@ -298,8 +298,8 @@ def test_every_option_is_explained_with_its_default():
         assert isinstance(option.default, str | Path) is False or str(option.default) in explained[name][2]
 
 
-def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -308,7 +308,7 @@ def tables() -> ModuleType:
 
 
 def test_the_tables_are_up_to_date():
-    module = tables()
+    module = script("tables")
 
     outdated = [
         path.name
@@ -319,9 +319,19 @@ def test_the_tables_are_up_to_date():
     assert outdated == [], "run: python docs/tables.py"
 
 
+def test_the_diagrams_are_up_to_date():
+    outdated = [
+        path.name
+        for path, contents in script("diagrams").render_all()
+        if not path.exists() or path.read_text(encoding="utf-8") != contents
+    ]
+
+    assert outdated == [], "run: python docs/diagrams.py"
+
+
 def test_a_page_without_markers_is_refused():
     with pytest.raises(ValueError, match="no markers for metrics"):
-        tables().put_tables("# Metrics", {"metrics": "| a |"})
+        script("tables").put_tables("# Metrics", {"metrics": "| a |"})
 
 
 def test_every_metric_is_counted_by_somebody():

@@ -35,6 +35,9 @@ _DIAGRAM: Final = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<path>[^)\s]*diagrams/[\
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace each folder in the navigation by its pages."""
     config.nav = [_expanded(entry) for entry in config.nav or ()]
+    for chapter in config.nav:  # pages that are still being written
+        for title, entries in chapter.items():
+            chapter[title] = [entry for entry in entries if not _is_coming(entry)]
     return config
 
 
@@ -56,6 +59,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = _moved(markdown, Path("docs", page.file.src_uri).parent, page.file.src_uri)
     here = ROOT / "docs" / Path(page.file.src_uri).parent
     return _DIAGRAM.sub(lambda match: _inlined(here / match["path"], match["alt"]), markdown)
+
+
+def _is_coming(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(
+        value in {"gitops.md", "aws-side.md", "reference/values.md", "reference/cli.md"}
+        and not (ROOT / "docs" / value).exists()
+        for value in entry.values()
+        if isinstance(value, str)
+    )
 
 
 def _expanded(entry: Any) -> Any:

@@ -132,18 +132,18 @@ def test_links_lead_somewhere(page: Path):
     assert broken == []
 
 
-def test_every_page_is_on_the_map():
-    reached = {DOCS / "index.md"}
-    waiting = [DOCS / "index.md"]
-    while waiting:
-        page = waiting.pop()
-        for target in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text(encoding="utf-8")):
-            found = (page.parent / target).resolve()
-            new = {found} & set(DOCS.rglob("*.md")) - reached  # a link to a folder names none of its pages
-            reached |= new
-            waiting.extend(new)
+def navigation() -> set[str]:
+    """Return the pages and folders that the site's navigation names."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    return set(re.findall(r"^ +- (?:[^#\n]*: )?([\w/-]+(?:\.md|/))$", text.partition("\nnav:")[2], re.MULTILINE))
 
-    assert set(names_of([page for page in DOCS.rglob("*.md") if page not in reached])) == set()
+
+def test_every_page_is_in_the_navigation():
+    named = navigation()
+
+    pages = [path.relative_to(DOCS) for path in sorted(DOCS.rglob("*.md"))]
+
+    assert [str(page) for page in pages if not {str(page), f"{page.parent}/"} & named] == []
 
 
 def test_every_decision_is_in_their_table():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from elasticache_iam.api.base import ApiModel
 from elasticache_iam.api.group import UserGroup, UserGroupStatus
 from elasticache_iam.api.user import ElastiCacheIAMUser, ElastiCacheIAMUserStatus
-from elasticache_iam.api.words import say
+from elasticache_iam.api.words import say, step
 
 Resource = TypeVar("Resource", UserGroup, ElastiCacheIAMUser)
 
@@ -123,5 +123,5 @@ def _broken_rules(model: ApiModel, path: tuple[str | int, ...]) -> Iterator[str]
 
 def _problem(path: tuple[str | int, ...], message: str) -> str:
     """Return one line, with the path as Kubernetes writes it: `spec.caches[0].name: ...`."""
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else step(part) for part in path)
     return f"{dotted.removeprefix('.')}: {message}"

@@ -1,6 +1,8 @@
 """What is wrong with a field, in plain words: pydantic speaks to programmers, of tuples and dictionaries."""
 
 import difflib
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
@@ -8,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 _Context = Mapping[str, Any]
+_NAME: Final = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def _entries(count: int) -> str:
@@ -70,6 +73,11 @@ def say(detail: ErrorDetails) -> str:
     return words if isinstance(words, str) else words(detail.get("ctx", {}))
 
 
+def step(name: str) -> str:
+    """Return a field's part of a path, `.name`; what isn't a name is quoted, so that it stays on its line."""
+    return f".{name}" if _NAME.fullmatch(name) else f"[{json.dumps(name)}]"
+
+
 def _plainly(expected: str) -> str:
     """Return pydantic's list of words without its quotes."""
     return expected.replace("'", "")
@@ -91,7 +99,7 @@ def find_unknown(document: object, model: type[BaseModel], path: str) -> Iterato
         return
     fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
     for name, value in document.items():
-        here = f"{path}.{name}"
+        here = path + step(str(name))
         if name not in fields:
             yield f"{here}: unknown field{suggest(str(name), fields)}"
             continue

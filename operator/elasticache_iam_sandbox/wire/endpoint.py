@@ -1,4 +1,4 @@
-"""The HTTPS endpoint: one address for all of AWS's services, on loopback."""
+"""The HTTPS endpoint: one address for all of AWS's services, on loopback unless told otherwise."""
 
 import asyncio
 import ssl
@@ -18,11 +18,12 @@ class AwsEndpoint:
 
     Args:
         world: What the calls act on. Only this event loop's thread may touch it while the endpoint runs.
-        ssl_context: With the server's certificate for 127.0.0.1.
+        ssl_context: With the server's certificate for `host`.
         on_change: Called after each call that may have changed something.
         default_region: Of requests that tell no region.
         admin: Routes served beside AWS's, under /_sandbox/ (see `admin`).
         port: 0 picks a free one.
+        host: The address to listen on.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class AwsEndpoint:
         default_region: str = "eu-central-1",
         admin: Iterable[web.RouteDef] = (),
         port: int = 0,
+        host: str = HOST,
     ) -> None:
         self._gateway = Gateway(world, default_region=default_region)
         self._ssl_context = ssl_context
         self._on_change = on_change
         self._admin = admin
         self._port = port
+        self._host = host
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
@@ -49,10 +52,10 @@ class AwsEndpoint:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, self._port, ssl_context=self._ssl_context)
+        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._ssl_context)
         await site.start()
         port = self._runner.addresses[0][1]
-        return f"https://{HOST}:{port}"
+        return f"https://{self._host}:{port}"
 
     async def close(self) -> None:
         """Stop listening and cut what is open."""

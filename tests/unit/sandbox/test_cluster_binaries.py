@@ -7,7 +7,7 @@ import time
 import pytest
 
 from elasticache_iam_sandbox.cluster import binaries
-from elasticache_iam_sandbox.cluster.binaries import find_binaries, find_helm, module_version
+from elasticache_iam_sandbox.cluster.binaries import find_binaries, find_helm, find_node_binaries, module_version
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -190,3 +190,22 @@ def test_a_helm_on_path_is_taken_if_it_is_new_enough(install_go, tmp_path, versi
 def test_without_go_and_helm_the_error_says_how_to_get_helm():
     with pytest.raises(ClusterError, match=r"or put helm 4 on PATH"):
         find_helm(lambda _: None)
+
+
+def test_a_nodes_programs_are_built_beside_the_control_planes_and_only_when_asked_for(tmp_path, install_go):
+    calls = install_go()
+    programs = find_binaries(lambda _: None)
+
+    node = find_node_binaries(lambda _: None)
+
+    built = [line.rsplit("/", 1)[-1] for line in calls.read_text().splitlines()]
+    assert built[-2:] == ["kube-scheduler", "kubelet"]
+    assert "kubelet" not in built[:-2]
+    assert node.kubelet.parent == node.kube_scheduler.parent == programs.etcd.parent
+
+
+def test_a_nodes_programs_are_built_where_the_assets_of_envtest_have_none(tmp_path, install_go, monkeypatch):
+    install_go()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(put_programs(tmp_path / "assets")))
+
+    assert find_node_binaries(lambda _: None).kubelet.exists()

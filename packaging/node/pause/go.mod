@@ -1,0 +1,3 @@
+module elasticache-iam.dev/tools/pause
+
+go 1.26.0

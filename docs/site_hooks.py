@@ -61,6 +61,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _DIAGRAM.sub(lambda match: _inlined(here / match["path"], match["alt"]), markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give each reason an address of its own: …/reference/conditions/#NotAdmitted."""
+    del config, files
+    if page.file.src_uri != "reference/conditions.md":
+        return html
+    return re.sub(r"<tr>\n<td><code>([A-Z]\w+)</code>", r'<tr id="\1">\n<td><code>\1</code>', html)
+
+
 def _is_coming(entry: Any) -> bool:
     return isinstance(entry, dict) and any(
         value in {"gitops.md", "aws-side.md", "reference/values.md", "reference/cli.md"}

@@ -55,6 +55,28 @@ def tags_of(ground, arn):
     return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
 
 
+# -- W1: Redis, node-based ---------------------------------------------------------------------------------------------
+
+
+def test_redis_node_based_with_a_hardened_default_user(attentive):
+    page = Page(attentive, "walkthroughs/w1-redis-node-based.md")
+    cache = attentive.add_cache("sessions-prod", consent=False)
+
+    page.follow("1.")
+    page.follow("2.")
+    page.follow("3.")
+    assert_closed(attentive, cache)
+    page.follow("4.")
+
+    pong, *refusals = page.follow("5.").splitlines()
+    assert pong == "PONG"
+    assert [line.split()[0] for line in refusals if line] == ["NOPERM", "NOPERM"]
+
+    page.follow("6.")
+    page.check_all_followed()
+    assert in_aws(attentive, ("platform", "sessions"), ("platform", "cache-admin"), ("web", "storefront")) == []
+
+
 # -- W2: Terraform Enterprise ------------------------------------------------------------------------------------------
 
 
@@ -114,6 +136,26 @@ def test_terraform_enterprise_without_a_password(attentive, tmp_path):
     wait_for(lambda: attentive.get("configmaps", "queue-monitor-redis", "web") is None, what="the ConfigMap to go")
     made = [("web", "terraform-enterprise"), ("web", "queue-monitor"), ("platform", "tfe")]
     assert in_aws(attentive, *made) == []
+
+
+# -- W3: three roles on one cache --------------------------------------------------------------------------------------
+
+
+def test_three_roles_on_one_cache(attentive):
+    page = Page(attentive, "walkthroughs/w3-three-roles.md")
+    attentive.add_cache("orders-prod", consent=False)
+
+    page.follow("1.")
+    page.follow("2.")
+
+    said = [line.split()[0] for line in page.follow("3.").splitlines() if line]
+    assert said == ["OK", "hello", "NOPERM", "NOPERM", "OK", "ERR"]
+
+    page.follow("4.")
+    page.check_all_followed()
+    assert (
+        in_aws(attentive, ("platform", "orders"), ("platform", "dba"), ("shop", "checkout"), ("shop", "reports")) == []
+    )
 
 
 # -- W4: MemoryDB ------------------------------------------------------------------------------------------------------

@@ -68,6 +68,12 @@ def test_the_manifests_of_an_example_are_shown(site):
     assert all(path.name in page for path in (ROOT / "examples/quickstart").iterdir())
 
 
+def test_a_reason_has_an_address(site):
+    page = (site / "reference/conditions/index.html").read_text(encoding="utf-8")
+
+    assert page.count('<tr id="NotAdmitted">') == page.count('<tr id="LoginRefused">') == 1
+
+
 @pytest.mark.parametrize("image", IMAGES, ids=[path.stem for path in IMAGES])
 def test_an_image_is_whole_and_fetches_nothing(image):
     text = image.read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ SHOWN: Final = {".yaml": "yaml", ".py": "python", ".go": "go", ".mjs": "js"}
 """Files of an example that its page shows, and their languages."""
 
 _LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:)(?P<path>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?=\))")
-_DIAGRAM: Final = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<path>[^)\s]*diagrams/[\w-]+\.svg)\)")
+_DIAGRAM: Final = re.compile(r'<img alt="(?P<alt>[^"]*)" src="[^"]*diagrams/(?P<name>[\w-]+)\.svg" ?/?>')
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -53,20 +53,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links out of docs/ to their pages here, and put diagrams into the page itself."""
+    """Lead links out of docs/ to their pages here."""
     del config, files
-    if page.file.generated_by is None:
-        markdown = _moved(markdown, Path("docs", page.file.src_uri).parent, page.file.src_uri)
-    here = ROOT / "docs" / Path(page.file.src_uri).parent
-    return _DIAGRAM.sub(lambda match: _inlined(here / match["path"], match["alt"]), markdown)
+    if page.file.generated_by is not None:
+        return markdown
+    return _moved(markdown, Path("docs", page.file.src_uri).parent, page.file.src_uri)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Give each reason an address of its own: …/reference/conditions/#NotAdmitted."""
+    """Put diagrams into the page itself, and give each reason an address: …/reference/conditions/#NotAdmitted."""
     del config, files
-    if page.file.src_uri != "reference/conditions.md":
-        return html
-    return re.sub(r"<tr>\n<td><code>([A-Z]\w+)</code>", r'<tr id="\1">\n<td><code>\1</code>', html)
+    if page.file.src_uri == "reference/conditions.md":
+        html = re.sub(r"<tr>\n<td><code>([A-Z]\w+)</code>", r'<tr id="\1">\n<td><code>\1</code>', html)
+    return _DIAGRAM.sub(lambda image: _inlined(image["name"], image["alt"]), html)
 
 
 def _is_coming(entry: Any) -> bool:
@@ -141,7 +140,7 @@ def _place(path: str) -> str | None:
     return path.removeprefix("docs/") if path.startswith("docs/") and path.endswith(".md") else None
 
 
-def _inlined(path: Path, alt: str) -> str:
+def _inlined(name: str, alt: str) -> str:
     """Return a diagram as part of the page, where it takes its colours from the page's."""
-    text = path.read_text(encoding="utf-8").strip()
+    text = (ROOT / "docs" / "diagrams" / f"{name}.svg").read_text(encoding="utf-8").strip()
     return text.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)

@@ -48,7 +48,7 @@ node: init ## Run a shell, or RUN='command', beside a one-node cluster (root on 
 test: tools clients promtool ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
-soak: init ## Run the long tests: every crash point, every failure, fuzzing
+soak: tools ## Run the long tests: every crash point, every failure, fuzzing
 	@$(BIN)/pytest -q -n 2 --dist load tests/soak $(ARGS)
 
 check: ARGS += --cov --cov-report=term --cov-fail-under=85

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from tests.cluster.ground import LEASE_S, PROGRAM, note_measured
+from tests.cluster.ground import LEASE_S, NAME, PROGRAM, note_measured, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -81,15 +81,6 @@ def test_a_broken_kubeconfig_is_named(bare):
     assert "Kubernetes configuration" in complaint(answer)
 
 
-def test_an_api_server_that_is_away_is_named(bare):
-    kubeconfig = bare.folder / "away-kubeconfig"
-    kubeconfig.write_text(json.dumps(kubeconfig_for("https://127.0.0.1:1")), encoding="utf-8")
-
-    answer = run(bare, environment=bare.environment(KUBECONFIG=str(kubeconfig)))
-
-    assert "API server doesn't answer" in complaint(answer)
-
-
 def kubeconfig_for(server):
     return {
         "apiVersion": "v1",
@@ -99,51 +90,6 @@ def kubeconfig_for(server):
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         "current-context": "it",
     }
-
-
-class _EmptyCluster(http.server.BaseHTTPRequestHandler):
-    """Answers as an API server does that doesn't know our kinds."""
-
-    def do_GET(self):
-        body = b'{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}'
-        self.send_response(404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_missing_crds_are_named_with_the_remedy(bare):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _EmptyCluster) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        kubeconfig = bare.folder / "empty-kubeconfig"
-        document = kubeconfig_for(f"http://127.0.0.1:{server.server_port}")
-        kubeconfig.write_text(json.dumps(document), encoding="utf-8")
-
-        answer = run(bare, environment=bare.environment(KUBECONFIG=str(kubeconfig)))
-        server.shutdown()
-
-    assert "kubectl apply -f crds/" in complaint(answer)
-
-
-def test_an_aws_that_is_away_is_named(bare):
-    config = json.dumps(bare.config(account=None))
-
-    answer = run(bare, config=config, environment=bare.environment(AWS_ENDPOINT_URL="https://127.0.0.1:1"))
-
-    assert "can't find out about AWS" in complaint(answer)
-
-
-def test_missing_aws_credentials_are_named(bare):
-    without = bare.environment(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true")
-    without["HOME"] = str(bare.folder)
-
-    answer = run(bare, config=json.dumps(bare.config(account=None)), environment=without)
-
-    assert "credentials" in complaint(answer)
 
 
 def test_an_unknown_issuer_is_named_with_the_setting(bare):
@@ -161,12 +107,185 @@ def test_a_port_in_use_is_named(bare):
     assert f"127.0.0.1:{port}" in complaint(answer)
 
 
-def test_rights_that_are_missing_are_named(bare):
-    stranger = bare.control_plane.write_kubeconfig(bare.folder / "stranger", user="stranger")
+# -- what is missing around it -----------------------------------------------------------------------------------------
 
-    answer = run(bare, environment=bare.environment(KUBECONFIG=str(stranger)))
+POD = {"POD_NAME": "operator-0", "POD_UID": "11111111-1111-1111-1111-111111111111"}
 
-    assert "forbidden" in complaint(answer).lower()
+
+class _EmptyCluster(http.server.BaseHTTPRequestHandler):
+    """Answers as an API server does that doesn't know our kinds, and allows everything; keeps the Events."""
+
+    events = ()
+
+    def do_GET(self):
+        self._answer(
+            404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        )
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["kind"] == "Event":
+            type(self).events += (body,)
+        self._answer(201, {**body, "status": {"allowed": True}})
+
+    def _answer(self, status, document):
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def launch(bare):
+    """What starts an operator that has to wait; it is stopped at the end, and obeys."""
+    started = []
+
+    def launch(kubeconfig=None, *, config=(), **environment):
+        if isinstance(kubeconfig, str):
+            path = bare.folder / f"kubeconfig-{len(started)}"
+            path.write_text(json.dumps(kubeconfig_for(kubeconfig)), encoding="utf-8")
+            kubeconfig = path
+        kubeconfig = {} if kubeconfig is None else {"KUBECONFIG": str(kubeconfig)}
+        environment = bare.environment(**POD, **kubeconfig, **environment)
+        started.append(bare.launch_operator(environment=environment, **dict(config)))
+        return started[-1]
+
+    yield launch
+    for operator in started:
+        if operator.process.is_running:
+            code, took_s = operator.stop()
+            assert code == 0, operator.text()
+            assert took_s < LEASE_S
+
+
+def complaints(operator, missing):
+    return [entry["why"] for entry in operator.said("not ready") if entry["missing"] == missing]
+
+
+def is_told(operator, missing, text):
+    """Whether the last line of the log says what is missing, and /readyz the same."""
+    found = wait_for(lambda: complaints(operator, missing), what="a complaint")
+    (address,) = [entry["listen"] for entry in operator.said("listening")]
+    operator.address = address
+    status, body = operator.probe("/readyz")
+    assert text in found[-1]
+    assert (status, body) == (503, f"{missing}: {found[-1]}\n")
+    assert operator.probe("/livez") == (200, "ok\n")
+    assert json.loads(operator.text().splitlines()[-1])["why"] == found[-1]
+    return True
+
+
+def events_of(bare, reason):
+    path = f"/apis/events.k8s.io/v1/namespaces/{bare.namespaces['operators']}/events"
+    return [event for event in bare.control_plane.request("GET", path)["items"] if event["reason"] == reason]
+
+
+def test_an_api_server_that_is_away_is_waited_for(launch):
+    operator = launch("https://127.0.0.1:1")
+
+    assert is_told(operator, "cluster", "API server doesn't answer")
+
+
+def test_missing_kinds_are_waited_for_and_told_with_the_remedy(launch):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _EmptyCluster) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        operator = launch(f"http://127.0.0.1:{server.server_port}")
+
+        assert is_told(operator, "cluster", "kubectl apply --server-side -f crds/")
+        (event,) = wait_for(lambda: _EmptyCluster.events, what="an Event")
+        operator.stop()
+        server.shutdown()
+    assert (event["reason"], event["type"]) == ("ClusterNotReady", "Warning")
+    assert event["regarding"]["name"] == POD["POD_NAME"]
+    assert "kubectl apply --server-side -f crds/" in event["note"]
+
+
+def test_an_aws_that_is_away_is_waited_for(bare, launch):
+    operator = launch(config={"account": None}, AWS_ENDPOINT_URL="https://127.0.0.1:1", AWS_MAX_ATTEMPTS="1")
+
+    assert is_told(operator, "AWS", "can't find out about AWS: STS GetCallerIdentity: no answer")
+    (event,) = wait_for(lambda: events_of(bare, "AwsNotReady"), what="an Event")
+    assert "no answer" in event["note"]
+    assert {key: event["regarding"][key] for key in ("kind", "name", "uid")} == {
+        "kind": "Pod",
+        "name": POD["POD_NAME"],
+        "uid": POD["POD_UID"],
+    }
+
+
+def test_missing_aws_credentials_are_told_with_the_remedy(bare, launch):
+    without = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "HOME": str(bare.folder)}
+
+    operator = launch(config={"account": None}, AWS_EC2_METADATA_DISABLED="true", **without)
+
+    assert is_told(operator, "AWS", "give its ServiceAccount a role by the annotation eks.amazonaws.com/role-arn")
+
+
+class Stranger:
+    """A user whom nothing but Events is allowed, until it is given the operator's rights."""
+
+    def __init__(self, bare, name):
+        self._kubectl = bare.control_plane.kubectl
+        self._name = name
+        self._here = ("-n", bare.namespaces["operators"])
+        self.kubeconfig = bare.control_plane.write_kubeconfig(bare.folder / name, user=name)
+        rights = ("--verb=create", "--resource=events.events.k8s.io")
+        self._kubectl("create", "role", f"{name}-events", *rights, *self._here)
+        self._bind(f"{name}-events", *self._here, role=f"{name}-events")
+
+    def _bind(self, binding, *where, **role):
+        ((kind, name),) = role.items()
+        verb = ("create", "rolebinding" if where else "clusterrolebinding", binding)
+        self._kubectl(*verb, f"--{kind}={name}", f"--user={self._name}", *where)
+
+    def give_rights(self):
+        self._bind(self._name, clusterrole=NAME)
+        self._bind(self._name, *self._here, role=NAME)
+
+    def take_rights_at_home(self):
+        self._kubectl("delete", "rolebinding", self._name, *self._here)
+
+
+def test_missing_rights_are_told_and_once_given_no_restart_is_needed(bare, launch):
+    stranger = Stranger(bare, "stranger")
+    shop, home = bare.namespaces["shop"], bare.namespaces["operators"]
+
+    operator = launch(stranger.kubeconfig)
+
+    assert is_told(operator, "cluster", f"may not list, watch, patch usergroups in {bare.namespaces['platform']}; ")
+    (text,) = complaints(operator, "cluster")
+    for missing in (f"create, update, delete secrets in {shop}", f"get, create, update leases in {home}"):
+        assert missing in text
+    assert wait_for(lambda: events_of(bare, "ClusterNotReady"), what="an Event")
+    stranger.give_rights()
+    operator.wait_until_ready()
+    operator.wait_until_leading()
+    assert wait_for(lambda: events_of(bare, "Ready"), what="an Event")
+
+
+def test_that_nobody_may_lead_is_told(bare, launch):
+    stranger = Stranger(bare, "candidate")
+    stranger.give_rights()
+    operator = launch(stranger.kubeconfig, config={"leaseSeconds": 3, "leaseRenewDeadline": 2, "leaseRetry": 0.5})
+    operator.wait_until_ready()
+    operator.wait_until_leading()
+
+    stranger.take_rights_at_home()
+
+    (text,) = wait_for(lambda: complaints(operator, "leader"), what="a complaint")
+    assert "can't see or renew the Lease, so nobody may lead" in text
+    assert "forbidden" in text
+    assert operator.probe("/readyz") == (503, f"leader: {text}\n")
+    assert wait_for(lambda: events_of(bare, "NoLeader"), what="an Event")
+
+
+# -- how it is ---------------------------------------------------------------------------------------------------------
 
 
 def test_ready_within_five_seconds_of_its_start(shared_orders):

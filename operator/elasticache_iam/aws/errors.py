@@ -272,6 +272,12 @@ def translate(error: Exception, *, service: str, operation: str) -> OperatorErro
     return None
 
 
+def is_out_of_reach(code: str) -> bool:
+    """Whether a call's code says that AWS was never asked, or didn't answer: for want of a way or of credentials."""
+    kind = getattr(boto, code, None)
+    return isinstance(kind, type) and issubclass(kind, (*_NO_CONNECTION, *_NO_CREDENTIALS, boto.SSLError))
+
+
 def is_no_operation(error: OperatorError) -> bool:
     """Whether AWS refused only because there was nothing to change: that is what we wanted."""
     return error.code == "NoOperationFault" or "No modifications were requested" in error.message

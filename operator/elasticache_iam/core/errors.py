@@ -129,3 +129,7 @@ class ConfigurationError(OperatorError):
     """The operator can't start like this: one line for the person who starts it, exit code 2."""
 
     reason = "Configuration"
+
+
+class SurroundingsError(ConfigurationError):
+    """Nothing is wrong with the configuration, but what it needs isn't there: the operator waits, a command ends."""

@@ -5,11 +5,13 @@ replica watches, so the standby is warm; only the leader works.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
 import socket
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,13 +27,14 @@ import structlog
 from elasticache_iam.api.config import OperatorConfig, Signing
 from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.identity import get_account
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.cache.probe import RedisProbe
-from elasticache_iam.core.errors import ConfigurationError, NotFoundError, OperatorError
+from elasticache_iam.core.errors import ConfigurationError, OperatorError, SurroundingsError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import MintOrder, Report
-from elasticache_iam.kube.connection import open_connection
+from elasticache_iam.kube.connection import Connection, open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease
 from elasticache_iam.kube.secret_watch import SecretWatch
@@ -44,11 +47,12 @@ from elasticache_iam.runtime import config as configuration
 from elasticache_iam.runtime import log as logging
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
-from elasticache_iam.runtime.health import HealthServer
+from elasticache_iam.runtime.health import Check, HealthServer, find_faults
 from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
+from elasticache_iam.runtime.surroundings import AwsReach, ClusterCheck, Reporter, own_pod
 from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
 
 log = structlog.get_logger("operator")
@@ -57,6 +61,10 @@ VERSION: Final = version("elasticache-iam-operator")
 LEASE: Final = "elasticache-iam-operator"
 RECONCILE_WORKERS: Final = 16
 SAMPLE_S: Final = 5.0
+LOOK_AGAIN_S: Final = 5.0
+"""Between two looks at what is missing around the operator."""
+RECHECK_S: Final = 60.0
+"""Between two looks at whether it is still there."""
 LOOP_STALL_S: Final = 60.0
 """The head of the schedule has been due for so long and nothing was taken: only a restart helps."""
 MAX_PORT: Final = 65535
@@ -91,6 +99,9 @@ class _Loops:
     tokens: LoopThread
     control: LoopThread
 
+    def by_name(self) -> dict[str, asyncio.AbstractEventLoop]:
+        return {"tokens": self.tokens.loop, "control": self.control.loop}
+
     def stop(self) -> None:
         self.tokens.stop()
         self.control.stop()
@@ -110,20 +121,144 @@ class _Operator:
         self._stop = asyncio.Event()
         self._beats: dict[str, float] = {}
         self._started_at = self._clock.monotonic()
+        self._reach = AwsReach(self._clock)
+        self._missing: dict[str, str | None] = {"AWS": None, "cluster": None}
+        self._is_started = False
+        # Checks and gauges join as the parts that they ask come to be.
+        self._live: dict[str, Check] = {
+            "main loop": partial(self._silent, "main"),
+            "token loop": partial(self._silent, "tokens"),
+        }
+        self._needs: dict[str, Check] = {
+            "main loop": partial(self._silent, "main"),
+            "cluster": lambda: self._missing["cluster"],
+            "AWS": lambda: self._missing["AWS"] or self._reach.find_fault(),
+        }
+        self._publish: dict[str, Callable[[], None]] = {}
 
     async def run(self) -> None:
         loops = _Loops(LoopThread("tokens"), LoopThread("control"))
         bridge = Bridge()
+        main = asyncio.get_running_loop()
+        # The first process of a container is deaf to signals without a handler.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            main.add_signal_handler(number, self._stop.set)
+        health = HealthServer(
+            live=self._live,
+            ready=ChainMap(self._needs, {"start": self._is_starting}),
+            render_metrics=self._metrics.render,
+            metrics_content_type=CONTENT_TYPE,
+        )
         try:
-            session = boto3.session.Session()
-            installation = await resolve(self._config, session, bridge)
-            await self._run(installation, session, bridge, loops)
+            port = await self._listen(health, loops)
+            connection = await loops.control.run(open_connection(on_request=self._metrics.observe_k8s_request))
+            loops.control.start(self._sample({"main": main, **loops.by_name()}))
+            check = ClusterCheck(connection, self._config, namespace=self._namespace)
+            found = await self._await_surroundings(check, self._make_reporter(connection, loops), bridge, loops)
+            if found is not None:
+                installation, session = found
+                loops.control.start(self._watch_cluster(check))
+                loops.control.start(self._watch_aws(installation, session, bridge))
+                await self._run(installation, session, bridge, loops, connection=connection, port=port)
+            await loops.control.run(connection.close())
+            log.info("stopped")
         finally:
+            await loops.control.run(health.stop())
             bridge.close()
             loops.stop()
 
+    async def _listen(self, health: HealthServer, loops: _Loops) -> int:
+        try:
+            port = await loops.control.run(health.start(self._host, self._port))
+        except OSError as error:
+            raise ConfigurationError(f"can't listen on {self._host}:{self._port}: {error.strerror}") from error
+        log.info("listening", version=VERSION, listen=f"{self._host}:{port}")
+        return port
+
+    async def _await_surroundings(
+        self, check: ClusterCheck, reporter: Reporter, bridge: Bridge, loops: _Loops
+    ) -> tuple[Installation, boto3.session.Session] | None:
+        """Return what is found out once AWS and the cluster have what is needed; None when told to stop before.
+
+        Raises:
+            ConfigurationError: Waiting won't help.
+        """
+        is_reporting = False
+        while not self._stop.is_set():
+            session = boto3.session.Session()  # a new one each time: it keeps the credentials that it found first
+            installation = None
+            try:
+                installation = await resolve(self._config, session, bridge)
+                self._missing["AWS"] = None
+            except SurroundingsError as error:
+                self._missing["AWS"] = error.message
+            self._missing["cluster"] = await loops.control.run(check.find_fault())
+            if not is_reporting:
+                loops.control.start(reporter.run())
+                is_reporting = True
+            if installation is not None and self._missing["cluster"] is None:
+                return installation, session
+            await self._pause()
+        return None
+
+    async def _pause(self) -> None:
+        """Wait before the next look; not for longer than until the stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await self._stop.wait()
+
+    def _make_reporter(self, connection: Connection, loops: _Loops) -> Reporter:
+        pod = own_pod(self._namespace)
+
+        async def send(reason: str, note: str, *, is_warning: bool) -> None:
+            if pod is None:
+                return
+            try:
+                await pod.post_event(connection, self._clock, reason=reason, note=note, is_warning=is_warning)
+            except OperatorError as error:
+                log.debug("an Event was lost", reason=error.reason)
+
+        def post(reason: str, note: str, is_warning: bool) -> None:  # noqa: FBT001  # the reporter's callback
+            loops.control.start(send(reason, note, is_warning=is_warning))
+
+        return Reporter(self._needs, post=post)
+
+    async def _watch_cluster(self, check: ClusterCheck) -> None:
+        """See now and then that the cluster still knows our kinds."""
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            try:
+                self._missing["cluster"] = await check.find_missing_kinds()
+            except OperatorError as error:
+                self._missing["cluster"] = f"can't work with the cluster: {error.message}"
+
+    async def _watch_aws(self, installation: Installation, session: boto3.session.Session, bridge: Bridge) -> None:
+        """Ask AWS who we are, once, and again while it doesn't answer: a standby makes no other calls."""
+        is_due = True
+        while True:
+            if is_due:
+                code = ""
+                try:
+                    await get_account(session, region=installation.region, bridge=bridge)
+                except OperatorError as error:
+                    code = error.code
+                self._reach.observe("sts", "GetCallerIdentity", code, 0.0)
+            await asyncio.sleep(LOOK_AGAIN_S)
+            is_due = self._reach.is_in_doubt
+
+    def _observe_aws(self, service: str, operation: str, code: str, duration_s: float) -> None:
+        self._metrics.observe_aws_request(service, operation, code, duration_s)
+        self._reach.observe(service, operation, code, duration_s)
+
     async def _run(
-        self, installation: Installation, session: boto3.session.Session, bridge: Bridge, loops: _Loops
+        self,
+        installation: Installation,
+        session: boto3.session.Session,
+        bridge: Bridge,
+        loops: _Loops,
+        *,
+        connection: Connection,
+        port: int,
     ) -> None:
         clock, metrics, config = self._clock, self._metrics, installation.config
         main = asyncio.get_running_loop()
@@ -132,10 +267,9 @@ class _Operator:
         def on_elected() -> None:
             main.call_soon_threadsafe(self._elected.set)
 
-        control_connection = await loops.control.run(open_connection(on_request=observe_k8s))
         identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         leader = Leader(
-            ApiLease(control_connection, namespace=self._namespace, name=LEASE),
+            ApiLease(connection, namespace=self._namespace, name=LEASE),
             identity=identity,
             clock=clock,
             on_elected=on_elected,
@@ -161,9 +295,7 @@ class _Operator:
                     signing=config.signing,
                 ),
                 kube=ApiTokenKube(token_connection, leader.fence, namespace=self._namespace),
-                sts=BotoSts(
-                    session, region=installation.region, bridge=bridge, observe_call=metrics.observe_aws_request
-                ),
+                sts=BotoSts(session, region=installation.region, bridge=bridge, observe_call=self._observe_aws),
                 probe=RedisProbe(config.cache_ca),
                 clock=clock,
                 fence=leader.fence,
@@ -187,7 +319,7 @@ class _Operator:
             bridge=bridge,
             fence=leader.fence,
             clock=clock,
-            observe_call=metrics.observe_aws_request,
+            observe_call=self._observe_aws,
         )
         plane = Plane(
             installation=installation,
@@ -208,38 +340,27 @@ class _Operator:
 
         edge = Edge(plane, mint)
         try:
-            await self._serve(plane, edge, tokens, leader, loops)
+            await self._serve(plane, edge, tokens, leader, loops, port=port)
         finally:
             await main_connection.close()
             await loops.tokens.run(token_connection.close())
-            await loops.control.run(control_connection.close())
 
-    async def _serve(self, plane: Plane, edge: Edge, tokens: TokenPlane, leader: Leader, loops: _Loops) -> None:
+    async def _serve(
+        self, plane: Plane, edge: Edge, tokens: TokenPlane, leader: Leader, loops: _Loops, *, port: int
+    ) -> None:
         """Watch until told to stop; work while leading."""
-        metrics, installation = self._metrics, plane.installation
-        main = asyncio.get_running_loop()
-        await self._preflight(edge)
+        installation = plane.installation
+        await self._warm_up(edge)
         stop_leading = asyncio.Event()
-        health = HealthServer(
-            live={
-                "token schedule": lambda: _stalled(tokens) if leader.is_leader else None,
-                "main loop": lambda: self._silent("main"),
-                "token loop": lambda: self._silent("tokens"),
-            },
-            ready={"main loop": lambda: self._silent("main")},
-            render_metrics=metrics.render,
-            metrics_content_type=CONTENT_TYPE,
-        )
-        try:
-            port = await loops.control.run(health.start(self._host, self._port))
-        except OSError as error:
-            raise ConfigurationError(f"can't listen on {self._host}:{self._port}: {error.strerror}") from error
-        sources = {
-            "main": (main, partial(self._publish_queue, plane.queue)),
-            "tokens": (loops.tokens.loop, partial(self._publish_tokens, tokens, leader)),
-            "control": (loops.control.loop, partial(self._publish_leadership, leader)),
+        self._live["token schedule"] = lambda: _stalled(tokens) if leader.is_leader else None
+        self._needs["leader"] = leader.find_fault
+        self._publish |= {
+            "main": partial(self._publish_queue, plane.queue),
+            "tokens": partial(self._publish_tokens, tokens, leader),
+            "control": partial(self._publish_leadership, leader),
         }
-        loops.control.start(self._sample(sources))
+        for name, loop in {"main": asyncio.get_running_loop(), **loops.by_name()}.items():
+            loop.call_soon_threadsafe(self._publish[name])
         candidacy = loops.control.start(leader.run(stop_leading))
         log.info(
             "started",
@@ -256,6 +377,7 @@ class _Operator:
             log.warning("signing AssumeRole: roles trust the operator, no ServiceAccount", role=installation.principal)
         elif self._config.audience == STS_AUDIENCE:
             log.warning("audience sts.amazonaws.com: whoever steals this process is every IRSA role of the cluster")
+        self._is_started = True
         work = asyncio.create_task(self._work_when_elected(plane, edge, tokens, loops))
         watch = asyncio.create_task(self._watch(edge))
         stop = asyncio.create_task(self._stop.wait())
@@ -276,8 +398,6 @@ class _Operator:
             loops.control.call(stop_leading.set)
             await asyncio.wait([lead], timeout=2.0)
             watch.cancel()
-            await loops.control.run(health.stop())
-            log.info("stopped")
 
     async def _watch(self, edge: Edge) -> None:
         """Run kopf, with signal handlers of our own: kopf would wait 5 s for tasks that aren't its own."""
@@ -286,7 +406,7 @@ class _Operator:
         pump = asyncio.create_task(
             kopf.operator(
                 registry=make_registry(edge),
-                settings=make_settings(),
+                settings=make_settings(clusterwide=not self._config.namespaces),
                 standalone=True,
                 clusterwide=not self._config.namespaces,
                 namespaces=self._config.namespaces,
@@ -302,16 +422,17 @@ class _Operator:
         finally:
             pump.cancel()
 
-    async def _preflight(self, edge: Edge) -> None:
-        """See that the API server answers, knows our kinds and lets us read them: better now than in silence."""
-        try:
-            await edge.resync()
-        except NotFoundError as error:
-            raise ConfigurationError(
-                "the cluster doesn't know UserGroup and ElastiCacheIAMUser: kubectl apply -f crds/"
-            ) from error
-        except OperatorError as error:
-            raise ConfigurationError(f"can't work with the cluster: {error.message}") from error
+    async def _warm_up(self, edge: Edge) -> None:
+        """Fill the store before anybody asks it."""
+        while not self._stop.is_set():
+            try:
+                await edge.resync()
+            except OperatorError as error:
+                self._missing["cluster"] = f"can't work with the cluster: {error.message}"
+                await self._pause()
+            else:
+                self._missing["cluster"] = None
+                return
 
     async def _work_when_elected(self, plane: Plane, edge: Edge, tokens: TokenPlane, loops: _Loops) -> None:
         await self._elected.wait()
@@ -360,12 +481,16 @@ class _Operator:
 
     # -- health -------------------------------------------------------------------------------------------------------
 
-    async def _sample(self, loops: Mapping[str, tuple[asyncio.AbstractEventLoop, Callable[[], None]]]) -> None:
+    def _is_starting(self) -> str | None:
+        return None if self._is_started or find_faults(self._needs) else "not done yet"
+
+    async def _sample(self, loops: Mapping[str, asyncio.AbstractEventLoop]) -> None:
         """Ask each loop for a sign of life and for its gauges; each fills its own, as their sources aren't shared."""
         while True:
-            for name, (loop, publish) in loops.items():
+            for name, loop in loops.items():
                 loop.call_soon_threadsafe(self._beat, name, self._clock.monotonic())
-                loop.call_soon_threadsafe(publish)
+                if (publish := self._publish.get(name)) is not None:
+                    loop.call_soon_threadsafe(publish)
             await asyncio.sleep(SAMPLE_S)
 
     def _publish_tokens(self, tokens: TokenPlane, leader: Leader) -> None:

@@ -168,8 +168,13 @@ class Backoffs:
         return itertools.chain((1.0, 1.0, 2.0, 3.0), itertools.repeat(5.0))
 
 
-def make_settings() -> kopf.OperatorSettings:
-    """Return kopf's settings: a watch pump without peering, Events or state of its own."""
+def make_settings(*, clusterwide: bool = True) -> kopf.OperatorSettings:
+    """Return kopf's settings: a watch pump without peering, Events or state of its own.
+
+    Args:
+        clusterwide: False for a list of namespaces: there are no rights then to follow namespaces and CRDs as they come
+            and go.
+    """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
@@ -181,7 +186,7 @@ def make_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10.0
     settings.networking.enforce_retry_after = True
     settings.networking.error_backoffs = Backoffs()
-    settings.scanning.disabled = False
+    settings.scanning.disabled = not clusterwide
     return settings
 
 

@@ -68,19 +68,20 @@ class HealthServer:
         return web.Response(body=self._render_metrics(), headers={"Content-Type": self._metrics_content_type})
 
 
-def run_checks(checks: Mapping[str, Check]) -> list[str]:
-    """Return a line for each check that fails. A check that raises fails: it must not take the others along."""
-    failures = []
-    for name, check in checks.items():
+def find_faults(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Return the reason of each check that fails. A check that raises fails: it must not take the others along."""
+    faults = {}
+    for name, check in dict(checks).items():  # another thread may add one
         try:
             reason = check()
         except Exception as error:  # noqa: BLE001  # whatever is wrong, the probe has to say so
             reason = f"the check failed: {type(error).__name__}"
         if reason is not None:
-            failures.append(f"{name}: {reason}")
-    return failures
+            faults[name] = reason
+    return faults
 
 
 def _answer(checks: Mapping[str, Check]) -> web.Response:
-    failures = run_checks(checks)
-    return web.Response(status=503 if failures else 200, text="\n".join(failures or ["ok"]) + "\n")
+    faults = find_faults(checks)
+    lines = [f"{name}: {reason}" for name, reason in faults.items()]
+    return web.Response(status=503 if faults else 200, text="\n".join(lines or ["ok"]) + "\n")

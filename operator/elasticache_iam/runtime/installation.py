@@ -7,7 +7,7 @@ from boto3.session import Session
 from elasticache_iam.api.config import OperatorConfig, Signing
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account, get_issuer, get_principal
-from elasticache_iam.core.errors import ConfigurationError, OperatorError
+from elasticache_iam.core.errors import ConfigurationError, OperatorError, SurroundingsError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.runtime import config as configuration
 
@@ -24,7 +24,8 @@ async def resolve(
         is_operator: Whether that is the operator itself, and no person who asks for a plan.
 
     Raises:
-        ConfigurationError: Something can't be found out; the text says which setting would tell.
+        ConfigurationError: Something can't be found out; the text says which setting would tell. A SurroundingsError
+            where it is AWS that doesn't say.
     """
     region = config.region or session.region_name or os.environ.get("AWS_REGION")
     if not region:
@@ -38,7 +39,7 @@ async def resolve(
         if issuer is None and config.cluster_name is not None:
             issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
     except OperatorError as error:
-        raise ConfigurationError(f"can't find out about AWS: {error.message}") from error
+        raise SurroundingsError(f"can't find out about AWS: {error.message}") from error
     issuer = issuer or configuration.own_issuer() or ""
     if config.signing is Signing.ASSUME_ROLE:
         principal = await _find_principal(config, session, bridge, region=region, is_operator=is_operator)
@@ -61,6 +62,6 @@ async def _find_principal(
     try:
         return await get_principal(session, region=region, bridge=bridge)
     except OperatorError as error:
-        raise ConfigurationError(
+        raise SurroundingsError(
             f"which role does the operator have? set `operatorRoleArn` (signing: AssumeRole; {error.message})"
         ) from error

@@ -202,11 +202,19 @@ class Leader:
         self._seen_at = float("-inf")
         self._is_overdue = False
         self._complaint = ""
+        self._complaining_since = 0.0
 
     @property
     def is_leader(self) -> bool:
         """Whether this process leads."""
         return self.fence.is_open
+
+    def find_fault(self) -> str | None:
+        """Return what has kept this candidate from the Lease for longer than one lasts; None if nothing has."""
+        lasts_s = self._clock.monotonic() - self._complaining_since
+        if not self._complaint or lasts_s < self._timings.duration_s:
+            return None
+        return f"can't see or renew the Lease, so nobody may lead: {self._complaint}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run for election, lead, renew; return after `stop` (the Lease is released) or after a loss.
@@ -319,4 +327,6 @@ class Leader:
         text = str(error) or "the API server doesn't answer"
         if text != self._complaint:
             log.warning("can't see or renew the lease", error=text, leads=self._leads)
+            if not self._complaint:
+                self._complaining_since = self._clock.monotonic()
             self._complaint = text

@@ -1,7 +1,7 @@
 import aiohttp
 import pytest
 
-from elasticache_iam.runtime.health import HealthServer, run_checks
+from elasticache_iam.runtime.health import HealthServer, find_faults
 
 
 @pytest.fixture
@@ -57,4 +57,4 @@ async def test_a_port_in_use_is_an_error_of_the_start():
 def test_a_check_that_raises_fails_and_the_others_are_still_told():
     checks = {"broken": lambda: 1 / 0, "full": lambda: "no room"}
 
-    assert run_checks(checks) == ["broken: the check failed: ZeroDivisionError", "full: no room"]
+    assert find_faults(checks) == {"broken": "the check failed: ZeroDivisionError", "full": "no room"}

@@ -415,3 +415,25 @@ async def test_transitions_count_the_changes_of_leader(kube, replicas):
     await asyncio.sleep(10)
 
     assert (await kube.lease("operator").get()).transitions == 1
+
+
+@pytest.mark.looptime
+async def test_what_keeps_a_candidate_from_the_lease_for_longer_than_one_lasts_is_told(kube, replicas):
+    kube.fail_next("lease.get", UnavailableError("forbidden"), times=1000)
+    candidate = replicas("a").leader
+    faults = []
+    for _ in range(3):
+        await asyncio.sleep(8)
+        faults.append(candidate.find_fault())
+
+    assert faults == [None, *["can't see or renew the Lease, so nobody may lead: forbidden"] * 2]
+
+
+@pytest.mark.looptime
+async def test_a_lease_of_another_is_nothing_to_complain_of(kube, replicas):
+    replicas("a")
+    await asyncio.sleep(1)
+    standby = replicas("b").leader
+    await asyncio.sleep(60)
+
+    assert standby.find_fault() is None

@@ -1,0 +1,97 @@
+"""What the operator's ServiceAccount must be allowed to do, and whether it is: asked of the API server itself.
+
+The chart gives these rights (templates/rbac.yaml); a test compares.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.keys import GROUP
+from elasticache_iam.kube.connection import Connection, Request
+from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
+
+_REVIEWS: Final = "/apis/authorization.k8s.io/v1"
+_KINDS: Final = ("usergroups", "elasticacheiamusers")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One thing to be allowed.
+
+    Attributes:
+        verb: RBAC's word.
+        resource: The plural, with its subresource: `usergroups/status`.
+        group: The API group; "" for the core's.
+        namespace: "" for all namespaces, or for what has none.
+        name: "" for all.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...]:
+    """Return the rights without which the operator can't do its work.
+
+    Args:
+        config: Where it watches, and how it signs.
+        namespace: Its own.
+    """
+    found: list[Right] = []
+    for place in config.namespaces or ("",):
+        for kind in _KINDS:
+            found += [Right(verb, kind, GROUP, place) for verb in ("list", "watch", "patch")]
+            found.append(Right("patch", f"{kind}/status", GROUP, place))
+        verbs = ("create", "update", "delete", *(("list", "watch") if config.secret_repair else ()))
+        found += [Right(verb, "secrets", "", place) for verb in verbs]
+        found.append(Right("get", "serviceaccounts", "", place))
+        if config.signing is Signing.WEB_IDENTITY:
+            found.append(Right("create", "serviceaccounts/token", "", place))
+        found.append(Right("create", "events", "events.k8s.io", place))
+        found.append(Right("get", "namespaces", name=place))
+    found += [Right(verb, "leases", "coordination.k8s.io", namespace) for verb in ("get", "create", "update")]
+    found += [Right(verb, "configmaps", "", namespace, CHECKPOINT_NAME) for verb in ("get", "create", "patch")]
+    return tuple(found)
+
+
+async def list_missing(connection: Connection, rights: Iterable[Right]) -> tuple[Right, ...]:
+    """Return those of the rights that this process doesn't have. Raises core.errors."""
+    asked = tuple(rights)
+    answers = await asyncio.gather(*(_has(connection, right) for right in asked))
+    return tuple(right for right, is_given in zip(asked, answers, strict=True) if not is_given)
+
+
+async def _has(connection: Connection, right: Right) -> bool:
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {
+        "verb": right.verb,
+        "group": right.group,
+        "resource": resource,
+        "subresource": subresource,
+        "namespace": right.namespace,
+        "name": right.name,
+    }
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await connection.call(Request("create", _REVIEWS, "selfsubjectaccessreviews", body=review))
+    return bool(answer["status"]["allowed"])
+
+
+def in_words(rights: Iterable[Right]) -> str:
+    """Return rights for people: `create, update secrets; list usergroups in shop`."""
+    verbs: dict[tuple[str, str, str], list[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.resource, right.namespace, right.name), []).append(right.verb)
+    return "; ".join(
+        f"{', '.join(found)} {resource}{f' {name}' if name else ''}{f' in {namespace}' if namespace else ''}"
+        for (resource, namespace, name), found in verbs.items()
+    )

@@ -1,0 +1,151 @@
+"""What the operator needs around it: the kinds and rights in the cluster, AWS within reach, a Lease to be had.
+
+Where something is missing the process doesn't end. It says so in its log, at /readyz and by an Event of its Pod, once
+and when it changes, and goes on looking: others put it right, and no restart helps.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from elasticache_iam.api.config import OperatorConfig
+from elasticache_iam.api.keys import GROUP, VERSION
+from elasticache_iam.aws.errors import is_out_of_reach
+from elasticache_iam.core.errors import AccessDeniedError, NotFoundError, OperatorError
+from elasticache_iam.kube.connection import Connection, Request
+from elasticache_iam.kube.own_pod import OwnPod
+from elasticache_iam.kube.rights import in_words, list_missing, needed_rights
+from elasticache_iam.ports import Clock
+from elasticache_iam.runtime.health import Check, find_faults
+
+log = structlog.get_logger("surroundings")
+
+PATIENCE_S: Final = 60.0
+"""A service of AWS that hasn't answered for so long is told of: shorter troubles pass by themselves."""
+REPORT_S: Final = 2.0
+REASONS: Final[Mapping[str, str]] = {"cluster": "ClusterNotReady", "AWS": "AwsNotReady", "leader": "NoLeader"}
+"""Reasons of Events by the check that fails; of others it is NotReady."""
+
+
+def own_pod(namespace: str, environment: Mapping[str, str] = os.environ) -> OwnPod | None:
+    """Return the Pod that this process runs in; None outside of one."""
+    name, uid = environment.get("POD_NAME"), environment.get("POD_UID")
+    return OwnPod(namespace, name, uid) if name and uid else None
+
+
+class ClusterCheck:
+    """Whether the cluster knows our kinds and gives us our rights. It belongs to its connection's loop."""
+
+    def __init__(self, connection: Connection, config: OperatorConfig, *, namespace: str) -> None:
+        self._connection = connection
+        self._config = config
+        self._namespace = namespace
+
+    async def find_fault(self) -> str | None:
+        """Return all that is missing in a line for people; None if nothing is."""
+        faults = []
+        for look in (self.find_missing_kinds, self._find_missing_rights):
+            try:
+                faults.append(await look())
+            except OperatorError as error:
+                faults.append(f"can't work with the cluster: {error.message}")
+                break
+        return "; ".join(fault for fault in faults if fault) or None
+
+    async def find_missing_kinds(self) -> str | None:
+        """Return what to do about kinds that the cluster doesn't know; None if it knows them. Raises core.errors."""
+        namespace = next(iter(self._config.namespaces), "")
+        for plural in ("usergroups", "elasticacheiamusers"):
+            try:
+                await self._connection.send(
+                    Request("list", f"/apis/{GROUP}/{VERSION}", plural, namespace, query={"limit": "1"})
+                )
+            except NotFoundError:
+                return "the cluster doesn't know UserGroup and ElastiCacheIAMUser: kubectl apply --server-side -f crds/"
+            except AccessDeniedError as error:
+                if error.code == "Unauthorized":
+                    raise
+                # The rights are looked at on their own.
+        return None
+
+    async def _find_missing_rights(self) -> str | None:
+        missing = await list_missing(self._connection, needed_rights(self._config, namespace=self._namespace))
+        if not missing:
+            return None
+        return (
+            f"the operator's ServiceAccount may not {in_words(missing)}: these calls are forbidden; install the chart "
+            "with rbac.create=true, or bind the roles of packaging/install.yaml to it"
+        )
+
+
+class AwsReach:
+    """Which services of AWS don't answer, as the operator's own calls show. Told by worker threads, asked by others."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failing: dict[str, tuple[float, str]] = {}
+
+    def observe(self, service: str, _operation: str, code: str, _duration_s: float) -> None:
+        """Take a call's outcome: `aws.bridge.ObserveCall`. Whatever AWS itself says, a refusal too, is an answer."""
+        if is_out_of_reach(code):
+            since, _ = self._failing.get(service, (self._clock.monotonic(), code))
+            self._failing[service] = (since, code)
+        else:
+            self._failing.pop(service, None)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a service didn't answer when it was called last."""
+        return bool(self._failing)
+
+    def find_fault(self) -> str | None:
+        """Return which services haven't answered for a while; None if all have."""
+        now = self._clock.monotonic()
+        faults = [
+            f"{name} is out of reach for more than {PATIENCE_S:.0f} s ({code})"
+            for name, (since, code) in sorted(self._failing.items())
+            if now - since > PATIENCE_S
+        ]
+        return "; ".join(faults) or None
+
+
+class Reporter:
+    """Says in the log and by Events what is missing, and when it is there again. It runs on the control loop."""
+
+    def __init__(self, checks: Mapping[str, Check], *, post: Callable[[str, str, bool], None]) -> None:
+        """Prepare the reporter.
+
+        Args:
+            checks: /readyz's own, by name; looked at anew each time.
+            post: Posts an Event: its reason, its note, whether it is a warning. Best effort, and it doesn't wait.
+        """
+        self._checks = checks
+        self._post = post
+        self._told: Mapping[str, str] = {}
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            self.look()
+            await asyncio.sleep(REPORT_S)
+
+    def look(self) -> None:
+        """Tell what has come, changed or gone since the last look."""
+        failing = find_faults(self._checks)
+        for name, fault in failing.items():
+            if _timeless(self._told.get(name, "")) != _timeless(fault):
+                log.warning("not ready", missing=name, why=fault)
+                self._post(REASONS.get(name, "NotReady"), f"{name}: {fault}", True)  # noqa: FBT003  # a callback
+        if self._told and not failing:
+            log.info("ready again", was_missing=sorted(self._told))
+            self._post("Ready", f"there again: {', '.join(sorted(self._told))}", False)  # noqa: FBT003  # as above
+        self._told = failing
+
+
+def _timeless(fault: str) -> str:
+    """Return a fault without its numbers: one that only lasts is no news."""
+    return re.sub(r"\d+", "", fault)

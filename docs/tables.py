@@ -1,5 +1,6 @@
 """Writes the tables of docs/reference/ that come from code: `python docs/tables.py`. A test compares."""  # noqa: INP001
 
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from elasticache_iam.runtime.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
+VALUES: Final = ROOT / "charts" / "elasticache-iam-operator" / "values.yaml"
 
 BEGIN: Final = "<!-- begin {name}: written by docs/tables.py -->"
 END: Final = "<!-- end {name} -->"
@@ -33,6 +35,7 @@ def render_tables() -> dict[Path, dict[str, str]]:
     return {
         REFERENCE / "resources.md": resources,
         REFERENCE / "metrics.md": {"metrics": _metric_table()},
+        REFERENCE / "values.md": _value_tables(VALUES.read_text(encoding="utf-8")),
         ROOT / "docs" / "access-strings.md": {preset.value: _preset_list(preset) for preset in PRESET_COMMANDS},
     }
 
@@ -109,6 +112,50 @@ def _metric_table() -> str:
         labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001  # as above
         rows.append(f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |")
     return "\n".join(rows) + "\n"
+
+
+def _value_tables(text: str) -> dict[str, str]:
+    """Return the tables of a values.yaml: one for each of its keys with keys of their own, and one of all others.
+
+    Raises ValueError for a value without a comment above it.
+    """
+    lines = text.splitlines()
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    tables: dict[str, list[str]] = {"the operator": []}
+    for path, node, line in _values(root, lines, ()):
+        above = [text.strip() for text in lines[:line]]
+        start = max(number for number, text in enumerate(["", *above]) if not text.startswith("#"))
+        comment = " ".join(text.removeprefix("#").strip() for text in above[start:])
+        if not comment:
+            raise ValueError(f"values.yaml doesn't say what {'.'.join(path)} means")
+        value = yaml.safe_load(yaml.serialize(node))
+        shown = "" if value in ("", [], {}) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+        table = tables.setdefault(path[0] if len(path) > 1 else "the operator", [])
+        table.append(f"| `{'.'.join(path)}` | {_cell(shown)} | {_cell(comment)} |")
+    head = ["| value | default | meaning |", "|---|---|---|"]
+    return {name: "\n".join(head + rows) + "\n" for name, rows in tables.items()}
+
+
+def _values(
+    node: yaml.Node, lines: list[str], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], yaml.Node, int]]:
+    """Yield path, node and line of every value: of a mapping's keys if these are explained, else of the whole."""
+    assert isinstance(node, yaml.MappingNode)  # noqa: S101  # for the type checker: so are values, and what is descended to
+    for key, value in node.value:
+        here = (*path, key.value)
+        if isinstance(value, yaml.MappingNode) and _is_explained_by_key(value, lines):
+            yield from _values(value, lines, here)
+        else:
+            yield here, value, key.start_mark.line
+
+
+def _is_explained_by_key(node: yaml.MappingNode, lines: list[str]) -> bool:
+    """Whether comments stand above the keys of a mapping, or of those further below."""
+    if node.flow_style or not node.value:
+        return False
+    key, value = node.value[0]
+    above = lines[key.start_mark.line - 1].lstrip().startswith("#")
+    return above or (isinstance(value, yaml.MappingNode) and _is_explained_by_key(value, lines))
 
 
 def _preset_list(preset: Preset) -> str:

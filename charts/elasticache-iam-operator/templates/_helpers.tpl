@@ -1,3 +1,7 @@
+{{- define "elasticache-iam.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "elasticache-iam.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,7 +14,7 @@
 {{- end -}}
 
 {{- define "elasticache-iam.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "elasticache-iam.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -25,33 +29,49 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{- define "elasticache-iam.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
 {{- default (include "elasticache-iam.fullname" .) .Values.serviceAccount.name -}}
-{{- else -}}
-{{- required "serviceAccount.name is required with serviceAccount.create=false" .Values.serviceAccount.name -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "elasticache-iam.image" -}}
+{{- $name := .Values.image.repository -}}
+{{- with .Values.image.registry -}}
+{{- $name = printf "%s/%s" (trimSuffix "/" .) $name -}}
+{{- end -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The configuration file; a key set to null is as good as absent. */ -}}
+{{- /* The configuration file: what is null or empty is as good as absent. */ -}}
 {{- define "elasticache-iam.config" -}}
-{{- if not .Values.config.owner -}}
-{{- fail "config.owner is required: this installation's name in AWS, 1 to 10 lower-case letters and digits with a letter first, for instance --set config.owner=prod" -}}
-{{- end -}}
 {{- $config := dict -}}
 {{- range $key, $value := .Values.config -}}
-{{- if not (kindIs "invalid" $value) -}}
+{{- if not (or (kindIs "invalid" $value) (and (kindIs "string" $value) (empty $value)) (and (kindIs "slice" $value) (empty $value))) -}}
 {{- $_ := set $config $key $value -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{- define "elasticache-iam.audience" -}}
+{{- .Values.config.audience | default "elasticache-iam.dev/sign" -}}
+{{- end -}}
+
+{{- /* A spread constraint counts the Pods of this release unless it says otherwise. */ -}}
+{{- define "elasticache-iam.topologySpreadConstraints" -}}
+{{- $selector := dict "matchLabels" (include "elasticache-iam.selectorLabels" . | fromYaml) -}}
+{{- $constraints := .Values.topologySpreadConstraints -}}
+{{- if not $constraints -}}
+{{- $constraints = list -}}
+{{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" -}}
+{{- $constraints = append $constraints (dict "maxSkew" 1 "topologyKey" . "whenUnsatisfiable" "ScheduleAnyway") -}}
+{{- end -}}
+{{- end -}}
+{{- range $constraints }}
+- {{ hasKey . "labelSelector" | ternary . (merge (dict "labelSelector" $selector) .) | toYaml | nindent 2 | trim }}
+{{- end -}}
 {{- end -}}
 
 {{- /* CEL: whether an object is controlled by an ElastiCacheIAMUser and has our label. Takes the variable's name: object or
@@ -73,4 +93,23 @@ oldObject. */ -}}
 that a whole cluster depends on. */ -}}
 {{- define "elasticache-iam.writesConfigMaps" -}}
 {{- if and .Values.rbac.configMaps .Values.fence.enabled }}true{{ end -}}
+{{- end -}}
+
+{{- /* Scrape settings that a ServiceMonitor and a PodMonitor share. Takes the values of the one. */ -}}
+{{- define "elasticache-iam.scrape" -}}
+path: /metrics
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

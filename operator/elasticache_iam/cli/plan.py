@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-EXIT_SOMETHING_TO_DO: Final = 3
+from elasticache_iam.cli.exit_codes import ExitCode
+
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 
 
@@ -40,7 +41,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 @click.option("--no-cluster", is_flag=True, help="Look at no cluster: there is nothing but these manifests.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
-    "--detailed-exitcode", is_flag=True, help=f"Exit with {EXIT_SOMETHING_TO_DO} if there is something to do."
+    "--detailed-exitcode", is_flag=True, help=f"Exit with {ExitCode.SOMETHING_TO_DO:d} if there is something to do."
 )
 def plan(  # noqa: PLR0917  # click passes them by name
     files: tuple[str, ...],
@@ -91,4 +92,4 @@ def plan(  # noqa: PLR0917  # click passes them by name
         for line in render_plan(made):
             click.echo(click.style(line.plain, fg=_COLOURS.get(line.mark), bold=line.mark == "#" or None))
     if detailed_exitcode and not made.is_empty:
-        sys.exit(EXIT_SOMETHING_TO_DO)
+        sys.exit(ExitCode.SOMETHING_TO_DO)

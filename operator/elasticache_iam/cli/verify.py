@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
-EXIT_BROKEN: Final = 1
-EXIT_UNTOLD: Final = 2
+from elasticache_iam.cli.exit_codes import ExitCode
+
 _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
 
@@ -73,6 +73,6 @@ def verify(  # noqa: PLR0917  # click passes them by name
         for line in render_tree(tree):
             click.echo(click.style(line.text, fg=_COLOURS[line.mark.value]) if line.mark is not None else line.text)
     if tree.broken:
-        sys.exit(EXIT_BROKEN)
+        sys.exit(ExitCode.FAILED)
     if tries_login and not tree.is_proven:
-        sys.exit(EXIT_UNTOLD)
+        sys.exit(ExitCode.USAGE)

@@ -51,6 +51,8 @@ _METHODS: Final[Mapping[str, str]] = {
     "delete": "DELETE",
 }
 
+_POD_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
 RequestObserver = Callable[[str, str, str], None]
 """Told each request's verb, resource (`secrets`, `usergroups/status`) and outcome.
 
@@ -309,6 +311,24 @@ async def load_configuration(
             f"can't read the Kubernetes configuration: {file or default_file} is not a kubeconfig"
         ) from error
     return configuration
+
+
+def find_namespace(
+    kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ, *, context: str | None = None
+) -> str:
+    """Return the namespace that kubectl would mean if none is named: the context's, or the Pod's, or `default`."""
+    file = kubeconfig or environment.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    try:
+        if not kubeconfig and not environment.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in environment:
+            return _POD_NAMESPACE.read_text(encoding="utf-8").strip() or "default"
+        if not Path(file).exists():  # the client would print that
+            return "default"
+        contexts, current = kube_config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
+    except (kube_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return "default"  # connecting tells better what is wrong
+    named = {entry["name"]: entry for entry in contexts}
+    found = named.get(context, {}) if context else (current or {})
+    return str((found.get("context") or {}).get("namespace") or "default")
 
 
 async def open_connection(

@@ -26,6 +26,7 @@ from elasticache_iam.reconcile.store import Store
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.manifests import Manifests
+from elasticache_iam.runtime.resources import ReadOnly
 
 UNKNOWN_UID: Final = "(known after apply)"
 """Stands in AWS tags for the uid of a resource that isn't in the cluster yet."""
@@ -53,18 +54,6 @@ class Question:
     kubeconfig: str | None = None
     context: str | None = None
     way_out: str = "; or plan without it: --no-cluster --issuer URL"
-
-
-class ReadOnly:
-    """A fence that is always closed: whatever would write fails."""
-
-    def check(self) -> None:
-        """Raise NotLeaderError."""
-        raise NotLeaderError("a plan writes nothing")
-
-    def left_s(self) -> float:
-        """Return 0."""
-        return 0.0
 
 
 async def make_plan(question: Question) -> Plan:

@@ -8,7 +8,8 @@ from tests.builders import group_manifest
 
 from elasticache_iam.core.errors import NotLeaderError
 from elasticache_iam.runtime.manifests import Manifests
-from elasticache_iam.runtime.planning import UNKNOWN_UID, ManifestKube, ReadOnly, merge_manifest
+from elasticache_iam.runtime.planning import UNKNOWN_UID, ManifestKube, merge_manifest
+from elasticache_iam.runtime.resources import ReadOnly
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -21,7 +21,7 @@ from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.core.errors import ConfigurationError, OperatorError
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Look": ("status", "verify", "plan"),
+    "Look": ("status", "verify", "plan", "lint"),
     "Act": ("refresh", "suspend", "resume"),
     "Install": ("policy", "completion"),
     "Run": ("operator", "sandbox"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from typing_extensions import override
 
 from elasticache_iam.api.group import UserGroupSpec
 from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
@@ -42,6 +43,77 @@ class Manifests:
     ignored: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    @override
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the API server would refuse, or can't be read.
+
+    Attributes:
+        code: Stable, for programs.
+        spot: Where.
+        what: The object, in words; "" where it isn't known.
+        problem: What it is, field first.
+    """
+
+    code: str
+    spot: Spot
+    what: str
+    problem: str
+
+    @override
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (str(self.spot), self.what, self.problem)))
+
+
+@dataclass(slots=True)
+class Scan:
+    """All that files hold, with what is wrong in them.
+
+    Attributes:
+        manifests: What could be read, faulty resources among it.
+        faults: In the order of the files.
+        files: Which file each resource stands in, and its node there.
+    """
+
+    manifests: Manifests = field(default_factory=Manifests)
+    faults: list[Fault] = field(default_factory=list)
+    files: dict[Key, tuple[str, yaml.Node]] = field(default_factory=dict)
+
+    def spot_of(self, key: Key, path: str) -> Spot:
+        """Return where a field of a resource stands, or what of it there is.
+
+        Args:
+            key: The resource.
+            path: As in `spec.caches[0].name`.
+        """
+        where, node = self.files[key]
+        return _spot(where, _deepest(node, path))
+
+
+def scan_manifests(paths: Sequence[str], *, namespace: str) -> Scan:
+    """As `read_manifests`, with the faults beside what could be read.
+
+    Raises:
+        ConfigurationError: A file isn't there, or isn't text.
+    """
+    reader = _Reader(namespace)
+    for where, text in _texts(paths):
+        reader.read(where, text)
+    return reader.scan
+
+
 def read_manifests(paths: Sequence[str], *, namespace: str) -> Manifests:
     """Read files, folders (their .yaml, .yml and .json files) and `-`, the standard input.
 
@@ -52,14 +124,12 @@ def read_manifests(paths: Sequence[str], *, namespace: str) -> Manifests:
     Raises:
         ConfigurationError: Something can't be read, or breaks its rules; one line for each fault.
     """
-    reader = _Reader(namespace)
-    for where, text in _texts(paths):
-        reader.read(where, text)
-    if reader.faults:
-        raise ConfigurationError("\n".join(reader.faults))
-    if not reader.found.resources:
+    scan = scan_manifests(paths, namespace=namespace)
+    if scan.faults:
+        raise ConfigurationError("\n".join(map(str, scan.faults)))
+    if not scan.manifests.resources:
         raise ConfigurationError(f"no {GROUP_KIND} and no {USER_KIND} in {', '.join(paths)}")
-    return reader.found
+    return scan.manifests
 
 
 def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -95,8 +165,7 @@ class _Reader:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self.found = Manifests()
-        self.faults: list[str] = []
+        self.scan = Scan()
 
     def read(self, where: str, text: str) -> None:
         try:
@@ -104,47 +173,51 @@ class _Reader:
             pairs = [(node, document) for node, document in zip(nodes, documents, strict=True) if document is not None]
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark is not None else ""
-            self.faults.append(f"{where}{line}: not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")
+            spot = Spot(where, mark.line + 1, mark.column + 1) if mark is not None else Spot(where)
+            self._refuse("not-yaml", spot, "", f"not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")
             return
         for node, document in pairs:
             for part_node, part in _parts(node, document):
                 self._take(part, part_node, where)
 
+    def _refuse(self, code: str, spot: Spot, what: str, problem: str) -> None:
+        self.scan.faults.append(Fault(code, spot, what, problem))
+
     def _take(self, document: Any, node: yaml.Node, where: str) -> None:
-        here = f"{where}:{_line(node)}"
+        here = _spot(where, node)
         if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-            self.faults.append(f"{here}: not a Kubernetes object: it has no kind")
+            self._refuse("not-an-object", here, "", "not a Kubernetes object: it has no kind")
             return
         kind, version, metadata = document["kind"], str(document.get("apiVersion", "")), document.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            self.faults.append(f"{here}: {kind}: metadata.name: required")
+            self._refuse("not-an-object", here, kind, "metadata.name: required")
             return
         metadata = {"namespace": self._namespace, **metadata}
         what = f"{kind} {metadata['namespace']}/{metadata['name']}"
         if kind in _HELPERS and version == "v1":
             self._take_helper(kind, metadata)
         elif _is_misspelt(kind, version):
-            self.faults.append(f"{here}: {what}: {_kind_fault(kind, version)}")
+            self._refuse("unknown-kind", here, what, _kind_fault(kind, version))
         elif kind not in _PLURALS or not version.startswith(f"{GROUP}/"):
-            self.found.ignored.append(f"{kind} {metadata['name']} ({where})")
+            self.scan.manifests.ignored.append(f"{kind} {metadata['name']} ({where})")
         else:
             self._take_resource({**document, "metadata": metadata}, what, where, node)
 
     def _take_resource(self, body: Mapping[str, Any], what: str, where: str, node: yaml.Node) -> None:
         key = Key(_PLURALS[body["kind"]], str(body["metadata"]["namespace"]), body["metadata"]["name"])
-        if key in self.found.resources:
-            self.faults.append(f"{where}:{_line(node)}: {what}: there is another one of that name")
+        if key in self.scan.manifests.resources:
+            self._refuse("duplicate", _spot(where, node), what, "there is another one of that name")
         for problem in _problems(body):
-            self.faults.append(f"{where}:{_line(_deepest(node, problem))}: {what}: {problem}")
-        self.found.resources[key] = body
+            self._refuse("invalid-field", _spot(where, _deepest(node, problem)), what, problem)
+        self.scan.manifests.resources[key] = body
+        self.scan.files[key] = (where, node)
 
     def _take_helper(self, kind: str, metadata: Mapping[str, Any]) -> None:
         if kind == "Namespace":
-            self.found.namespaces[metadata["name"]] = dict(metadata.get("labels") or {})
+            self.scan.manifests.namespaces[metadata["name"]] = dict(metadata.get("labels") or {})
         else:
             annotations = dict(metadata.get("annotations") or {})
-            self.found.service_accounts[metadata["namespace"], metadata["name"]] = annotations
+            self.scan.manifests.service_accounts[metadata["namespace"], metadata["name"]] = annotations
 
 
 def _problems(body: Mapping[str, Any]) -> Iterator[str]:
@@ -201,5 +274,5 @@ def _child(node: yaml.Node, name: str | int) -> yaml.Node | None:
     return None
 
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+def _spot(where: str, node: yaml.Node) -> Spot:
+    return Spot(where, int(node.start_mark.line) + 1, int(node.start_mark.column) + 1)

@@ -22,7 +22,7 @@ from elasticache_iam.core.errors import ConfigurationError, OperatorError
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Look": ("status", "verify", "plan", "lint"),
-    "Act": ("refresh", "suspend", "resume"),
+    "Act": ("token", "refresh", "suspend", "resume"),
     "Install": ("policy", "completion"),
     "Run": ("operator", "sandbox"),
 }

@@ -23,7 +23,7 @@ from elasticache_iam.core.errors import ConfigurationError, OperatorError
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Look": ("status", "verify", "plan", "lint"),
     "Act": ("token", "refresh", "suspend", "resume"),
-    "Install": ("policy", "completion"),
+    "Install": ("policy", "import", "completion"),
     "Run": ("operator", "sandbox"),
 }
 """All commands, as the help shows them."""

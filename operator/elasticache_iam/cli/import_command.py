@@ -1,0 +1,97 @@
+"""`elasticache-iam import`: resources for users and groups that exist in AWS."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from elasticache_iam.core.importing import Import
+
+
+@click.command("import", short_help="Write resources for what exists in AWS.")
+@click.argument("groups", nargs=-1, metavar="[GROUP_ID]...")
+@click.option(
+    "--adoption",
+    type=click.Choice(["Reference", "Adopt"], case_sensitive=False),
+    default="Reference",
+    show_default=True,
+    help="Leave the groups to their owner, or take over them and their users.",
+)
+@click.option("-n", "--namespace", required=True, help="Of the UserGroups.")
+@click.option("--user-namespace", help="Of the ElastiCacheIAMUsers; else that of the UserGroups.")
+@click.option("--memorydb", is_flag=True, help="ACLs of MemoryDB; else user groups of ElastiCache.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ELASTICACHE_IAM_CONFIG",
+    help="The operator's configuration file: its owner, home region and account.",
+)
+@click.option("--owner", help="The installation's owner.")
+@click.option("--region", help="Where to look; else the operator's region, or that of your AWS profile.")
+@click.option("--profile", help="The AWS profile to read with.")
+def import_command(
+    groups: tuple[str, ...],
+    *,
+    adoption: str,
+    namespace: str,
+    user_namespace: str | None,
+    memorydb: bool,
+    config_path: Path | None,
+    owner: str | None,
+    region: str | None,
+    profile: str | None,
+) -> None:
+    """Write resources for user groups that exist in AWS: all of them, or those with a GROUP_ID. YAML on the output.
+
+    Reference leaves a group to Terraform or whoever made it: the operator only adds and removes members of its own.
+    Adopt writes the group's IAM users, too, and each resource with the annotation plan-only: once applied it shows in
+    status.plan what would be done, and does it when you take the annotation off.
+
+    Reads AWS with your own credentials; writes neither there nor in a cluster. In front stand the commands by which
+    the owners of AWS objects agree.
+    """
+    # Not at the top: the other commands start without boto3.
+    from elasticache_iam.api.group import GroupAdoption, Service  # noqa: PLC0415
+    from elasticache_iam.runtime import log  # noqa: PLC0415
+    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.importing import Request, make_import  # noqa: PLC0415
+    from elasticache_iam.runtime.personal import open_session  # noqa: PLC0415
+
+    log.configure("error", log.LogFormat.TEXT)
+    request = Request(
+        override_config(config_path, {"owner": owner}),
+        Service.MEMORYDB if memorydb else Service.ELASTICACHE,
+        region,
+        GroupAdoption(adoption.capitalize()),
+        namespace,
+        user_namespace or namespace,
+        frozenset(groups),
+    )
+    made = asyncio.run(make_import(request, open_session(profile)))
+    for line in render_import(made):
+        click.echo(line)
+    for skipped in made.skipped:
+        click.echo(f"not written: {skipped}", err=True)
+    kinds = [written.body["kind"] for written in made.written]
+    groups_count, users_count = kinds.count("UserGroup"), kinds.count("ElastiCacheIAMUser")
+    click.echo(
+        f"{groups_count} UserGroup, {users_count} ElastiCacheIAMUser written; next: elasticache-iam plan -f FILE",
+        err=True,
+    )
+
+
+def render_import(made: "Import") -> Iterator[str]:
+    """Yield YAML, a resource a document, with comments."""
+    import yaml  # noqa: PLC0415
+
+    if made.consents:
+        yield "# First the owners of these AWS objects have to agree:"
+        yield from (f"#   {command}" for command in made.consents)
+    for written in made.written:
+        yield "---"
+        yield from (f"# {comment}" for comment in written.comments)
+        yield yaml.safe_dump(written.body, sort_keys=False, allow_unicode=True, width=120).rstrip()

@@ -83,7 +83,8 @@ def _load(name: str) -> click.Command | None:
         return None
     module = importlib.import_module(f"elasticache_iam.cli.{_MODULES.get(name, name)}")
     command: click.Command = getattr(module, _MODULES.get(name, name))
-    _take_debug(command)
+    if name != "operator":  # which has --log-level
+        _take_debug(command)
     return command
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.options import namespace_option, resolve_namespace
 
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 
@@ -23,7 +24,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
     metavar="FILE",
     help="A file, a folder, or - for the standard input; may be repeated.",
 )
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of resources that name none.")
+@namespace_option("Of resources that name none")
 @click.option("--deleting", is_flag=True, help="What deleting these resources would do.")
 @click.option(
     "--config",
@@ -45,7 +46,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 )
 def plan(  # noqa: PLR0917  # click passes them by name
     files: tuple[str, ...],
-    namespace: str,
+    namespace: str | None,
     deleting: bool,  # noqa: FBT001  # a flag of the command line
     config_path: Path | None,
     owner: str | None,
@@ -71,7 +72,9 @@ def plan(  # noqa: PLR0917  # click passes them by name
 
     log.configure("error", log.LogFormat.TEXT)
     config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
-    manifests = read_manifests(files, namespace=namespace)
+    here = namespace or ("default" if no_cluster else None)
+    here = resolve_namespace(here, kubeconfig=kubeconfig, context=context)
+    manifests = read_manifests(files, namespace=here)
     for ignored in manifests.ignored:
         click.echo(f"not looked at: {ignored}", err=True)
     made = asyncio.run(

@@ -9,13 +9,14 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.options import namespace_option, resolve_namespace
 
 _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
 
 @click.command(short_help="Show why a user can't log in.")
 @click.argument("user")
-@click.option("-n", "--namespace", default="default", show_default=True, help="The user's namespace.")
+@namespace_option("The user's namespace")
 @click.option("--login", "tries_login", is_flag=True, help="Read the Secret, and try its token from here.")
 @click.option(
     "--config",
@@ -33,7 +34,7 @@ _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 @click.option("-o", "--output", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
 def verify(  # noqa: PLR0917  # click passes them by name
     user: str,
-    namespace: str,
+    namespace: str | None,
     tries_login: bool,  # noqa: FBT001  # a flag of the command line
     config_path: Path | None,
     owner: str | None,
@@ -62,7 +63,8 @@ def verify(  # noqa: PLR0917  # click passes them by name
 
     log.configure("error", log.LogFormat.TEXT)
     config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
-    inquiry = Inquiry(namespace, user, config, tries_login=tries_login, kubeconfig=kubeconfig, context=context)
+    here = resolve_namespace(namespace, kubeconfig=kubeconfig, context=context)
+    inquiry = Inquiry(here, user, config, tries_login=tries_login, kubeconfig=kubeconfig, context=context)
     try:
         tree = asyncio.run(examine(inquiry))
     except OperatorError as error:

@@ -20,7 +20,7 @@ ROW: Final = 104
 BOX: Final = 152
 LINE: Final = 17
 MARGIN: Final = 16
-CHARACTER: Final = 6.9
+CHARACTER: Final = 7.6
 """Width of a small letter, on average."""
 
 LIGHT: Final = (

@@ -55,6 +55,32 @@ def tags_of(ground, arn):
     return {tag["Key"]: tag["Value"] for tag in ground.elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]}
 
 
+# -- the quickstart ----------------------------------------------------------------------------------------------------
+
+
+def test_the_quickstart(attentive):
+    page = Page(attentive, "quickstart.md")
+    page.skip("Watch it")
+    page.skip("1.")
+    page.skip("2.")
+    cache = attentive.add_cache("orders-prod", consent=False)
+
+    assert "ConsentMissing" in page.follow("3.")
+    page.follow("4.")
+    assert_closed(attentive, cache)
+    *answers, refusals = [line for line in page.follow("5.").splitlines() if line]
+    assert [answer.split()[0] for answer in answers[:4]] == ["OK", "NOPERM", "NOPERM", "ERR"]
+    assert json.loads(refusals)[-1]["reason"] == "Malformed"
+    before = attentive.secret("checkout")["password"]
+    assert datetime.fromisoformat(page.follow("6.").split()[0]) > datetime.now(UTC)
+    wait_for(lambda: attentive.secret("checkout")["password"] != before)
+    page.follow("7.")
+
+    page.follow("8.")
+    page.check_all_followed()
+    assert in_aws(attentive, ("platform", "orders"), ("shop", "checkout")) == []
+
+
 # -- W1: Redis, node-based ---------------------------------------------------------------------------------------------
 
 

@@ -41,9 +41,15 @@ up: tools ## Start the same world and keep it running
 down: init ## Stop it
 	@$(BIN)/elasticache-iam sandbox down
 
+image: init ## Build the operator's image (docker, or buildah as root), tell its size and what is in it
+	@$(BIN)/python packaging/image/build.py
+
 node: init ## Run a shell, or RUN='command', beside a one-node cluster (root on Linux)
 	@packaging/node/install_packages.sh
 	@$(BIN)/python packaging/node/node.py -- $(RUN)
+
+e2e: tools clients ## Run the end-to-end tests: image, chart, pods on a node (root on Linux, or KUBECONFIG and IMAGE)
+	@tests/e2e/run.sh $(ARGS)
 
 test: tools clients promtool ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)

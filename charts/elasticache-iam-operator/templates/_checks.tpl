@@ -84,7 +84,7 @@ config.namespaces[{{ $index }}]: {{ quote $namespace }} is no namespace's name; 
 config.leaseSeconds: it must be leaseRetry < leaseRenewDeadline < leaseSeconds, not {{ $retry }} < {{ $deadline }} < {{ $lease }}
 {{- end -}}
 
-{{- if hasPrefix "http" $values.image.registry }}
+{{- if hasPrefix "http" (toString $values.image.registry) }}
 image.registry: {{ quote $values.image.registry }} is a URL; write the host alone, as "registry.example.com"
 {{- end -}}
 {{- if regexMatch "@|:[^/]*$" $values.image.repository }}
@@ -96,7 +96,7 @@ image.digest: {{ quote . }} is no digest; they look like sha256: and 64 of 0-9a-
 {{- end }}
 {{- end -}}
 
-{{- with index $values.serviceAccount.annotations "eks.amazonaws.com/role-arn" }}
+{{- with index ($values.serviceAccount.annotations | default dict) "eks.amazonaws.com/role-arn" }}
 {{- if not (regexMatch $roleArn .) }}
 serviceAccount.annotations.eks.amazonaws.com/role-arn: {{ quote . }} is no role's ARN; they look like arn:aws:iam::111122223333:role/NAME
 {{- end }}
@@ -114,7 +114,7 @@ podDisruptionBudget.maxUnavailable: {{ toString $values.podDisruptionBudget.maxU
 
 {{- $ours := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 {{- range $key, $_ := $values.podLabels }}
-{{- if or (has $key $ours) (hasKey $values.commonLabels $key) }}
+{{- if or (has $key $ours) (hasKey ($values.commonLabels | default dict) $key) }}
 podLabels: {{ quote $key }} is there already; choose another key
 {{- end }}
 {{- end -}}

@@ -1,10 +1,51 @@
-"""Whose turn it is among all that are due: newcomers at once, the others by rank, and neither starves the other."""
+"""Whose turn it is among all that are due: newcomers at once, the others by rank, and none starves another."""
 
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
 
 from elasticache_iam.core.schedule import Schedule
 
 K = TypeVar("K")
+
+LAST: Final = float("inf")
+"""The rank of what can't be helped now: only the turns that nobody else wants, and one in `LAST_EVERY`."""
+LAST_EVERY: Final = 8
+
+
+class _Lanes(Generic[K]):
+    """Keys in lanes that take turns; in its lane a key goes by its due time."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Schedule[K]] = {}
+        """In the order of their turns. A lane that was emptied keeps its place until its turn comes."""
+        self._lane_of: dict[K, str] = {}
+
+    def put(self, key: K, *, due: float, lane: str) -> None:
+        self._lanes.setdefault(lane, Schedule()).put(key, due=due)
+        self._lane_of[key] = lane
+
+    def remove(self, key: K) -> None:
+        lane = self._lane_of.pop(key, None)
+        if lane is not None:
+            self._lanes[lane].remove(key)
+
+    def take(self) -> list[K]:
+        while self._lanes:
+            lane = next(iter(self._lanes))
+            keys = self._lanes.pop(lane)
+            taken = keys.pop_due(float("inf"), limit=1)
+            if len(keys):
+                self._lanes[lane] = keys  # behind all others
+            if taken:
+                del self._lane_of[taken[0]]
+                return taken
+        return []
+
+    def __len__(self) -> int:
+        return len(self._lane_of)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._lane_of)
 
 
 class Turns(Generic[K]):
@@ -12,23 +53,28 @@ class Turns(Generic[K]):
 
     A backlog is served by rank, not by due time: who has waited longest is not who is in most need. While there are
     both, newcomers and the others take turns: a newcomer waits for one of a backlog of any length, and any number of
-    newcomers slows the backlog to half. Not for use by several threads.
+    newcomers slows the backlog to half. Newcomers have lanes that take turns: a crowd in one lane holds up its own.
+    What can't be helped now (`LAST`) has lanes, too, and comes after all others. Not for use by several threads.
     """
 
     def __init__(self) -> None:
         self._later: Schedule[K] = Schedule()
-        self._newcomers: Schedule[K] = Schedule()
+        self._newcomers: _Lanes[K] = _Lanes()
         self._ready: Schedule[K] = Schedule()
-        self._asked: dict[K, tuple[float, float | None]] = {}
+        self._last: _Lanes[K] = _Lanes()
+        self._asked: dict[K, tuple[float, float | None, str]] = {}
         self._newcomer_was_last = False
+        self._since_last = 0
+        """How many turns others had, one after the other, while something of rank `LAST` was due."""
 
-    def put(self, key: K, *, due: float, rank: float | None) -> None:
+    def put(self, key: K, *, due: float, rank: float | None, lane: str = "") -> None:
         """Make a key due at a time; a key that is here already moves.
 
         Args:
             key: What waits for its turn.
             due: From when on; any clock's seconds.
             rank: Its place among those that are due; None for a newcomer.
+            lane: Whose it is: newcomers of different lanes take turns.
 
         Raises:
             ValueError: `due` or `rank` is not a number.
@@ -37,30 +83,40 @@ class Turns(Generic[K]):
         self._later.put(key, due=due)
         if rank is not None and rank != rank:  # noqa: PLR0124  # not a number
             raise ValueError("rank is not a number")
-        self._asked[key] = (due, rank)
+        self._asked[key] = (due, rank, lane)
 
     def remove(self, key: K) -> None:
         """Forget a key; one that isn't here is fine."""
         if self._asked.pop(key, None) is not None:
-            for schedule in (self._later, self._newcomers, self._ready):
-                schedule.remove(key)
+            for queue in (self._later, self._newcomers, self._ready, self._last):
+                queue.remove(key)
 
     def take(self, now: float) -> tuple[K, float] | None:
         """Remove and return the key whose turn it is, and when it became due; None if nothing is due."""
         for key in self._later.pop_due(now):
-            due, rank = self._asked[key]
+            due, rank, lane = self._asked[key]
             if rank is None:
-                self._newcomers.put(key, due=due)
+                self._newcomers.put(key, due=due, lane=lane)
+            elif rank == LAST:
+                self._last.put(key, due=due, lane=lane)
             else:
                 self._ready.put(key, due=rank)
-        is_newcomers = bool(len(self._newcomers)) and not (self._newcomer_was_last and len(self._ready))
-        queue = self._newcomers if is_newcomers else self._ready
-        taken = queue.pop_due(float("inf"), limit=1)
+        taken = self._take()
         if not taken:
             return None
-        self._newcomer_was_last = is_newcomers
-        due, _ = self._asked.pop(taken[0])
+        due, _, _ = self._asked.pop(taken[0])
         return taken[0], due
+
+    def _take(self) -> list[K]:
+        has_others = bool(len(self._newcomers) or len(self._ready))
+        if len(self._last) and (not has_others or self._since_last >= LAST_EVERY - 1):
+            self._since_last = 0
+            return self._last.take()
+        self._since_last = self._since_last + 1 if len(self._last) else 0
+        is_newcomers = bool(len(self._newcomers)) and not (self._newcomer_was_last and len(self._ready))
+        if has_others:
+            self._newcomer_was_last = is_newcomers
+        return self._newcomers.take() if is_newcomers else self._ready.pop_due(float("inf"), limit=1)
 
     def next_due(self) -> float | None:
         """Return the earliest due time of what isn't due yet; None without."""
@@ -73,11 +129,14 @@ class Turns(Generic[K]):
 
     def lateness(self, now: float) -> float:
         """Return by how many seconds the most overdue key is late; 0 if nothing is. It looks at all that are due."""
-        waiting = [self._asked[key][0] for schedule in (self._newcomers, self._ready) for key in schedule]
+        waiting = [self._asked[key][0] for schedule in (self._newcomers, self._ready, self._last) for key in schedule]
         return max(0.0, now - min(waiting, default=now), self._later.lateness(now))
 
     def __len__(self) -> int:
         return len(self._asked)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._asked)
 
     def __contains__(self, key: object) -> bool:
         return key in self._asked

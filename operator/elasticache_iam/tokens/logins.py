@@ -1,20 +1,23 @@
-"""Trying out what was delivered: a login with a new token, in bounded concurrency, never in the way of a refresh."""
+"""Trying out what was delivered: a login with a new token, never in the way of a refresh.
+
+Whose login is tried when, and that a cache without a route holds up nobody who uses another, is `endpoints`' business.
+"""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from elasticache_iam.core.mint import CacheTarget, LoginOutcome, MintOrder, Report, Verified
+from elasticache_iam.core.mint import CacheTarget, LoginOutcome, LoginResult, MintOrder, Report, Verified
 from elasticache_iam.core.token import Token
 from elasticache_iam.ports import CacheProbe, Clock
+from elasticache_iam.tokens.endpoints import Endpoints
 
-PARALLEL_LOGINS: Final = 8
 LOGIN_RETRIES: Final = 8
 """After 1, 2, 4 … 30 s: IAM tells its news slowly, so a first refusal proves little."""
 UNREACHABLE_TRIES: Final = 3
 UNREACHABLE_PAUSE_S: Final = 3600.0
-"""Where the operator has no route it is tried again so seldom that thousands such caches hold up no other login."""
+"""After so many tries a Secret's next one comes with a token of an hour later: the operator has no route there."""
 
 
 @dataclass(slots=True)
@@ -25,6 +28,17 @@ class _Login:
     target: CacheTarget
     token: Token
     task: asyncio.Task[None] | None = None
+
+
+class _Tried(NamedTuple):
+    """A try, with what it was made."""
+
+    order: MintOrder
+    target: CacheTarget
+    token: Token
+    result: LoginResult
+    was_probed: bool
+    """Or else another's try answers for it."""
 
 
 @dataclass(slots=True)
@@ -71,7 +85,7 @@ class Logins:
         self._is_current = is_current
         self._is_newest = is_newest
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(PARALLEL_LOGINS)
+        self._endpoints = Endpoints(clock)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -105,15 +119,12 @@ class Logins:
 
     async def _try(self, login: _Login, proof: Proof) -> None:
         """Log in with the token until it works."""
+        was_probed = False
         for attempt in range(LOGIN_RETRIES):
-            async with self._slots:
-                if not self._is_current(login.order, login.target.alias, proof) or not proof.is_needed:
-                    return
-                order, target, token = login.order, login.target, login.token
-                result = await self._probe.login(
-                    host=target.host, port=target.port, username=order.user_id, password=token.text
-                )
-            self._count(result.outcome.value)
+            tried = await self._ask(login, proof, is_first=not attempt, is_insistent=was_probed)
+            if tried is None:
+                return
+            order, target, token, result, was_probed = tried
             if not self._is_current(order, target.alias, proof):
                 return
             if result.outcome is LoginOutcome.LOGGED_IN and self._is_newest(order, target.alias):
@@ -130,5 +141,34 @@ class Logins:
             if result.outcome is LoginOutcome.UNREACHABLE and (proof.failed_rounds or attempt + 1 >= UNREACHABLE_TRIES):
                 proof.not_before = self._clock.monotonic() + UNREACHABLE_PAUSE_S
                 break
-            await asyncio.sleep(min(30.0, 2.0**attempt))
+            if was_probed:
+                await asyncio.sleep(min(30.0, 2.0**attempt))
+            else:
+                await self._endpoints.until_reached((target.host, target.port))
         proof.failed_rounds += 1
+
+    async def _ask(self, login: _Login, proof: Proof, *, is_first: bool, is_insistent: bool) -> _Tried | None:
+        """Try once, or learn that another has just found the endpoint unreachable; None: it isn't wanted any more."""
+        is_newcomer = is_first and not proof.failed_rounds
+        while True:
+            address = (login.target.host, login.target.port)
+            known = await self._endpoints.enter(
+                address, lane=login.order.namespace, is_newcomer=is_newcomer, is_insistent=is_insistent
+            )
+            result: LoginResult | None = None
+            try:
+                if not self._is_current(login.order, login.target.alias, proof) or not proof.is_needed:
+                    return None
+                order, target, token = login.order, login.target, login.token
+                if address != (target.host, target.port):  # it has moved while we waited
+                    continue
+                if known is not None:
+                    return _Tried(order, target, token, known, was_probed=False)
+                result = await self._probe.login(
+                    host=target.host, port=target.port, username=order.user_id, password=token.text
+                )
+            finally:
+                if known is None:
+                    self._endpoints.leave(address, result)
+            self._count(result.outcome.value)
+            return _Tried(order, target, token, result, was_probed=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticache_iam.core.turns import Turns
+from elasticache_iam.core.turns import LAST, Turns
 
 
 def taken(turns, now=100.0):
@@ -98,3 +98,58 @@ def test_all_that_is_due_is_taken_once_and_in_order(puts):
     assert sorted(order) == sorted(key for key, (due, _) in kept.items() if due <= 100.0)
     ranks = [kept[key][1] for key in order if kept[key][1] is not None]
     assert ranks == sorted(ranks)
+
+
+def test_newcomers_of_different_lanes_take_turns_whoever_came_first():
+    turns = Turns()
+    for number in range(4):
+        turns.put(f"crowd{number}", due=1.0 + number, rank=None, lane="busy")
+    turns.put("alone", due=50.0, rank=None, lane="quiet")
+
+    assert taken(turns) == ["crowd0", "alone", "crowd1", "crowd2", "crowd3"]
+
+
+def test_a_newcomer_that_keeps_coming_back_gets_no_more_turns_than_its_lane():
+    turns = Turns()
+    turns.put("quiet0", due=1.0, rank=None, lane="quiet")
+    turns.put("quiet1", due=1.0, rank=None, lane="quiet")
+    served = []
+    for _ in range(4):
+        turns.put("noisy", due=1.0, rank=None, lane="noisy")
+        served += [turns.take(100.0)[0]]
+
+    assert served == ["quiet0", "noisy", "quiet1", "noisy"]
+
+
+def test_a_lane_whose_only_key_moves_keeps_its_turn():
+    turns = Turns()
+    for lane in ("a", "b"):
+        turns.put(f"{lane}0", due=1.0, rank=None, lane=lane)
+        turns.put(f"{lane}1", due=2.0, rank=None, lane=lane)
+    turns.put("alone", due=1.0, rank=None, lane="c")
+    assert turns.take(100.0) == ("a0", 1.0)
+
+    turns.put("alone", due=3.0, rank=None, lane="c")
+
+    assert taken(turns) == ["b0", "alone", "a1", "b1"]
+
+
+def test_what_cannot_be_helped_gets_what_others_leave_and_one_turn_in_eight():
+    turns = Turns()
+    for number in range(16):
+        turns.put(f"old{number:02}", due=90.0, rank=float(number))
+    for number in range(3):
+        turns.put(f"bad{number}", due=1.0, rank=LAST)
+
+    order = taken(turns)
+
+    assert [order.index(f"bad{number}") for number in range(3)] == [7, 15, 18]
+
+
+def test_what_cannot_be_helped_takes_turns_by_lane_too():
+    turns = Turns()
+    for number in range(5):
+        turns.put(f"crowd{number}", due=1.0, rank=LAST, lane="busy")
+    turns.put("alone", due=50.0, rank=LAST, lane="quiet")
+
+    assert taken(turns)[:2] == ["crowd0", "alone"]

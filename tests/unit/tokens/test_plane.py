@@ -1015,3 +1015,169 @@ class TestLogins:
         await asyncio.sleep(1000)
 
         assert ground.plane.min_remaining_s() > 440
+
+
+@dataclass
+class RoutedProbe:
+    """Takes as long as a connection to nowhere does, for hosts without a route; some caches take their time, too."""
+
+    clock: LoopClock
+    unreachable: set[str] = field(default_factory=set)
+    latency_s: float = 0.02
+    tried: list[tuple[float, str, str]] = field(default_factory=list)
+    busy: dict[str, int] = field(default_factory=dict)
+    busiest: dict[str, int] = field(default_factory=dict)
+
+    async def login(self, *, host, port, username, password):
+        self.tried.append((self.clock.monotonic(), host, username))
+        self.busy[host] = self.busy.get(host, 0) + 1
+        self.busiest[host] = max(self.busiest.get(host, 0), self.busy[host])
+        try:
+            await asyncio.sleep(3.0 if host in self.unreachable else self.latency_s)
+        finally:
+            self.busy[host] -= 1
+        if host in self.unreachable:
+            return LoginResult(LoginOutcome.UNREACHABLE, f"{host}:{port} can't be reached")
+        return LoginResult(LoginOutcome.LOGGED_IN)
+
+
+class TestLoginsOfMany:
+    """Whose login is tried when: no cache and no namespace holds up another's."""
+
+    @pytest.fixture
+    async def ground(self):
+        made = Ground(verify_logins=True)
+        made.probe = RoutedProbe(made.clock)
+        made.plane = made.make_plane()
+        made.kube.put_service_account("other", "checkout")
+        made.verified = []
+        yield made
+        await made.stop()
+
+    def ask(self, ground, name, *, host="h", namespace="shop"):
+        made = order(name, namespace=namespace)
+        made = replace(made, caches=(replace(made.caches[0], host=host),))
+        ground.plane.observe((namespace, name), made)
+
+    async def verified_after_s(self, ground, name, *, within_s=600.0):
+        began = ground.clock.monotonic()
+        while not any(report.key[1] == name for report in ground.of(Verified)):
+            await asyncio.sleep(0.1)
+            assert ground.clock.monotonic() - began < within_s
+        return ground.clock.monotonic() - began
+
+    @pytest.mark.parametrize("count", [20, 150])
+    async def test_users_of_a_cache_without_a_route_hold_up_nobody_elses_first_login(self, ground, count):
+        ground.probe.unreachable = {"nowhere"}
+        ground.start()
+        for number in range(count):
+            self.ask(ground, f"lost{number}", host="nowhere")
+        await asyncio.sleep(2)
+
+        self.ask(ground, "new", host="good")
+        await self.verified_after_s(ground, "new")
+        verified_at = ground.clock.monotonic()
+
+        delivered_at = next(at for at, name in ground.writes if name == "new")
+        assert verified_at - delivered_at < 1.0
+
+    async def test_one_try_tells_all_users_of_a_cache_that_it_has_no_route(self, ground):
+        ground.probe.unreachable = {"nowhere"}
+        ground.start()
+        for number in range(100):
+            self.ask(ground, f"lost{number}", host="nowhere")
+        await asyncio.sleep(20)
+
+        told = {report.key for report in ground.of(Verified) if report.result.outcome is LoginOutcome.UNREACHABLE}
+        assert len(told) == 100
+        assert len(ground.probe.tried) <= 6
+        await asyncio.sleep(3600)
+        assert len(ground.probe.tried) <= 20
+        assert len(ground.plane._logins) == 0
+
+    async def test_a_new_user_of_a_cache_that_was_just_found_unreachable_is_told_at_once(self, ground):
+        ground.probe.unreachable = {"nowhere"}
+        ground.start()
+        self.ask(ground, "first", host="nowhere")
+        await asyncio.sleep(20)
+
+        self.ask(ground, "second", host="nowhere")
+
+        assert await self.verified_after_s(ground, "second") < 1.0
+
+    async def test_a_cache_that_comes_back_is_noticed_by_all_its_users(self, ground):
+        ground.probe.unreachable = {"nowhere"}
+        ground.start()
+        for number in range(30):
+            self.ask(ground, f"lost{number}", host="nowhere")
+        await asyncio.sleep(20)
+
+        ground.probe.unreachable = set()
+        await asyncio.sleep(62)
+
+        last = {report.key: report.result.outcome for report in ground.of(Verified)}
+        in_again = [key for key, outcome in last.items() if outcome is LoginOutcome.LOGGED_IN]
+        assert len(in_again) >= 28  # those who tried for themselves come again with a later token
+
+    async def test_a_glitch_of_a_cache_is_over_for_all_within_seconds(self, ground):
+        ground.probe.unreachable = {"glitch"}
+        ground.start()
+        for number in range(30):
+            self.ask(ground, f"user{number}", host="glitch")
+        await asyncio.sleep(4)
+        ground.probe.unreachable = set()
+
+        await asyncio.sleep(6)
+
+        last = {report.key: report.result.outcome for report in ground.of(Verified)}
+        assert set(last.values()) == {LoginOutcome.LOGGED_IN}
+        assert len(last) == 30
+
+    async def test_one_cache_is_tried_by_two_at_a_time(self, ground):
+        ground.probe.latency_s = 0.5
+        ground.start()
+        for number in range(30):
+            self.ask(ground, f"user{number}", host="one")
+            self.ask(ground, f"more{number}", host="two")
+        await asyncio.sleep(30)
+
+        assert len(ground.of(Verified)) == 60
+        assert ground.probe.busiest == {"one": 2, "two": 2}
+
+    @pytest.mark.parametrize("hosts", [1, 40])
+    async def test_a_namespace_with_many_users_does_not_hold_up_another_ones(self, ground, hosts):
+        ground.probe.latency_s = 1.0
+        ground.start()
+        for number in range(120):
+            self.ask(ground, f"crowd{number}", host=f"host{number % hosts}")
+        await asyncio.sleep(14)
+
+        self.ask(ground, "new", host="host0", namespace="other")
+
+        assert await self.verified_after_s(ground, "new") < 4.0
+
+    async def test_many_caches_without_a_route_hold_up_another_namespace_for_a_moment_only(self, ground):
+        hosts = {f"nowhere{number}" for number in range(100)}
+        ground.probe.unreachable = hosts
+        ground.start()
+        for host in sorted(hosts):
+            self.ask(ground, f"lost-{host}", host=host)
+        await asyncio.sleep(12)
+
+        self.ask(ground, "new", host="good", namespace="other")
+
+        assert await self.verified_after_s(ground, "new") < 4.0
+
+    async def test_a_user_who_goes_while_it_waits_for_its_turn_leaves_no_gap(self, ground):
+        ground.probe.latency_s = 1.0
+        ground.start()
+        for number in range(10):
+            self.ask(ground, f"user{number}")
+        await asyncio.sleep(1.5)
+
+        for number in range(0, 10, 2):
+            ground.plane.observe(("shop", f"user{number}"), None)
+        await asyncio.sleep(20)
+
+        assert {report.key[1] for report in ground.of(Verified)} >= {f"user{number}" for number in range(1, 10, 2)}
+        assert ground.plane._logins._endpoints._free == 8

@@ -27,6 +27,18 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PICTURES: Final = ROOT / "docs" / "pictures"
 PROGRAM: Final = (sys.executable, "-m", "elasticache_iam")
 PATIENCE: Final = "300s"
+NAMESPACE: Final = "elasticache-iam"
+CHECKPOINT: Final = "configmap/elasticache-iam-operator-checkpoint"
+ASKS_TOO_MUCH: Final = {
+    "apiVersion": "elasticache-iam.dev/v1alpha1",
+    "kind": "ElastiCacheIAMUser",
+    "metadata": {"name": "backup", "namespace": "shop"},
+    "spec": {
+        "groups": [{"name": "orders", "namespace": "platform"}],
+        "access": {"preset": "ReadOnly", "keys": ["*"]},
+        "serviceAccounts": ["checkout"],
+    },
+}
 
 PAPER: Final = (30, 33, 41)
 THEME: Final = TerminalTheme(
@@ -48,12 +60,12 @@ FONT: Final = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, 
 
 COMMANDS: Final = {
     "get": "kubectl get elasticache-iam -A",
-    "status": "elasticache-iam status",
+    "status": "elasticache-iam status -A",
     "plan": "elasticache-iam plan -f examples/quickstart/user.yaml --owner demo --deleting",
     "verify": "elasticache-iam verify checkout -n shop --owner demo",
 }
 """By the picture's name. `verify` comes last: for it the user is taken out of its group."""
-WIDTHS: Final = {"demo": 124, "get": 128, "plan": 124, "verify": 162, "status": 128}
+WIDTHS: Final = {"demo": 124, "get": 128, "plan": 124, "verify": 162, "status": 140}
 
 
 def main() -> None:
@@ -132,7 +144,8 @@ def _start_operator(state: Path, admin: Mapping[str, str]) -> subprocess.Popen[b
     key = json.loads((state / "credentials.json").read_text(encoding="utf-8"))["operator"]
     credentials = {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
     _run(("kubectl", "apply", "-f", "crds/"), admin)
-    listen = ("--config", str(state / "operator.yaml"), "--namespace", "default", "--listen", "127.0.0.1:0")
+    _run(("kubectl", "create", "namespace", NAMESPACE), admin)
+    listen = ("--config", str(state / "operator.yaml"), "--namespace", NAMESPACE, "--listen", "127.0.0.1:0")
     with (state / "operator.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603  # our own program
             (*PROGRAM, "operator", *listen), cwd=ROOT, env={**admin, **credentials}, stderr=log, stdout=log
@@ -145,9 +158,12 @@ def _follow_the_quickstart(admin: Mapping[str, str]) -> None:
     _run(("aws", "elasticache", "add-tags-to-resource", "--resource-name", json.loads(arn), "--tags", tag), admin)
     for part in ("namespaces", "usergroup", "user"):
         _run(("kubectl", "apply", "-f", f"examples/quickstart/{part}.yaml"), admin)
-    ready = ("--for=condition=Ready", f"--timeout={PATIENCE}")
-    _run(("kubectl", "-n", "shop", "wait", "eciu/checkout", *ready), admin)
-    _run(("kubectl", "-n", "platform", "wait", "ecug/orders", *ready), admin)
+    _run(("kubectl", "apply", "-f", "examples/three-roles"), admin)
+    for namespace, name in (("platform", "ecug/orders"), ("platform", "eciu/dba"), ("shop", "eciu/checkout")):
+        _wait(namespace, name, "condition=Ready", admin)
+    _run(("kubectl", "apply", "-f", "-"), admin, stdin=json.dumps(ASKS_TOO_MUCH))
+    _wait("shop", "eciu/backup", "condition=Ready=False", admin)
+    _wait(NAMESPACE, CHECKPOINT, "create", admin)
 
 
 def _leave_the_group(admin: Mapping[str, str]) -> None:
@@ -161,9 +177,13 @@ def _leave_the_group(admin: Mapping[str, str]) -> None:
     _run(("aws", "elasticache", "modify-user-group", *leave), admin)
 
 
-def _run(argv: tuple[str, ...], environment: Mapping[str, str]) -> str:
+def _wait(namespace: str, name: str, what: str, admin: Mapping[str, str]) -> None:
+    _run(("kubectl", "-n", namespace, "wait", name, f"--for={what}", f"--timeout={PATIENCE}"), admin)
+
+
+def _run(argv: tuple[str, ...], environment: Mapping[str, str], *, stdin: str | None = None) -> str:
     done = subprocess.run(  # noqa: S603  # our own commands
-        argv, cwd=ROOT, env=dict(environment), check=True, stdout=subprocess.PIPE, text=True
+        argv, cwd=ROOT, env=dict(environment), check=True, stdout=subprocess.PIPE, text=True, input=stdin
     )
     return done.stdout
 

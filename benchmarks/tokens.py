@@ -44,7 +44,7 @@ from tests.cluster.ground import Ground, Installation
 from tests.soak.test_token_days import staged
 
 from elasticache_iam.reconcile.queue import USERS
-from elasticache_iam.runtime.loops import LoopThread
+from elasticache_iam.runtime.loops import LoopThread, spare_collector
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
 from elasticache_iam_sandbox.supervisor import BackgroundSandbox
@@ -232,6 +232,7 @@ def neighbours(scale: Scale) -> None:
     tokens = LoopThread("tokens")
     try:
         probe = Probe(tokens, scale.many)
+        spare_collector()  # as the operator does once it has listed all
         quiet = probe.during(lambda: time.sleep(2.0))
         show("Refresh from due to write, nothing else going on: ms, longest", f"{1e3 * max(quiet):.1f}")
         pages = user_pages(scale.many)

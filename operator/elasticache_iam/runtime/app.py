@@ -50,7 +50,7 @@ from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, res
 from elasticache_iam.runtime.health import Check, HealthServer, find_faults
 from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.leader import Leader, LeaseTimings
-from elasticache_iam.runtime.loops import LoopThread
+from elasticache_iam.runtime.loops import LoopThread, spare_collector
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
 from elasticache_iam.runtime.surroundings import AwsReach, ClusterCheck, Reporter, own_pod
 from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
@@ -351,6 +351,7 @@ class _Operator:
         """Watch until told to stop; work while leading."""
         installation = plane.installation
         await self._warm_up(edge)
+        spare_collector()
         stop_leading = asyncio.Event()
         self._live["token schedule"] = lambda: _stalled(tokens) if leader.is_leader else None
         self._needs["leader"] = leader.find_fault

@@ -45,6 +45,8 @@ class Edge:
             plane.guard.note_deleted(key)
             self.forget(key)
             return
+        if plane.store.is_known(key, body):
+            return  # listed anew
         before, groups = plane.store.body(key), plane.store.group_keys_of(key)
         plane.store.observe(key, body)
         for group in set(groups) - set(plane.store.group_keys_of(key)):
@@ -87,18 +89,18 @@ class Edge:
         store = self._plane.store
         found = dict.fromkeys((GROUPS, USERS), 0)
         for plural in (GROUPS, USERS):
-            before = {key: _version(store.body(key)) for key in store.all_keys() if key.plural == plural}
+            before = {key: store.version(key) for key in store.all_keys() if key.plural == plural}
             alive: set[Key] = set()
             async for body in self._plane.kube.list_resources(plural):
                 key = Key(plural, body["metadata"]["namespace"], body["metadata"]["name"])
                 alive.add(key)
-                known = store.body(key)
-                if _version(known) != before.get(key):
+                if store.version(key) != before.get(key) or store.is_known(key, body):
                     continue
+                known = store.body(key)
                 if known is None or _asked(known) != _asked(body):
                     found[plural] += 1
                     self.see(plural, "MODIFIED", body)
-            gone = [key for key, version in before.items() if key not in alive and _version(store.body(key)) == version]
+            gone = [key for key, version in before.items() if key not in alive and store.version(key) == version]
             for key in gone:
                 self.forget(key)
             found[plural] += len(gone)
@@ -131,13 +133,6 @@ def _is_edit_on_hold(before: Body | None, body: Body) -> bool:
     if before is None or before["metadata"].get("uid") != body["metadata"].get("uid"):
         return False
     return (body["metadata"].get("annotations") or {}).get(ANNOTATION_PLAN_ONLY) == "true"
-
-
-def _version(body: Body | None) -> tuple[str, str] | None:
-    """Return which version of which object a body is."""
-    if body is None:
-        return None
-    return str(body["metadata"].get("uid")), str(body["metadata"].get("resourceVersion"))
 
 
 def make_registry(edge: Edge) -> kopf.OperatorRegistry:

@@ -29,6 +29,29 @@ def test_a_resource_is_parsed_once_per_version(store):
     assert store.user(USER).spec.suspend
 
 
+def test_only_the_latest_in_use_are_kept_parsed(store, monkeypatch):
+    monkeypatch.setattr("elasticache_iam.reconcile.store.PARSED", 2)
+    store.observe(OTHER, group_manifest("sessions"))
+    first, group = store.user(USER), store.group(GROUP)
+    assert store.user(USER) is first
+
+    store.group(OTHER)
+
+    assert store.user(USER) is first
+    assert store.group(GROUP) is not group
+    assert store.group(GROUP) == group
+
+
+def test_a_body_is_given_back_as_it_came_but_for_its_managed_fields():
+    store = Store()
+    manifest = user_manifest(tags={"\ud800": "ünïcödé"})
+    seen = {**manifest, "metadata": {**manifest["metadata"], "uid": "u", "managedFields": [{"manager": "kubectl"}]}}
+
+    store.observe(USER, seen)
+
+    assert store.body(USER) == {**manifest, "metadata": {**manifest["metadata"], "uid": "u"}}
+
+
 def test_users_are_found_by_their_group(store):
     assert store.user_keys_of(GROUP) == (USER,)
     assert [user.metadata.name for user in store.users_of(GROUP)] == ["checkout"]

@@ -118,6 +118,26 @@ def test_what_a_resource_asks_wakes_it(edge, plane, change):
     assert plane.woken() == {USER}
 
 
+def test_what_is_listed_anew_wakes_nobody(edge, plane, minted):
+    edge.see(USERS, "ADDED", body(user_manifest(), resourceVersion="1"))
+    plane.woken()
+
+    edge.see(USERS, None, body(user_manifest(), resourceVersion="1"))
+
+    assert plane.woken() == set()
+    assert len(minted) == 1
+
+
+def test_an_edit_that_came_before_a_status_of_ours_is_seen(edge, plane):
+    edge.see(USERS, "ADDED", body(user_manifest(), resourceVersion="1"))
+    plane.store.note_status(USER, "u", STATUS, resource_version="3")
+    plane.woken()
+
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(), generation=2, resourceVersion="3"), "status": STATUS})
+
+    assert plane.woken() == {USER}
+
+
 def test_a_status_wakes_nobody_but_is_known(edge, plane):
     edge.see(USERS, "ADDED", body(user_manifest()))
     plane.woken()

@@ -170,7 +170,7 @@ def _is_resource(plane: Plane, user_id: str, inventory: Inventory) -> bool:
 def _resource_key(plane: Plane, tags: Mapping[str, str]) -> Key | None:
     """Return the resource that an AWS user belongs to by its tags, if it is there."""
     key = Key(USERS, tags.get(TAG_NAMESPACE, ""), tags.get(TAG_NAME, ""))
-    is_here = tags.get(TAG_OWNER) == plane.installation.owner and plane.store.body(key) is not None
+    is_here = tags.get(TAG_OWNER) == plane.installation.owner and key in plane.store
     return key if is_here else None
 
 

@@ -57,7 +57,7 @@ async def find_strays(plane: Plane, key: Key, group: UserGroup, has: frozenset[s
     for user_id in sorted(has & inventory.users.keys()):
         live = inventory.users[user_id]
         user = _resource_key(inventory.tags.get(live.arn, {}), plane.installation.owner)
-        if user is None or plane.store.body(user) is not None or plane.guard.is_deleted(user):
+        if user is None or user in plane.store or plane.guard.is_deleted(user):
             continue
         if not await _is_admitted(plane, group, user, live):
             continue

@@ -85,7 +85,7 @@ class GroupReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
-        if plane.store.body(key) is None:
+        if key not in plane.store:
             self._seen.pop(key, None)
             plane.guard.forget_group(key)
         return await open_pass(

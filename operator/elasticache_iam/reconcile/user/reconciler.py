@@ -62,7 +62,7 @@ class UserReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         plane = self._plane
-        if plane.store.body(key) is None:
+        if key not in plane.store:
             self._memory.forget(key)
             self._config_maps.forget(key)
         return await open_pass(

@@ -59,13 +59,12 @@ FONT: Final = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, 
 """The reader's own; rich's default would be fetched."""
 
 COMMANDS: Final = {
-    "get": "kubectl get elasticache-iam -A",
     "status": "elasticache-iam status -A",
     "plan": "elasticache-iam plan -f examples/quickstart/user.yaml --owner demo --deleting",
     "verify": "elasticache-iam verify checkout -n shop --owner demo",
 }
 """By the picture's name. `verify` comes last: for it the user is taken out of its group."""
-WIDTHS: Final = {"demo": 124, "get": 128, "plan": 124, "verify": 162, "status": 140}
+WIDTHS: Final = {"demo": 124, "plan": 124, "verify": 162, "status": 140}
 
 
 def main() -> None:

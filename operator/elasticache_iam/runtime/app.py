@@ -27,7 +27,6 @@ import structlog
 from elasticache_iam.api.config import OperatorConfig, Signing
 from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.aws.bridge import Bridge
-from elasticache_iam.aws.identity import get_account
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.aws.sts import BotoSts
 from elasticache_iam.cache.probe import RedisProbe
@@ -52,7 +51,7 @@ from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread, spare_collector
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
-from elasticache_iam.runtime.surroundings import AwsReach, ClusterCheck, Reporter, own_pod
+from elasticache_iam.runtime.surroundings import LOOK_AGAIN_S, ClusterCheck, Reporter, Surroundings, own_pod, unworkable
 from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
 
 log = structlog.get_logger("operator")
@@ -61,10 +60,6 @@ VERSION: Final = version("elasticache-iam-operator")
 LEASE: Final = "elasticache-iam-operator"
 RECONCILE_WORKERS: Final = 16
 SAMPLE_S: Final = 5.0
-LOOK_AGAIN_S: Final = 5.0
-"""Between two looks at what is missing around the operator."""
-RECHECK_S: Final = 60.0
-"""Between two looks at whether it is still there."""
 LOOP_STALL_S: Final = 60.0
 """The head of the schedule has been due for so long and nothing was taken: only a restart helps."""
 MAX_PORT: Final = 65535
@@ -121,19 +116,14 @@ class _Operator:
         self._stop = asyncio.Event()
         self._beats: dict[str, float] = {}
         self._started_at = self._clock.monotonic()
-        self._reach = AwsReach(self._clock)
-        self._missing: dict[str, str | None] = {"AWS": None, "cluster": None}
+        self._surroundings = Surroundings(self._clock)
         self._is_started = False
         # Checks and gauges join as the parts that they ask come to be.
         self._live: dict[str, Check] = {
             "main loop": partial(self._silent, "main"),
             "token loop": partial(self._silent, "tokens"),
         }
-        self._needs: dict[str, Check] = {
-            "main loop": partial(self._silent, "main"),
-            "cluster": lambda: self._missing["cluster"],
-            "AWS": lambda: self._missing["AWS"] or self._reach.find_fault(),
-        }
+        self._needs: dict[str, Check] = {"main loop": partial(self._silent, "main"), **self._surroundings.checks()}
         self._publish: dict[str, Callable[[], None]] = {}
 
     async def run(self) -> None:
@@ -154,11 +144,12 @@ class _Operator:
             connection = await loops.control.run(open_connection(on_request=self._metrics.observe_k8s_request))
             loops.control.start(self._sample({"main": main, **loops.by_name()}))
             check = ClusterCheck(connection, self._config, namespace=self._namespace)
-            found = await self._await_surroundings(check, self._make_reporter(connection, loops), bridge, loops)
+            reporter = Reporter(self._needs, pod=own_pod(self._namespace), connection=connection, clock=self._clock)
+            found = await self._find_installation(check, reporter, bridge, loops)
             if found is not None:
                 installation, session = found
-                loops.control.start(self._watch_cluster(check))
-                loops.control.start(self._watch_aws(installation, session, bridge))
+                loops.control.start(self._surroundings.watch_cluster(check))
+                loops.control.start(self._surroundings.watch_aws(session, region=installation.region, bridge=bridge))
                 await self._run(installation, session, bridge, loops, connection=connection, port=port)
             await loops.control.run(connection.close())
             log.info("stopped")
@@ -175,7 +166,7 @@ class _Operator:
         log.info("listening", version=VERSION, listen=f"{self._host}:{port}")
         return port
 
-    async def _await_surroundings(
+    async def _find_installation(
         self, check: ClusterCheck, reporter: Reporter, bridge: Bridge, loops: _Loops
     ) -> tuple[Installation, boto3.session.Session] | None:
         """Return what is found out once AWS and the cluster have what is needed; None when told to stop before.
@@ -183,20 +174,19 @@ class _Operator:
         Raises:
             ConfigurationError: Waiting won't help.
         """
-        is_reporting = False
+        around = self._surroundings
+        reporting: Future[None] | None = None
         while not self._stop.is_set():
             session = boto3.session.Session()  # a new one each time: it keeps the credentials that it found first
             installation = None
+            around.aws_fault = None
             try:
                 installation = await resolve(self._config, session, bridge)
-                self._missing["AWS"] = None
             except SurroundingsError as error:
-                self._missing["AWS"] = error.message
-            self._missing["cluster"] = await loops.control.run(check.find_fault())
-            if not is_reporting:
-                loops.control.start(reporter.run())
-                is_reporting = True
-            if installation is not None and self._missing["cluster"] is None:
+                around.aws_fault = error.message
+            around.cluster_fault = await loops.control.run(check.find_fault())
+            reporting = reporting or loops.control.start(reporter.run())
+            if installation is not None and around.cluster_fault is None:
                 return installation, session
             await self._pause()
         return None
@@ -207,48 +197,9 @@ class _Operator:
             async with asyncio.timeout(LOOK_AGAIN_S):
                 await self._stop.wait()
 
-    def _make_reporter(self, connection: Connection, loops: _Loops) -> Reporter:
-        pod = own_pod(self._namespace)
-
-        async def send(reason: str, note: str, *, is_warning: bool) -> None:
-            if pod is None:
-                return
-            try:
-                await pod.post_event(connection, self._clock, reason=reason, note=note, is_warning=is_warning)
-            except OperatorError as error:
-                log.debug("an Event was lost", reason=error.reason)
-
-        def post(reason: str, note: str, is_warning: bool) -> None:  # noqa: FBT001  # the reporter's callback
-            loops.control.start(send(reason, note, is_warning=is_warning))
-
-        return Reporter(self._needs, post=post)
-
-    async def _watch_cluster(self, check: ClusterCheck) -> None:
-        """See now and then that the cluster still knows our kinds."""
-        while True:
-            await asyncio.sleep(RECHECK_S)
-            try:
-                self._missing["cluster"] = await check.find_missing_kinds()
-            except OperatorError as error:
-                self._missing["cluster"] = f"can't work with the cluster: {error.message}"
-
-    async def _watch_aws(self, installation: Installation, session: boto3.session.Session, bridge: Bridge) -> None:
-        """Ask AWS who we are, once, and again while it doesn't answer: a standby makes no other calls."""
-        is_due = True
-        while True:
-            if is_due:
-                code = ""
-                try:
-                    await get_account(session, region=installation.region, bridge=bridge)
-                except OperatorError as error:
-                    code = error.code
-                self._reach.observe("sts", "GetCallerIdentity", code, 0.0)
-            await asyncio.sleep(LOOK_AGAIN_S)
-            is_due = self._reach.is_in_doubt
-
     def _observe_aws(self, service: str, operation: str, code: str, duration_s: float) -> None:
         self._metrics.observe_aws_request(service, operation, code, duration_s)
-        self._reach.observe(service, operation, code, duration_s)
+        self._surroundings.reach.observe(service, operation, code, duration_s)
 
     async def _run(
         self,
@@ -429,10 +380,10 @@ class _Operator:
             try:
                 await edge.resync()
             except OperatorError as error:
-                self._missing["cluster"] = f"can't work with the cluster: {error.message}"
+                self._surroundings.cluster_fault = unworkable(error)
                 await self._pause()
             else:
-                self._missing["cluster"] = None
+                self._surroundings.cluster_fault = None
                 return
 
     async def _work_when_elected(self, plane: Plane, edge: Edge, tokens: TokenPlane, loops: _Loops) -> None:

@@ -7,14 +7,17 @@ and when it changes, and goes on looking: others put it right, and no restart he
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
+from boto3.session import Session
 
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import GROUP, VERSION
+from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.errors import is_out_of_reach
+from elasticache_iam.aws.identity import get_account
 from elasticache_iam.core.errors import AccessDeniedError, NotFoundError, OperatorError
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.kube.own_pod import OwnPod
@@ -27,6 +30,10 @@ log = structlog.get_logger("surroundings")
 PATIENCE_S: Final = 60.0
 """A service of AWS that hasn't answered for so long is told of: shorter troubles pass by themselves."""
 REPORT_S: Final = 2.0
+LOOK_AGAIN_S: Final = 5.0
+"""Between two looks at what is missing."""
+RECHECK_S: Final = 60.0
+"""Between two looks at whether the cluster still has it."""
 REASONS: Final[Mapping[str, str]] = {"cluster": "ClusterNotReady", "AWS": "AwsNotReady", "leader": "NoLeader"}
 """Reasons of Events by the check that fails; of others it is NotReady."""
 
@@ -35,6 +42,11 @@ def own_pod(namespace: str, environment: Mapping[str, str] = os.environ) -> OwnP
     """Return the Pod that this process runs in; None outside of one."""
     name, uid = environment.get("POD_NAME"), environment.get("POD_UID")
     return OwnPod(namespace, name, uid) if name and uid else None
+
+
+def unworkable(error: OperatorError) -> str:
+    """Return in a line why the cluster can't be worked with."""
+    return f"can't work with the cluster: {error.message}"
 
 
 class ClusterCheck:
@@ -52,7 +64,7 @@ class ClusterCheck:
             try:
                 faults.append(await look())
             except OperatorError as error:
-                faults.append(f"can't work with the cluster: {error.message}")
+                faults.append(unworkable(error))
                 break
         return "; ".join(fault for fault in faults if fault) or None
 
@@ -113,37 +125,88 @@ class AwsReach:
         return "; ".join(faults) or None
 
 
-class Reporter:
-    """Says in the log and by Events what is missing, and when it is there again. It runs on the control loop."""
+class Surroundings:
+    """What is known to be missing. `cluster_fault` and `aws_fault` are set by whoever looks, from any thread."""
 
-    def __init__(self, checks: Mapping[str, Check], *, post: Callable[[str, str, bool], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.reach = AwsReach(clock)
+        self.cluster_fault: str | None = None
+        self.aws_fault: str | None = None
+
+    def checks(self) -> dict[str, Check]:
+        """Return the checks for /readyz."""
+        return {"cluster": lambda: self.cluster_fault, "AWS": lambda: self.aws_fault or self.reach.find_fault()}
+
+    async def watch_cluster(self, check: ClusterCheck) -> None:
+        """See now and then that the cluster still knows our kinds. It runs on the loop of the check."""
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            try:
+                self.cluster_fault = await check.find_missing_kinds()
+            except OperatorError as error:
+                self.cluster_fault = unworkable(error)
+
+    async def watch_aws(self, session: Session, *, region: str, bridge: Bridge) -> None:
+        """Ask AWS who we are, once, and again while it doesn't answer: a standby makes no other calls."""
+        is_due = True
+        while True:
+            if is_due:
+                code = ""
+                try:
+                    await get_account(session, region=region, bridge=bridge)
+                except OperatorError as error:
+                    code = error.code
+                self.reach.observe("sts", "GetCallerIdentity", code, 0.0)
+            await asyncio.sleep(LOOK_AGAIN_S)
+            is_due = self.reach.is_in_doubt
+
+
+class Reporter:
+    """Says in the log and by Events what is missing, and when it is there again. Its connection's loop is its own."""
+
+    def __init__(
+        self, checks: Mapping[str, Check], *, pod: OwnPod | None, connection: Connection, clock: Clock
+    ) -> None:
         """Prepare the reporter.
 
         Args:
             checks: /readyz's own, by name; looked at anew each time.
-            post: Posts an Event: its reason, its note, whether it is a warning. Best effort, and it doesn't wait.
+            pod: Whom Events are about; None outside of a Pod: there are none.
+            connection: Posts them.
+            clock: Dates them.
         """
         self._checks = checks
-        self._post = post
+        self._pod = pod
+        self._connection = connection
+        self._clock = clock
         self._told: Mapping[str, str] = {}
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            self.look()
+            await self.look()
             await asyncio.sleep(REPORT_S)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Tell what has come, changed or gone since the last look."""
         failing = find_faults(self._checks)
+        told, self._told = self._told, failing
         for name, fault in failing.items():
-            if _timeless(self._told.get(name, "")) != _timeless(fault):
+            if _timeless(told.get(name, "")) != _timeless(fault):
                 log.warning("not ready", missing=name, why=fault)
-                self._post(REASONS.get(name, "NotReady"), f"{name}: {fault}", True)  # noqa: FBT003  # a callback
-        if self._told and not failing:
-            log.info("ready again", was_missing=sorted(self._told))
-            self._post("Ready", f"there again: {', '.join(sorted(self._told))}", False)  # noqa: FBT003  # as above
-        self._told = failing
+                await self._post(REASONS.get(name, "NotReady"), f"{name}: {fault}", is_warning=True)
+        if told and not failing:
+            log.info("ready again", was_missing=sorted(told))
+            await self._post("Ready", f"there again: {', '.join(sorted(told))}", is_warning=False)
+
+    async def _post(self, reason: str, note: str, *, is_warning: bool) -> None:
+        """Post an Event; best effort: the right to may be what is missing."""
+        if self._pod is None:
+            return
+        try:
+            await self._pod.post_event(self._connection, self._clock, reason=reason, note=note, is_warning=is_warning)
+        except OperatorError as error:
+            log.debug("an Event was lost", reason=error.reason)
 
 
 def _timeless(fault: str) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
 from elasticache_iam.aws.errors import is_out_of_reach
+from elasticache_iam.core.errors import AccessDeniedError
 from elasticache_iam.runtime.surroundings import PATIENCE_S, AwsReach, Reporter, own_pod
 
 
@@ -76,60 +77,85 @@ def faults():
     return {"cluster": None, "AWS": None}
 
 
-@pytest.fixture
-def posted():
-    return []
+class Pod:
+    """Keeps the Events about it; `refusal` is what the API server says to the next."""
+
+    def __init__(self):
+        self.events = []
+        self.refusal = None
+
+    async def post_event(self, _connection, _clock, *, reason, note, is_warning):
+        if self.refusal is not None:
+            raise self.refusal
+        self.events.append((reason, note, is_warning))
 
 
 @pytest.fixture
-def reporter(faults, posted):
+def pod():
+    return Pod()
+
+
+@pytest.fixture
+def reporter(faults, pod, clock):
     checks = {name: lambda name=name: faults[name] for name in faults}
-    return Reporter(checks, post=lambda *event: posted.append(event))
+    return Reporter(checks, pod=pod, connection=None, clock=clock)
 
 
-def test_a_fault_is_told_once(reporter, faults, posted):
+async def test_a_fault_is_told_once(reporter, faults, pod):
     faults["cluster"] = "no kinds"
 
-    reporter.look()
-    reporter.look()
+    await reporter.look()
+    await reporter.look()
 
-    assert posted == [("ClusterNotReady", "cluster: no kinds", True)]
+    assert pod.events == [("ClusterNotReady", "cluster: no kinds", True)]
 
 
-def test_another_fault_of_the_same_kind_is_told_too(reporter, faults, posted):
+async def test_another_fault_of_the_same_kind_is_told_too(reporter, faults, pod):
     faults["AWS"] = "no credentials"
-    reporter.look()
+    await reporter.look()
     faults["AWS"] = "no answer"
-    reporter.look()
+    await reporter.look()
 
-    assert [note for _, note, _ in posted] == ["AWS: no credentials", "AWS: no answer"]
+    assert [note for _, note, _ in pod.events] == ["AWS: no credentials", "AWS: no answer"]
 
 
-def test_a_fault_that_only_lasts_is_no_news(reporter, faults, posted):
+async def test_a_fault_that_only_lasts_is_no_news(reporter, faults, pod):
     faults["cluster"] = "no sign of life for 61 s"
-    reporter.look()
+    await reporter.look()
     faults["cluster"] = "no sign of life for 63 s"
-    reporter.look()
+    await reporter.look()
 
-    assert len(posted) == 1
+    assert len(pod.events) == 1
 
 
-def test_it_is_told_when_all_is_there_again(reporter, faults, posted):
+async def test_it_is_told_when_all_is_there_again(reporter, faults, pod):
     faults |= {"cluster": "a", "AWS": "b"}
-    reporter.look()
+    await reporter.look()
     faults["AWS"] = None
-    reporter.look()
+    await reporter.look()
     faults["cluster"] = None
-    reporter.look()
-    reporter.look()
+    await reporter.look()
+    await reporter.look()
 
-    assert posted[2:] == [("Ready", "there again: cluster", False)]
+    assert pod.events[2:] == [("Ready", "there again: cluster", False)]
 
 
-def test_nothing_is_told_while_nothing_is_missing(reporter, posted):
-    reporter.look()
+async def test_nothing_is_told_while_nothing_is_missing(reporter, pod):
+    await reporter.look()
 
-    assert posted == []
+    assert pod.events == []
+
+
+async def test_a_missing_right_to_post_events_stops_no_report(reporter, faults, pod):
+    faults["cluster"] = "no rights"
+    pod.refusal = AccessDeniedError("forbidden")
+    await reporter.look()
+    pod.refusal = None
+    faults["AWS"] = "no credentials"
+
+    await reporter.look()
+
+    assert pod.events == [("AwsNotReady", "AWS: no credentials", True)]
 
 
 # -- the Pod -----------------------------------------------------------------------------------------------------------

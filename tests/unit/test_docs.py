@@ -6,10 +6,12 @@ import importlib.util
 import pkgutil
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -379,3 +381,48 @@ def test_the_policy_command_on_the_page_works():
         region="eu-central-1",
         boundary="arn:aws:iam::111122223333:policy/elasticache-iam-boundary",
     )
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+def shell_blocks(page: Path) -> list[str]:
+    return re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if shell_blocks(page)], ids=lambda page: page.name)
+def test_a_shell_takes_what_a_page_shows(page: Path):
+    for block in shell_blocks(page):
+        done = subprocess.run(["/bin/bash", "-n"], input=block, capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stderr) == (0, ""), block
+
+
+OUR_COMMAND = re.compile(r"(?<![\w-])(?<!-n )(?<!--namespace )elasticache-iam ([a-z][^#|;&<>`)\n]*)")
+GENERATED = REFERENCE / "cli.md"
+
+
+def our_commands(page: Path) -> list[str]:
+    """Return the calls of elasticache-iam on a page, in blocks and in the text."""
+    text = page.read_text(encoding="utf-8")
+    inline = re.findall(r"`(elasticache-iam [^`]*)`", prose(text))
+    return OUR_COMMAND.findall("\n".join([*shell_blocks(page), *inline]).replace("\\\n", " "))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if our_commands(page) and page != GENERATED], ids=lambda page: page.name
+)
+def test_a_command_that_a_page_shows_exists_with_its_options(page: Path):
+    for line in our_commands(page):
+        command: click.Command = cli
+        words = line.replace('"', "").split()
+        while words and isinstance(command, click.Group):
+            name = words.pop(0)
+            below = command.get_command(click.Context(command), name)
+            assert below is not None, f"elasticache-iam {line}"
+            command = below
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+        unknown = [word for word in words if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known]
+
+        assert unknown == [], f"elasticache-iam {line}"

@@ -209,6 +209,19 @@ def test_all_that_is_wrong_is_said_at_once(cli):
     assert 'image.digest: "latest"' in text
 
 
+def test_a_cluster_that_is_too_old_is_refused(cli):
+    assert "requires kubeVersion: >=1.30.0" in refusal(cli, *OWNER, "--kube-version", "1.29.9")
+
+
+def test_a_release_may_have_a_number_for_a_name(cli):
+    monitoring = ("-f", CHART / "ci" / "monitoring-values.yaml")
+
+    documents = [entry for entry in yaml.safe_load_all(cli("template", "123", CHART, *monitoring).stdout) if entry]
+
+    labelled = [entry["metadata"]["labels"] for entry in documents if entry["kind"] != "CustomResourceDefinition"]
+    assert {entry["app.kubernetes.io/instance"] for entry in labelled} == {"123"}
+
+
 def test_an_installation_is_refused_as_well(cli):
     answer = cli("install", "r", CHART, "--dry-run=client", check=False)
 

@@ -14,8 +14,8 @@
 {{- end -}}
 
 {{- define "elasticache-iam.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "elasticache-iam.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "elasticache-iam.name" . | quote }}
+app.kubernetes.io/instance: {{ quote .Release.Name }}
 {{- end -}}
 
 {{- define "elasticache-iam.labels" -}}

@@ -110,7 +110,7 @@ def check_machine() -> None:
         fail("a node needs Linux; set KUBECONFIG to a cluster that you have")
     if os.geteuid() != 0:
         fail("a node needs root, for namespaces and containers; or set KUBECONFIG to a cluster that you have")
-    missing = [name for name in ("containerd", "ctr", "runc", "ip", "unshare") if shutil.which(name) is None]
+    missing = [name for name in ("containerd", "ctr", "runc", "ip", "setpriv", "unshare") if shutil.which(name) is None]
     missing += [] if (CNI_PLUGINS / "bridge").exists() else ["containernetworking-plugins"]
     if missing:
         fail(f"missing: {', '.join(missing)}; on Debian packaging/node/install_packages.sh gets them")
@@ -152,7 +152,7 @@ def remove_leftovers() -> None:
 
 def lock() -> IO[str]:
     """Hold the one place for a node that this machine has: its cgroups have a name."""
-    held = Path("/run/lock/elasticache-iam-node").open("w")
+    held = Path("/run/elasticache-iam-node.lock").open("w")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -175,8 +175,9 @@ def outside(arguments: Sequence[str]) -> int:
     with lock():
         remove_leftovers()
         inner = subprocess.Popen(
-            # --kill-child: all of it ends when we do, however that is.
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+            # All of it ends when we do, however that is.
+            ["setpriv", "--pdeathsig", "KILL",
+             "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
              sys.executable, Path(__file__), *arguments],
             env=os.environ | {INSIDE: "1"},
         )  # fmt: skip

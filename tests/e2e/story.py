@@ -347,13 +347,14 @@ class Story:
     # -- accidents ----------------------------------------------------------------------------------------------------
 
     def crash(self, pod):
-        """End a container's process as a crash does: nothing is given back."""
+        """End a container's process as a crash does, with nothing given back; return how many restarts that makes."""
         process = process_of(pod)
         if process is None:  # another machine's: the next best
             options = {"gracePeriodSeconds": 0}
             self.cluster.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}", options)
-        else:
-            os.kill(process, signal.SIGKILL)
+            return 0
+        os.kill(process, signal.SIGKILL)
+        return 1
 
     def picture(self):
         """Return what there is and what the operators said last, for somebody who looks at a failure."""

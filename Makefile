@@ -51,7 +51,7 @@ node: init ## Run a shell, or RUN='command', beside a one-node cluster (root on 
 e2e: tools clients ## Run the end-to-end tests: image, chart, pods on a node (root on Linux, or KUBECONFIG and IMAGE)
 	@tests/e2e/run.sh $(ARGS)
 
-test: tools clients promtool ## Run the tests (all but soak and end-to-end)
+test: tools clients promtool gitops ## Run the tests (all but soak and end-to-end)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 soak: tools ## Run the long tests: every crash point, every failure, fuzzing
@@ -94,7 +94,13 @@ install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds 
 	@cp crds/*.yaml charts/elasticache-iam-operator/files/crds/
 	@$(BIN)/python packaging/render_install.py
 
-.PHONY: aws
+.PHONY: gitops argocd aws
+gitops: init ## Build the program that runs Argo CD's and Flux' own code in the tests
+	@$(BIN)/python packaging/build_gitops_engine.py >/dev/null
+
+argocd: init ## Write Argo CD's configuration from its scripts
+	@$(BIN)/python packaging/render_argocd.py
+
 aws: init ## Write the operator's policy into packaging/aws
 	@$(BIN)/python packaging/render_aws.py
 

@@ -1,0 +1,4 @@
+if obj.metadata.annotations ~= nil then
+  obj.metadata.annotations["elasticache-iam.dev/paused"] = nil
+end
+return obj

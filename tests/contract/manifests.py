@@ -321,6 +321,17 @@ REFUSED = [
         "a template's keys",
     ),
     user(
+        "too much text in all templates together",
+        {
+            "spec.delivery": {
+                "secret": {"template": {f"K{number}": "x" * 8192 for number in range(3)}},
+                "configMap": {"name": "a", "template": {"A": "x" * 8192, "B": "y"}},
+            }
+        },
+        "spec.delivery",
+        "the templates of secret and configMap together",
+    ),
+    user(
         "a ConfigMap without a name",
         {"spec.delivery": {"configMap": {"template": {"a": "b"}}}},
         "spec.delivery.configMap.name",
@@ -555,6 +566,16 @@ ACCEPTED = [
                     "template": {"REDIS_URL": "rediss://{{ username | url_encode }}:{{ password }}@{{ host }}/0"},
                 },
                 "configMap": {"name": "checkout-settings", "template": {"TFE_REDIS_USER": "{{ username }}"}},
+            }
+        },
+    ),
+    Accepted(
+        "as much text in templates as may be",
+        "user",
+        {
+            "spec.delivery": {
+                "secret": {"template": {f"K{number}": "é" * 8192 for number in range(3)}},
+                "configMap": {"name": "a", "template": {"A": "x" * 8192}},
             }
         },
     ),

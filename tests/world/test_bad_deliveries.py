@@ -84,6 +84,10 @@ BROKEN = {
     "a-loop": ("{% for i in (1..9) %}{% endfor %}", "isn't valid: unexpected tag 'for'"),
     "an-unknown-variable": ("{{ pasword }}", "uses pasword; there are only "),
     "not-closed": ("{{ host", "isn't valid: a {{ isn't closed"),
+    "too-much-work": (
+        "{% assign x = ca %}{% assign x = x | append: '%' %}" + "{{ x | url_encode | slice: 0 }}" * 9,
+        "is too much work, all keys together",
+    ),
     "an-unknown-filter": ("{{ host | shout }}", "uses the filters shout; there are only "),
 }
 

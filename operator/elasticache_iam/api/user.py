@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -141,8 +141,32 @@ class ConfigMapDelivery(ApiModel):
     expires_at. They speak of the cache main, or else of the first; caches.<name> has those of each."""
 
 
+MAX_TEMPLATE_CHARACTERS: Final = 32768
+"""All templates of one resource: they are parsed and rendered on the loop that keeps everybody's tokens fresh."""
+
+
+def _template_characters(delivery: "Delivery") -> int:
+    config_map = delivery.config_map
+    templates = (delivery.secret.template, config_map.template if config_map is not None else {})
+    return sum(len(text) for template in templates for text in template.values())
+
+
+def _cel_characters(holder: str) -> str:
+    template = f"{holder}.template"
+    return f"(has({holder}) && has({template}) ? {template}.map(key, size({template}[key])).sum() : 0)"
+
+
 class Delivery(ApiModel):
     """How the workload learns what it needs."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"{_cel_characters('self.secret')} + {_cel_characters('self.configMap')} <= {MAX_TEMPLATE_CHARACTERS}",
+            message=f"the templates of secret and configMap together may have {MAX_TEMPLATE_CHARACTERS} characters: "
+            "they are for settings",
+            holds=lambda delivery: _template_characters(delivery) <= MAX_TEMPLATE_CHARACTERS,
+        ),
+    )
 
     mode: DeliveryMode = DeliveryMode.SECRET
     """Secret (default): tokens in Secrets, always fresh. None: the workload signs its own."""

@@ -12,7 +12,7 @@ from typing import Any
 from elasticache_iam.api.user import ElastiCacheIAMUser, UserCacheStatus
 from elasticache_iam.core.names import MAIN_ALIAS, object_labels
 from elasticache_iam.delivery.secret import controller_reference
-from elasticache_iam.delivery.template import render_templates
+from elasticache_iam.delivery.template import TemplateCache, Variables, render_templates
 
 
 def render_config_map(
@@ -22,6 +22,7 @@ def render_config_map(
     user_id: str,
     owner: str,
     ca_pem: str | None,
+    templates: TemplateCache | None = None,
 ) -> dict[str, Any]:
     """Return the whole ConfigMap that a user asks for.
 
@@ -31,6 +32,7 @@ def render_config_map(
         user_id: Its name in Redis.
         owner: This installation's owner.
         ca_pem: The CA to trust when it isn't a public one; else None.
+        templates: Keeps templates parsed from one rendering to the next, by namespace and name.
 
     Raises:
         DeliveryTemplateError: A template isn't valid.
@@ -41,11 +43,15 @@ def render_config_map(
     if delivery is None or not by_alias:
         raise ValueError("nothing to render")
     chosen = by_alias.get(MAIN_ALIAS) or next(iter(by_alias.values()))
+    variables: Variables = {**chosen, "caches": by_alias}
+    kept = TemplateCache() if templates is None else templates
+    key = (user.metadata.namespace, user.metadata.name)
+    parsed = kept.get(key, delivery.template, frozenset(variables), kind="ConfigMap")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(user, delivery.name, owner),
-        "data": render_templates(delivery.template, {**chosen, "caches": by_alias}, kind="ConfigMap"),
+        "data": render_templates(parsed, variables),
     }
 
 

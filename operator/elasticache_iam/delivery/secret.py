@@ -9,7 +9,7 @@ from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.names import object_labels
 from elasticache_iam.core.token import Token, percent_encoded
-from elasticache_iam.delivery.template import render_templates
+from elasticache_iam.delivery.template import TemplateCache, render_templates
 
 SECRET_TYPE: Final = "servicebinding.io/redis"  # noqa: S105  # the Service Binding specification's type for Redis
 
@@ -22,7 +22,13 @@ _NOBODY_ELSES_BUSINESS: Final = {
 
 
 def render_secret(
-    order: MintOrder, target: CacheTarget, *, token: Token, owner: str, ca_pem: str | None
+    order: MintOrder,
+    target: CacheTarget,
+    *,
+    token: Token,
+    owner: str,
+    ca_pem: str | None,
+    templates: TemplateCache | None = None,
 ) -> dict[str, Any]:
     """Return the whole Secret for one token.
 
@@ -35,13 +41,17 @@ def render_secret(
         token: What was just signed.
         owner: This installation's owner.
         ca_pem: The CA to trust when it isn't a public one; else None.
+        templates: Keeps templates parsed from one rendering to the next, by the order's key.
 
     Raises:
         DeliveryTemplateError: A template isn't valid.
     """
     content = _content(order, target, token, ca_pem)
     if order.template:
-        content |= render_templates(order.template, _variables(target, content), kind="Secret")
+        variables = _variables(target, content)
+        kept = TemplateCache() if templates is None else templates
+        parsed = kept.get(order.key, order.template, frozenset(variables), kind="Secret")
+        content |= render_templates(parsed, variables)
     return {
         "apiVersion": "v1",
         "kind": "Secret",

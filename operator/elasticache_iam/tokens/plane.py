@@ -38,6 +38,7 @@ from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.core.turns import Turns
 from elasticache_iam.delivery.secret import render_secret
+from elasticache_iam.delivery.template import DeliveryTemplateError, TemplateCache
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
 from elasticache_iam.tokens.checkpoint import MAX_AHEAD, Life, decode, encode
 from elasticache_iam.tokens.logins import Logins, Proof
@@ -154,6 +155,7 @@ class TokenPlane:
         """By uid what is due (and since when) and waits for its user's session."""
         self._orders: dict[UserKey, MintOrder] = {}
         self._states: dict[Entry, _State] = {}
+        self._templates = TemplateCache()
         self._stopped: set[UserKey] = set()
         self._running: dict[Entry, asyncio.Task[None]] = {}
         self._again: set[Entry] = set()
@@ -180,6 +182,8 @@ class TokenPlane:
             self._drop(key)
             before = None
         self._orders[key] = order
+        if not order.template:
+            self._templates.forget(key)
         if before is not None:
             for entry in _entries(before) - _entries(order):
                 self._drop_entry(entry)
@@ -474,7 +478,14 @@ class TokenPlane:
         )
 
     async def _deliver(self, entry: Entry, order: MintOrder, target: CacheTarget, state: _State, token: Token) -> None:
-        body = render_secret(order, target, token=token, owner=self._settings.owner, ca_pem=self._settings.ca_pem)
+        body = render_secret(
+            order,
+            target,
+            token=token,
+            owner=self._settings.owner,
+            ca_pem=self._settings.ca_pem,
+            templates=self._templates,
+        )
         if not self._is_current(entry, state):
             return  # stopped or replaced while we waited for credentials
         uid = await self._write(entry, order, target, state, body)
@@ -533,6 +544,8 @@ class TokenPlane:
         remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
         spread = spread_of(entry)
         delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
+        if isinstance(error, DeliveryTemplateError):
+            delay = self._settings.token_s / 2  # only an edit helps, which doesn't wait: no more work than with success
         reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
         is_news_travelling = (
             isinstance(error, AccessDeniedError)
@@ -604,6 +617,7 @@ class TokenPlane:
         order = self._orders.pop(key, None)
         if order is None:
             return
+        self._templates.forget(key)
         self._renewals.forget(order.uid)
         self._sessions.forget(order.uid)
         self._waiting.pop(order.uid, None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -1181,3 +1182,54 @@ class TestLoginsOfMany:
 
         assert {report.key[1] for report in ground.of(Verified)} >= {f"user{number}" for number in range(1, 10, 2)}
         assert ground.plane._logins._endpoints._free == 8
+
+
+HOSTILE = {
+    "encoded-byte-by-byte": "{% assign x = host %}"
+    + "{% assign x = x | append: x %}" * 14
+    + "{% assign x = x | append: '%' %}"
+    + ("{{ x" + "|url_encode" * 9 + "|slice:0 }}") * 9,
+    "cases-in-cases": ("{%case 1%}{%when " + ",".join(["1"] * 100) + "%}") * 15 + "{%endcase%}" * 15,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+async def test_a_hostile_template_keeps_nobody_elses_tokens_waiting(ground, text):
+    started = time.process_time()
+    ground.start()
+    for number in range(5):
+        hostile = order(f"hostile{number}", aliases=("main", "second"), template={"A": text, "B": text})
+        ground.plane.observe(hostile.key, hostile)
+    ground.plane.observe(KEY, order())
+
+    await asyncio.sleep(3600)
+
+    times = [at for at, name in ground.writes if name == "checkout"]
+    assert len(times) >= 8
+    assert all(later - earlier <= 450 + 1 for earlier, later in itertools.pairwise(times))
+    assert time.process_time() - started < 30, "an hour of ten hostile Secrets"
+
+
+async def test_a_template_that_can_not_work_is_tried_no_oftener_than_one_that_can_and_at_once_when_edited(ground):
+    results = []
+    ground.plane._counting = Counting(refresh=results.append)
+    ground.start()
+    ground.plane.observe(KEY, order(template={"URL": "{{ host.none }}"}))
+    await asyncio.sleep(3600)
+    assert 1 <= results.count("TemplateInvalid") <= 9
+
+    ground.plane.observe(KEY, order(template={"URL": "{{ host }}"}, generation=2))
+    await asyncio.sleep(2)
+
+    assert results[-1] == "ok"
+
+
+async def test_parsed_templates_go_with_their_user(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(template={"URL": "{{ host }}"}))
+    await asyncio.sleep(2)
+    assert len(ground.plane._templates) == 1
+
+    ground.plane.observe(KEY, None)
+
+    assert len(ground.plane._templates) == 0

@@ -18,6 +18,7 @@ from elasticache_iam.core.errors import (
 from elasticache_iam.core.refresh import spread_of
 from elasticache_iam.core.status import TOKEN_DELIVERED, Stage
 from elasticache_iam.delivery import DeliveryTemplateError, digest_of, render_config_map, render_emptied_config_map
+from elasticache_iam.delivery.template import TemplateCache
 from elasticache_iam.ports import Document
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import Key
@@ -31,15 +32,17 @@ _FORBIDDEN_S: Final = 300.0
 
 
 class ConfigMaps:
-    """The ConfigMaps of all users. It remembers when each was last written, in memory only."""
+    """The ConfigMaps of all users. It remembers when each was last written and its templates, in memory only."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._due: dict[Key, float] = {}
+        self._templates = TemplateCache()
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a user that is gone; its ConfigMap goes with it, by its owner reference."""
         self._due.pop(key, None)
+        self._templates.forget((key.namespace, key.name))
 
     async def sync(
         self, user: ElastiCacheIAMUser, caches: Sequence[UserCacheStatus], findings: Findings, *, user_id: str
@@ -67,6 +70,7 @@ class ConfigMaps:
             await self._remove(user, held)
             findings.fields["config_map"] = held = None
         if wanted is None:
+            self._templates.forget((user.metadata.namespace, user.metadata.name))
             return
         if held is None:
             # Noted before it is made: after a crash in between it is known by its name.
@@ -82,6 +86,7 @@ class ConfigMaps:
             user_id=user_id,
             owner=plane.installation.owner,
             ca_pem=plane.installation.config.cache_ca,
+            templates=self._templates,
         )
         digest = digest_of(body)
         if held.uid and held.digest == digest and not self._is_due(user):

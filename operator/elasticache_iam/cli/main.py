@@ -23,7 +23,7 @@ from elasticache_iam.core.errors import ConfigurationError, OperatorError
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Look": ("status", "verify", "plan", "lint"),
     "Act": ("token", "refresh", "suspend", "resume"),
-    "Install": ("policy", "import", "completion"),
+    "Install": ("setup", "policy", "import", "completion"),
     "Run": ("operator", "sandbox"),
 }
 """All commands, as the help shows them."""
@@ -147,12 +147,16 @@ def cli() -> None:
 cli.params.append(_debug_option(hidden=False))
 
 
-def program_name(argument: str) -> str:
-    """Return how the program was called, in the words of whoever called it: `kubectl elasticache-iam`."""
-    name = Path(argument).name
-    if name.startswith(_PLUGIN_PREFIX):
-        return "kubectl elasticache-iam"
-    return "elasticache-iam"
+def program_name(argument: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return how the program was called, in the words of whoever called it.
+
+    Args:
+        argument: The program's own path; kubectl's plugins are called `kubectl-elasticache_iam`.
+        environment: krew's launcher says it there: it has a path of its own.
+    """
+    if said := environment.get("ELASTICACHE_IAM_PROGRAM"):
+        return said
+    return "kubectl elasticache-iam" if Path(argument).name.startswith(_PLUGIN_PREFIX) else "elasticache-iam"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from elasticache_iam.core.policy.evaluate import (
     judge_pod_identity,
     judge_role_chain,
     judge_trust,
+    unnamed_actions,
 )
 from elasticache_iam.core.policy.operator import CALLS, operator_policy
 from elasticache_iam.core.policy.size import INLINE_POLICIES_LIMIT, PolicyTooLargeError, check_size, compact_json
@@ -33,4 +34,5 @@ __all__ = [
     "same_policy",
     "session_policy",
     "trust_policy",
+    "unnamed_actions",
 ]

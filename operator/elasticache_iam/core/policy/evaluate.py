@@ -114,6 +114,14 @@ def judge_pod_identity(document: Document, *, cluster_arn: str, subject: tuple[s
     return verdict
 
 
+def unnamed_actions(documents: Iterable[Document], actions: Iterable[str]) -> tuple[str, ...]:
+    """Return the actions that no policy allows, whatever the object and the conditions."""
+    allowing = [
+        statement for document in documents for statement in _statements(document) if statement.get("Effect") == "Allow"
+    ]
+    return tuple(action for action in actions if not any(_names_action(each, action) for each in allowing))
+
+
 def _judge(
     document: Document,
     action: str,

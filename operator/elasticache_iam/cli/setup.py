@@ -1,0 +1,128 @@
+"""`elasticache-iam setup`: what AWS and the cluster still need for an installation."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.options import cluster_options
+
+if TYPE_CHECKING:
+    from elasticache_iam.core.prerequisites import Prerequisite
+
+_COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
+
+
+@click.command(short_help="Check what an installation still needs.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ELASTICACHE_IAM_CONFIG",
+    help="The operator's configuration file; else that of the installation in the cluster.",
+)
+@click.option("--owner", help="The installation's owner.")
+@click.option("--region", help="The AWS region; else the one of your AWS profile.")
+@click.option("--account", help="The AWS account; else the one of your credentials.")
+@click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked.")
+@click.option("--cluster-name", help="The EKS cluster, for its issuer and for Pod Identity.")
+@click.option("--boundary", metavar="ARN", help="The permissions boundary of the roles that the operator makes.")
+@click.option("--operator-role", metavar="ARN", help="The operator's role; else as its ServiceAccount says.")
+@click.option("--cache", "caches", multiple=True, metavar="ID", help="Look at this cache; repeatable.")
+@click.option(
+    "--operator-namespace",
+    default="elasticache-iam",
+    show_default=True,
+    envvar="ELASTICACHE_IAM_NAMESPACE",
+    help="Where the operator is, or is to be.",
+)
+@click.option(
+    "--name", default="elasticache-iam-operator", show_default=True, help="Of its ServiceAccount: the Helm release's."
+)
+@click.option("--no-cluster", is_flag=True, help="Look at AWS alone.")
+@click.option("--profile", help="The AWS profile to read with.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@cluster_options
+def setup(
+    *,
+    config_path: Path | None,
+    owner: str | None,
+    region: str | None,
+    account: str | None,
+    issuer: str | None,
+    cluster_name: str | None,
+    boundary: str | None,
+    operator_role: str | None,
+    caches: tuple[str, ...],
+    operator_namespace: str,
+    name: str,
+    no_cluster: bool,
+    profile: str | None,
+    output: str,
+    kubeconfig: str | None,
+    context: str | None,
+) -> None:
+    """Check, one by one, what AWS and the cluster still need for an installation, with the command for each.
+
+    Before an installation and after it: the OIDC provider and its audience, the permissions boundary, the operator's
+    role with its trust and policy, CRDs, rights, admission policies, whether an operator leads, and the caches'
+    engine, encryption and consent. Reads AWS and the cluster with your own credentials, and writes nothing.
+
+    Exits with 1 if something is missing.
+    """
+    # Not at the top: the other commands start without boto3 and the Kubernetes client.
+    from elasticache_iam.core.diagnosis import Mark  # noqa: PLC0415
+    from elasticache_iam.core.prerequisites import Place, prerequisites_document  # noqa: PLC0415
+    from elasticache_iam.runtime import log  # noqa: PLC0415
+    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.personal import open_session  # noqa: PLC0415
+    from elasticache_iam.runtime.setup import Survey, survey  # noqa: PLC0415
+
+    log.configure("error", log.LogFormat.TEXT)
+    settings = {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer}
+    if owner is not None or config_path is not None:
+        override_config(config_path, settings)  # refuses what can't be meant, by the option's name
+    more = {"clusterName": cluster_name, "permissionsBoundary": boundary}
+    asked = Survey(
+        Place(operator_namespace, name),
+        {**settings, **more},
+        override_config(config_path, {}) if config_path is not None else None,
+        operator_role,
+        caches,
+        uses_cluster=not no_cluster,
+        kubeconfig=kubeconfig,
+        context=context,
+    )
+    found = asyncio.run(survey(asked, open_session(profile)))
+    if output == "json":
+        click.echo(json.dumps(prerequisites_document(found), indent=2))
+    else:
+        for line in render_setup(found):
+            click.echo(line)
+    if any(each.mark is Mark.BROKEN for each in found):
+        sys.exit(ExitCode.FAILED)
+
+
+def render_setup(found: "Sequence[Prerequisite]") -> Iterator[str]:
+    """Yield the lines that people see."""
+    section = ""
+    for each in found:
+        if each.section != section:
+            if section:
+                yield ""
+            section = each.section
+            yield click.style(section, bold=True)
+        yield f"  {click.style(each.mark.value, fg=_COLOURS[each.mark.value])} {each.says}"
+        if each.repair:
+            yield f"      $ {each.repair}"
+    missing = sum(each.mark.value == "✘" for each in found)
+    yield ""
+    if missing:
+        yield f"✘ {missing} {'thing is' if missing == 1 else 'things are'} missing; run this again after each command"
+    else:
+        yield "✔ nothing is missing"

@@ -1,0 +1,459 @@
+"""What an installation needs of AWS and of the cluster, thing by thing, each with the command that brings it.
+
+Pure: what was found goes in, one line for each thing comes out. What can't be looked at is told as such.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, GROUP, STS_AUDIENCE
+from elasticache_iam.core import commands
+from elasticache_iam.core.consent import consent_command
+from elasticache_iam.core.diagnosis import Mark
+from elasticache_iam.core.names import consents, role_name_of
+from elasticache_iam.core.plan.attachment import MIN_VERSIONS, has_iam
+from elasticache_iam.core.policy import (
+    Verdict,
+    compact_json,
+    judge_pod_identity,
+    judge_trust,
+    pod_identity_trust,
+    same_policy,
+    trust_policy,
+    unnamed_actions,
+)
+from elasticache_iam.core.state import ObservedCache, ObservedRole
+
+MIN_KUBERNETES: Final = (1, 30)
+"""Since then ValidatingAdmissionPolicies are stable."""
+_STALE_LEASE: Final = timedelta(minutes=1)
+"""The holder's clock and ours may differ by some seconds; a Lease is renewed each few."""
+_MOST_NAMED: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prerequisite:
+    """One thing.
+
+    Attributes:
+        section: What it is a part of, for people.
+        mark: Whether it is there.
+        says: One line.
+        repair: The command that brings it, "" where there is none.
+    """
+
+    section: str
+    mark: Mark
+    says: str
+    repair: str = ""
+
+
+class Section:
+    """Makes the prerequisites of one section."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def there(self, says: str) -> Prerequisite:
+        """It is there."""
+        return Prerequisite(self._title, Mark.WHOLE, says)
+
+    def missing(self, says: str, repair: str) -> Prerequisite:
+        """It isn't there."""
+        return Prerequisite(self._title, Mark.BROKEN, says, repair)
+
+    def untold(self, says: str, repair: str = "") -> Prerequisite:
+        """It can't be told, or is a matter of taste."""
+        return Prerequisite(self._title, Mark.UNTOLD, says, repair)
+
+
+AWS: Final = Section("AWS")
+ROLE: Final = Section("The operator's role")
+CLUSTER: Final = Section("The cluster")
+CACHES: Final = Section("Caches")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the operator is, or is to be.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Of its ServiceAccount and all else that the chart makes.
+    """
+
+    namespace: str
+    name: str
+
+
+# -- AWS --------------------------------------------------------------------------------------------------------------
+
+
+def check_provider(
+    audiences: frozenset[str] | None, *, issuer: str, audience: str, provider_arn: str
+) -> Iterator[Prerequisite]:
+    """Tell whether the account takes tokens of the cluster's issuer that are made for signing."""
+    if audiences is None:
+        says = f"there is no IAM OIDC provider for {issuer}"
+        yield AWS.missing(says, commands.add_audience(issuer, audience, provider_arn=None))
+    elif audience not in audiences:
+        says = f"the OIDC provider of {issuer} doesn't take tokens for {audience}"
+        yield AWS.missing(says, commands.add_audience(issuer, audience, provider_arn=provider_arn))
+    else:
+        yield AWS.there(f"the OIDC provider of {issuer} takes tokens for {audience}")
+    if audience == STS_AUDIENCE:
+        says = f"audience is {STS_AUDIENCE}: a stolen operator could become every IRSA role of the cluster"
+        yield AWS.untold(says)
+
+
+def check_boundary(arn: str | None, *, is_there: bool) -> Prerequisite:
+    """Tell whether roles get a permissions boundary that exists."""
+    if arn is None:
+        says = "permissionsBoundary isn't set: a stolen operator could give a role of its own any right of the account"
+        return AWS.untold(says, _create_boundary("elasticache-iam-boundary"))
+    if not is_there:
+        return AWS.missing(f"the permissions boundary {arn} isn't there", _create_boundary(arn.rpartition("/")[2]))
+    return AWS.there(f"the permissions boundary {arn}")
+
+
+def _create_boundary(name: str) -> str:
+    document = compact_json(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": ["elasticache:Connect", "memorydb:Connect"], "Resource": "*"}],
+        }
+    )
+    return f"aws iam create-policy --policy-name {name} --policy-document '{document}'"
+
+
+# -- the operator's role ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How the operator's pods get their role.
+
+    Attributes:
+        place: Where they run.
+        role_arn: The role; None: nobody has said.
+        issuer: The cluster's issuer.
+        provider_arn: The account's OIDC provider for it.
+        cluster_arn: The EKS cluster, for Pod Identity; None: no name of it is known.
+    """
+
+    place: Place
+    role_arn: str | None
+    issuer: str
+    provider_arn: str
+    cluster_arn: str | None
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """Namespace and name of the ServiceAccount."""
+        return self.place.namespace, self.place.name
+
+
+def check_role_known(identity: Identity) -> Prerequisite | None:
+    """Tell what to do if nobody has said which role the operator has; None if it is known."""
+    if identity.role_arn is not None:
+        return None
+    place = identity.place
+    annotate = (
+        f"kubectl -n {place.namespace} annotate serviceaccount {place.name} {ANNOTATION_ROLE_ARN}=ROLE_ARN"
+        "   # or helm: serviceAccount.annotations; with Pod Identity: --operator-role ROLE_ARN"
+    )
+    return ROLE.missing(f"the ServiceAccount {place.namespace}/{place.name} names no role", annotate)
+
+
+def check_role(role: ObservedRole | None, identity: Identity) -> Iterator[Prerequisite]:
+    """Tell whether the role is there and admits the operator's pods."""
+    arn, name = identity.role_arn or "", role_name_of(identity.role_arn or "") or "?"
+    trust = trust_policy(
+        provider_arn=identity.provider_arn,
+        issuer=identity.issuer,
+        audience=STS_AUDIENCE,
+        subjects=(identity.subject,),
+    )
+    if role is None:
+        says = f"the role {arn} isn't there"
+        create = f"aws iam create-role --role-name {name} --assume-role-policy-document '{compact_json(trust)}'"
+        yield ROLE.missing(says, create)
+        return
+    yield ROLE.there(f"the role {role.arn}")
+    who = "system:serviceaccount:{}:{}".format(*identity.subject)
+    verdicts = {
+        judge_trust(
+            role.trust,
+            provider_arn=identity.provider_arn,
+            issuer=identity.issuer,
+            audience=STS_AUDIENCE,
+            subject=identity.subject,
+            exact=False,
+        )
+    }
+    if identity.cluster_arn is not None:
+        verdicts.add(
+            judge_pod_identity(role.trust, cluster_arn=identity.cluster_arn, subject=identity.subject, exact=False)
+        )
+        if "pods.eks.amazonaws.com" in str(role.trust):
+            trust = pod_identity_trust(cluster_arn=identity.cluster_arn, subjects=(identity.subject,))
+    if Verdict.YES in verdicts:
+        yield ROLE.there(f"it admits {who}")
+    elif Verdict.UNKNOWN in verdicts:
+        yield ROLE.untold(f"whether it admits {who} depends on conditions that only AWS can judge")
+    else:
+        yield ROLE.missing(f"it doesn't admit {who}", commands.set_trust(name, trust, is_ours=True))
+
+
+def check_policy(
+    documents: Iterable[Mapping[str, Any]],
+    wanted: Sequence[Mapping[str, Any]],
+    *,
+    role_name: str,
+    print_policy: str,
+) -> Prerequisite:
+    """Tell whether the role may do what this version's operator does.
+
+    Args:
+        documents: All of its policies.
+        wanted: What `elasticache-iam policy operator` prints: the least first, then with each of its further options.
+        role_name: The role.
+        print_policy: The command that prints the least.
+    """
+    held = list(documents)
+    put = (
+        f"{print_policy} > operator-policy.json && aws iam put-role-policy --role-name {role_name} "
+        "--policy-name elasticache-iam-operator --policy-document file://operator-policy.json"
+    )
+    if any(same_policy(document, each) for document in held for each in wanted):
+        return ROLE.there("its policy is the one that this version needs")
+    actions = sorted({action for statement in wanted[0]["Statement"] for action in _listed(statement["Action"])})
+    if missing := unnamed_actions(held, actions):
+        return ROLE.missing(f"its policies lack {_named(missing)}", put)
+    says = "its policies name all actions, but aren't this version's: whether they fit can't be told from that"
+    return ROLE.untold(says, put)
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _named(words: Collection[str]) -> str:
+    first = list(words)[:_MOST_NAMED]
+    rest = len(words) - len(first)
+    return ", ".join(first) + (f" and {rest} more" if rest else "")
+
+
+# -- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def check_version(git_version: str) -> Prerequisite:
+    """Tell whether Kubernetes is new enough."""
+    found = re.match(r"v(\d+)\.(\d+)", git_version)
+    if found and (int(found[1]), int(found[2])) < MIN_KUBERNETES:
+        needed = ".".join(map(str, MIN_KUBERNETES))
+        says = f"Kubernetes {git_version}: {needed} or newer is needed, for admission policies"
+        return CLUSTER.missing(says, "upgrade the cluster")
+    return CLUSTER.there(f"Kubernetes {git_version}")
+
+
+def check_crds(found: Mapping[str, Mapping[str, Any] | None], wanted: Iterable[Mapping[str, Any]]) -> Prerequisite:
+    """Tell whether the CRDs are there, with all the fields that this version knows."""
+    repair = "helm upgrade --install ... (crds.enabled), or: kubectl apply --server-side -f install.yaml"
+    missing, old = [], []
+    for crd in wanted:
+        name = crd["metadata"]["name"]
+        there = found.get(name)
+        if there is None:
+            missing.append(name)
+        elif _fields(crd) - _fields(there):
+            old.append(f"{name} ({_named(sorted(_fields(crd) - _fields(there)))})")
+    if missing:
+        return CLUSTER.missing(f"the CRDs aren't installed: {_named(missing)}", repair)
+    if old:
+        return CLUSTER.missing(f"the CRDs are older than this version and lack fields: {_named(old)}", repair)
+    return CLUSTER.there("the CRDs")
+
+
+def _fields(crd: Mapping[str, Any]) -> frozenset[str]:
+    versions = {version["name"]: version for version in crd.get("spec", {}).get("versions", ())}
+    schema = versions.get("v1alpha1", {}).get("schema", {}).get("openAPIV3Schema", {})
+    return frozenset(_paths(schema, ""))
+
+
+def _paths(schema: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, child in (schema.get("properties") or {}).items():
+        yield f"{prefix}{name}"
+        yield from _paths(child, f"{prefix}{name}.")
+        yield from _paths(child.get("items") or {}, f"{prefix}{name}[].")
+
+
+def check_leader(holder: str, renewed_at: datetime | None, *, place: Place, now: datetime) -> Prerequisite:
+    """Tell whether an operator runs and leads."""
+    look = f"kubectl -n {place.namespace} get pods,events"
+    if not holder or renewed_at is None:
+        return CLUSTER.missing("no operator leads", look)
+    if now - renewed_at > _STALE_LEASE:
+        ago = int((now - renewed_at).total_seconds())
+        return CLUSTER.missing(f"no operator leads: {holder} did, and was last heard of {ago} s ago", look)
+    return CLUSTER.there(f"the operator runs; {holder} leads")
+
+
+def check_service_account(annotations: Mapping[str, str] | None, *, place: Place) -> Prerequisite:
+    """Tell whether the operator's ServiceAccount is there."""
+    if annotations is None:
+        says = f"there is no ServiceAccount {place.namespace}/{place.name}"
+        install = (
+            f"helm install {place.name} charts/elasticache-iam-operator -n {place.namespace} --create-namespace "
+            "--set config.owner=OWNER   # elsewhere, or called otherwise: --operator-namespace, --name"
+        )
+        return CLUSTER.missing(says, install)
+    return CLUSTER.there(f"the ServiceAccount {place.namespace}/{place.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A right in RBAC.
+
+    Attributes:
+        api_group: "" for the core's.
+        resource: With its subresource: `serviceaccounts/token`.
+        verb: RBAC's word.
+        where: In which namespaces: those that are watched, the operator's own, or none (cluster-scoped).
+        name: The one object's; "" for any.
+    """
+
+    api_group: str
+    resource: str
+    verb: str
+    where: str = "watched"
+    name: str = ""
+
+
+def needed_rights(*, is_cluster_wide: bool, signs_by_web_identity: bool) -> Iterator[Right]:
+    """Yield what the operator can't do without."""
+    for plural in ("elasticacheiamusers", "usergroups"):
+        yield from (Right(GROUP, plural, verb) for verb in ("get", "list", "watch", "patch"))
+        yield Right(GROUP, f"{plural}/status", "patch")
+    yield from (Right("", "secrets", verb) for verb in ("create", "update", "delete"))
+    yield Right("", "serviceaccounts", "get")
+    if signs_by_web_identity:
+        yield Right("", "serviceaccounts/token", "create")
+    yield Right("events.k8s.io", "events", "create")
+    if is_cluster_wide:
+        yield from (Right("", "namespaces", verb, "cluster") for verb in ("get", "list", "watch"))
+    yield from (Right("coordination.k8s.io", "leases", verb, "own") for verb in ("get", "create", "update"))
+    checkpoint = "elasticache-iam-operator-checkpoint"
+    yield from (Right("", "configmaps", verb, "own", checkpoint) for verb in ("get", "create", "patch"))
+
+
+SECRET_READS: Final = tuple(Right("", "secrets", verb) for verb in ("get", "list", "watch", "patch"))
+"""What the operator must not have: a patch is answered with the whole Secret."""
+
+
+def check_rights(missing: Collection[Right]) -> Prerequisite:
+    """Tell which rights the operator's ServiceAccount lacks."""
+    if missing:
+        words = [f"{right.verb} {right.resource}" for right in missing]
+        says = f"the operator's ServiceAccount may not {_named(words)}"
+        return CLUSTER.missing(says, "helm upgrade ... (rbac.create), or apply the roles of install.yaml")
+    return CLUSTER.there("the operator's ServiceAccount has the rights that it needs")
+
+
+def check_secret_reads(allowed: Collection[Right], *, repairs_secrets: bool) -> Prerequisite:
+    """Tell whether the operator could read Secrets."""
+    tolerated = {"list", "watch"} if repairs_secrets else set()
+    surplus = [right.verb for right in allowed if right.verb not in tolerated]
+    if surplus:
+        says = f"the operator's ServiceAccount may {', '.join(surplus)} Secrets: whoever steals it reads them all"
+        return CLUSTER.missing(
+            says, "take that role binding away: kubectl get clusterrolebindings,rolebindings -A -o wide"
+        )
+    return CLUSTER.there("the operator's ServiceAccount can't read Secrets")
+
+
+def check_fence(policies: Collection[str], bindings: Collection[str], *, place: Place) -> Prerequisite:
+    """Tell whether the admission policies that fence the operator are in force."""
+    wanted = [f"{place.name}-{what}" for what in ("secrets", "tokens")]
+    missing = [name for name in wanted if name not in policies or name not in bindings]
+    if missing:
+        says = f"the admission policies that fence the operator aren't in force: {_named(missing)}"
+        return CLUSTER.missing(says, "helm upgrade ... --set fence.enabled=true, or apply those of install.yaml")
+    return CLUSTER.there("admission policies fence the operator's writes")
+
+
+# -- caches -----------------------------------------------------------------------------------------------------------
+
+
+def check_cache(
+    cache: ObservedCache, tags: Mapping[str, str], *, owner: str, namespace: str, region: str
+) -> Iterator[Prerequisite]:
+    """Tell whether a group can be attached to a cache, as far as AWS and its owner go.
+
+    Args:
+        cache: What AWS has.
+        tags: Its tags.
+        owner: The installation.
+        namespace: Of the UserGroup that is to be attached; "" if it isn't known.
+        region: Of the cache.
+    """
+    cache_id, faults = cache.ref.id, 0
+    if not cache.tls:
+        faults += 1
+        yield CACHES.missing(f"{cache_id} has no encryption in transit", commands.turn_on_tls(cache.ref, region))
+    if not has_iam(cache.engine, cache.engine_version):
+        faults += 1
+        needed = " or ".join(f"{engine} {major}.{minor}" for engine, (major, minor) in MIN_VERSIONS.items())
+        says = f"{cache_id} runs {cache.engine} {cache.engine_version}; IAM needs {needed}"
+        yield CACHES.missing(says, commands.upgrade(cache.ref, region, "7.1"))
+    if cache.auth_token_enabled:
+        faults += 1
+        says = f"{cache_id} has an AUTH token, which has to go first: its clients become users before"
+        yield CACHES.missing(says, "")
+    allowed = consents(tags, owner=owner, namespace=namespace) or (not namespace and f"{owner}/" in str(tags))
+    if not allowed:
+        faults += 1
+        consent = f"{owner}/{namespace}" if namespace else owner
+        yield CACHES.missing(f"the owner of {cache_id} hasn't agreed", consent_command(cache.arn, consent))
+    if not faults:
+        state = f"has the group {', '.join(sorted(cache.future_group_ids))}" if cache.future_group_ids else "is open"
+        note = (
+            ""
+            if cache.future_group_ids
+            else "; attaching needs attachment.policy: Attach, and cuts off who has no user"
+        )
+        yield CACHES.there(
+            f"{cache_id}: {cache.engine} {cache.engine_version}, TLS, its owner agrees; it {state}{note}"
+        )
+
+
+def check_any_cache(*, found: int, listed: int) -> Prerequisite | None:
+    """Tell what to do where no cache was looked at; None if one was."""
+    if listed:
+        return None
+    return CACHES.untold(
+        f"no UserGroup names a cache and no cache's owner has agreed ({found} are there); look at one: --cache ID"
+    )
+
+
+# -- for programs -----------------------------------------------------------------------------------------------------
+
+
+def prerequisites_document(found: Collection[Prerequisite]) -> dict[str, Any]:
+    """Return prerequisites as a JSON document."""
+    words = {Mark.WHOLE: "ok", Mark.BROKEN: "missing", Mark.UNTOLD: "unknown"}
+    return {
+        "ready": not any(each.mark is Mark.BROKEN for each in found),
+        "checks": [
+            {
+                "section": each.section,
+                "state": words[each.mark],
+                "says": each.says,
+                "repair": each.repair or None,
+            }
+            for each in found
+        ],
+    }

@@ -1,0 +1,447 @@
+"""The composition root of `elasticache-iam setup`: AWS and the cluster read with the caller's own rights."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import yaml
+from boto3.session import Session
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from elasticache_iam.api import crd
+from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN
+from elasticache_iam.api.parse import salvage_group
+from elasticache_iam.aws.bridge import Bridge
+from elasticache_iam.aws.errors import translate
+from elasticache_iam.aws.identity import get_account, get_issuer
+from elasticache_iam.aws.places import AwsPlaces
+from elasticache_iam.core import names
+from elasticache_iam.core import prerequisites as need
+from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
+from elasticache_iam.core.installation import Installation
+from elasticache_iam.core.plan.attachment import cache_ref
+from elasticache_iam.core.policy import operator_policy
+from elasticache_iam.core.prerequisites import AWS, CACHES, CLUSTER, ROLE, Identity, Place, Prerequisite, Right, Section
+from elasticache_iam.core.state import CacheRef, Inventory, ObservedRole
+from elasticache_iam.kube.connection import Connection, Request, open_connection
+from elasticache_iam.kube.kube import ApiKube
+from elasticache_iam.kube.lease import ApiLease
+from elasticache_iam.reconcile.queue import GROUPS
+from elasticache_iam.runtime.clock import SystemClock
+from elasticache_iam.runtime.config import setting_fault
+from elasticache_iam.runtime.resources import ReadOnly
+
+T = TypeVar("T")
+
+LEASE: Final = "elasticache-iam-operator"
+_ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
+_CRDS: Final = "/apis/apiextensions.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What to look at.
+
+    Attributes:
+        place: Where the operator is, or is to be.
+        settings: Settings by their names in the configuration, said on the command line.
+        document: The configuration file; None: that in the cluster, if there is one.
+        operator_role: The operator's role; None: as its ServiceAccount says.
+        cache_ids: Only these caches; empty: those that UserGroups name, or whose owners have agreed.
+        uses_cluster: Whether there is a cluster to look at.
+        kubeconfig: How to reach it; None: as kubectl does.
+        context: Of the kubeconfig; None: the current one.
+    """
+
+    place: Place
+    settings: Mapping[str, str | None]
+    document: OperatorConfig | None = None
+    operator_role: str | None = None
+    cache_ids: tuple[str, ...] = ()
+    uses_cluster: bool = True
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+@dataclass(slots=True)
+class _Ground:
+    """What all checks stand on."""
+
+    survey: Survey
+    session: Session
+    bridge: Bridge
+    connection: Connection | None
+    installation: Installation
+    places: AwsPlaces
+    annotations: Mapping[str, str] | None = None
+    groups: tuple[tuple[str, CacheRef], ...] = field(default=())
+    """The namespaces of UserGroups with the caches that they name."""
+
+
+async def survey(asked: Survey, session: Session) -> list[Prerequisite]:
+    """Look at everything, once; what can't be looked at is told as such.
+
+    Raises:
+        ConfigurationError: Owner, region or issuer can't be found out; the text says what to do.
+        OperatorError: AWS doesn't say who asks.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        bridge = Bridge()
+        stack.callback(bridge.close)
+        connection = None
+        if asked.uses_cluster:
+            connection = await open_connection(asked.kubeconfig, context=asked.context)
+            stack.push_async_callback(connection.close)
+        installation = await _find_installation(asked, session, bridge, connection)
+        places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=SystemClock())
+        ground = _Ground(asked, session, bridge, connection, installation, places)
+        cluster = [found async for found in _look_at_cluster(ground)] if connection is not None else []
+        aws = [found async for found in _look_at_aws(ground)]
+        role = [found async for found in _look_at_role(ground)]
+        caches = [found async for found in _look_at_caches(ground)]
+    return [*aws, *role, *cluster, *caches]
+
+
+# -- what is configured -----------------------------------------------------------------------------------------------
+
+
+async def _find_installation(
+    asked: Survey, session: Session, bridge: Bridge, connection: Connection | None
+) -> Installation:
+    document = asked.document.model_dump(by_alias=True, exclude_unset=True) if asked.document is not None else {}
+    if not document and connection is not None:
+        document = await _deployed_config(connection, asked.place)
+    document |= {name: value for name, value in asked.settings.items() if value is not None}
+    if "owner" not in document:
+        raise ConfigurationError(
+            "whose AWS objects are ours? set --owner, or --config with the operator's settings; an installation's "
+            "own are read where it is: --operator-namespace"
+        )
+    try:
+        config = OperatorConfig.model_validate({**document, "cacheCA": None})
+    except ValidationError as error:
+        raise ConfigurationError(f"the operator's configuration is invalid: {error.errors()[0]['msg']}") from error
+    region = config.region or session.region_name
+    if not region:
+        raise ConfigurationError("which AWS region? say --region, or set AWS_REGION in the environment")
+    if (fault := setting_fault("region", region)) is not None:
+        raise ConfigurationError(f"which AWS region? {fault}")
+    account = config.account or await get_account(session, region=region, bridge=bridge)
+    issuer = config.oidc_issuer
+    if issuer is None and config.cluster_name is not None:
+        issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
+    if issuer is None and connection is not None:
+        with contextlib.suppress(OperatorError):  # many may not ask this; then it has to be said
+            answer = await connection.call(Request("get", "/.well-known", "openid-configuration"))
+            issuer = str(answer.get("issuer") or "")
+    if not issuer:
+        raise ConfigurationError("which OIDC issuer signs the ServiceAccounts' tokens? say --issuer")
+    return Installation(config, region=region, account=account, issuer=issuer)
+
+
+async def _deployed_config(connection: Connection, place: Place) -> dict[str, Any]:
+    """Return the settings of the operator that is installed; {} where there is none, or they can't be read."""
+    request = Request("get", "/api/v1", "configmaps", place.namespace, f"{place.name}-config")
+    try:
+        body = await connection.call(request)
+        document = yaml.safe_load(body["data"]["config.yaml"])
+    except (OperatorError, KeyError, yaml.YAMLError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+# -- one thing after the other ----------------------------------------------------------------------------------------
+
+
+async def _told(section: Section, what: str, look: Callable[[], Awaitable[T]]) -> T | Prerequisite:
+    """Return what there is; or that it can't be told, and why."""
+    try:
+        return await look()
+    except OperatorError as error:
+        return section.untold(f"{what} can't be looked at: {error.message}")
+
+
+async def _look_at_aws(ground: _Ground) -> AsyncIterator[Prerequisite]:
+    installation = ground.installation
+    config, aws = installation.config, ground.places(installation.home)
+    yield AWS.there(f"account {installation.account}, region {installation.region}, owner {installation.owner}")
+    if config.signing is Signing.WEB_IDENTITY:
+        audiences = await _told(AWS, "the OIDC provider", lambda: aws.get_oidc_audiences(installation.issuer))
+        if isinstance(audiences, Prerequisite):
+            yield audiences
+        else:
+            for found in need.check_provider(
+                audiences,
+                issuer=installation.issuer,
+                audience=config.audience,
+                provider_arn=installation.oidc_provider_arn(installation.home),
+            ):
+                yield found
+    boundary = config.permissions_boundary
+    there = await _told(AWS, "the permissions boundary", lambda: _has_policy(ground, boundary))
+    yield there if isinstance(there, Prerequisite) else need.check_boundary(boundary, is_there=there)
+
+
+async def _look_at_role(ground: _Ground) -> AsyncIterator[Prerequisite]:
+    installation = ground.installation
+    asked = ground.survey
+    identity = Identity(
+        asked.place,
+        asked.operator_role or (ground.annotations or {}).get(ANNOTATION_ROLE_ARN),
+        installation.issuer,
+        installation.oidc_provider_arn(installation.home),
+        installation.cluster_arn,
+    )
+    if (unknown := need.check_role_known(identity)) is not None:
+        yield unknown
+        return
+    role_name = names.role_name_of(identity.role_arn or "")
+    if role_name is None:
+        yield ROLE.missing(f"{identity.role_arn} is no role's ARN", "")
+        return
+    aws = ground.places(installation.home)
+    role = await _told(ROLE, f"the role {role_name}", lambda: aws.get_role(role_name))
+    if isinstance(role, Prerequisite):
+        yield role
+        return
+    for found in need.check_role(role, identity):
+        yield found
+    if role is not None:
+        documents = await _told(ROLE, "its policies", lambda: _policies_of(ground, role))
+        if isinstance(documents, Prerequisite):
+            yield documents
+        else:
+            yield need.check_policy(
+                documents, _wanted_policies(installation), role_name=role_name, print_policy=_print_policy(installation)
+            )
+
+
+def _wanted_policies(installation: Installation) -> list[Mapping[str, Any]]:
+    """Return what the operator needs, and the same with what `policy operator` has further options for."""
+    config = installation.config
+    return [
+        operator_policy(
+            owner=installation.owner,
+            partition=names.partition_of(installation.region),
+            account=installation.account,
+            region=installation.region,
+            boundary=config.permissions_boundary,
+            trusted_caches=config.trusted_caches,
+            roles_elsewhere=tuple(entry.role_arn for entry in config.accounts),
+            assume_role_signing=config.signing is Signing.ASSUME_ROLE,
+            memorydb=memorydb,
+            existing_roles=existing_roles,
+            pod_identity_cluster=cluster,
+        )
+        for memorydb in (False, True)
+        for existing_roles in (False, True)
+        for cluster in dict.fromkeys((None, config.cluster_name))
+    ]
+
+
+def _print_policy(installation: Installation) -> str:
+    config = installation.config
+    words = [
+        "elasticache-iam policy operator",
+        f"--owner {installation.owner} --account {installation.account} --region {installation.region}",
+        *([f"--boundary {config.permissions_boundary}"] if config.permissions_boundary else []),
+        *(f"--trusted-cache {arn}" for arn in config.trusted_caches),
+        *(f"--role-elsewhere {entry.role_arn}" for entry in config.accounts),
+        *(["--assume-role-signing"] if config.signing is Signing.ASSUME_ROLE else []),
+    ]
+    return " ".join(words)
+
+
+async def _policies_of(ground: _Ground, role: ObservedRole) -> list[Mapping[str, Any]]:
+    """Return all policies of a role: the managed ones are read here, as the operator itself never does."""
+    documents = list((role.policies or {}).values())
+    for arn in sorted(role.managed_policies or ()):
+        policy = await _iam(ground, "GetPolicy", "get_policy", PolicyArn=arn)
+        version = policy["Policy"]["DefaultVersionId"]
+        answer = await _iam(ground, "GetPolicyVersion", "get_policy_version", PolicyArn=arn, VersionId=version)
+        documents.append(answer["PolicyVersion"]["Document"])
+    return documents
+
+
+async def _has_policy(ground: _Ground, arn: str | None) -> bool:
+    if arn is None:
+        return False
+    try:
+        await _iam(ground, "GetPolicy", "get_policy", PolicyArn=arn)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _iam(ground: _Ground, operation: str, method: str, **parameters: Any) -> Mapping[str, Any]:
+    """Call IAM for what the operator itself has no right to."""
+
+    def call() -> Mapping[str, Any]:
+        client: Any = ground.session.client("iam", region_name=ground.installation.region)
+        try:
+            answer: Mapping[str, Any] = getattr(client, method)(**parameters)
+        except (ClientError, BotoCoreError) as error:
+            raise translate(error, service="iam", operation=operation) or error from None
+        return answer
+
+    return await ground.bridge.control.run(call, service="iam", operation=operation)
+
+
+# -- the cluster ------------------------------------------------------------------------------------------------------
+
+
+async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
+    place = ground.survey.place
+    assert ground.connection is not None  # noqa: S101  # for the type checker: asked by the caller
+    connection = ground.connection
+    try:
+        version = await connection.call(Request("get", "", "version"))
+    except OperatorError as error:
+        yield CLUSTER.missing(f"the cluster doesn't answer: {error.message}", "kubectl cluster-info")
+        return
+    yield need.check_version(str(version.get("gitVersion", "")))
+    kube = ApiKube(connection, ReadOnly())
+    crds = await _told(CLUSTER, "the CRDs", lambda: _read_crds(connection))
+    yield crds if isinstance(crds, Prerequisite) else need.check_crds(crds, map(yaml.safe_load, crd.files().values()))
+    account = await _told(
+        CLUSTER, "the ServiceAccount", lambda: kube.get_service_account_annotations(place.namespace, place.name)
+    )
+    if isinstance(account, Prerequisite):
+        yield account
+    else:
+        ground.annotations = account
+        yield need.check_service_account(account, place=place)
+        if account is not None:
+            async for found in _look_at_rights(ground, connection):
+                yield found
+    lease = await _told(
+        CLUSTER, "the operator's Lease", ApiLease(connection, namespace=place.namespace, name=LEASE).get
+    )
+    if isinstance(lease, Prerequisite):
+        yield lease
+    else:
+        holder, renewed_at = (lease.holder, lease.renewed_at) if lease is not None else ("", None)
+        yield need.check_leader(holder, renewed_at, place=place, now=SystemClock().now())
+    fence = await _told(CLUSTER, "the admission policies", lambda: _read_fence(connection))
+    yield fence if isinstance(fence, Prerequisite) else need.check_fence(*fence, place=place)
+    with contextlib.suppress(OperatorError):  # told above by the CRDs, or below by --cache
+        ground.groups = tuple([named async for named in _named_caches(kube)])
+
+
+async def _read_crds(connection: Connection) -> Mapping[str, Mapping[str, Any] | None]:
+    found: dict[str, Mapping[str, Any] | None] = {}
+    for text in crd.files().values():
+        name = yaml.safe_load(text)["metadata"]["name"]
+        try:
+            found[name] = await connection.call(Request("get", _CRDS, "customresourcedefinitions", name=name))
+        except NotFoundError:
+            found[name] = None
+    return found
+
+
+async def _read_fence(connection: Connection) -> tuple[frozenset[str], frozenset[str]]:
+    kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+    lists = [await connection.call(Request("list", _ADMISSION, kind)) for kind in kinds]
+    policies, bindings = (frozenset(item["metadata"]["name"] for item in found["items"]) for found in lists)
+    return policies, bindings
+
+
+async def _named_caches(kube: ApiKube) -> AsyncIterator[tuple[str, CacheRef]]:
+    async for body in kube.list_resources(GROUPS):
+        group = salvage_group(body)
+        for cache in group.spec.caches:
+            yield group.metadata.namespace, cache_ref(cache)
+
+
+async def _look_at_rights(ground: _Ground, connection: Connection) -> AsyncIterator[Prerequisite]:
+    config, place = ground.installation.config, ground.survey.place
+    wanted = need.needed_rights(
+        is_cluster_wide=not config.namespaces, signs_by_web_identity=config.signing is Signing.WEB_IDENTITY
+    )
+    try:
+        missing = [right for right in wanted if not await _may(connection, place, right, config.namespaces)]
+        reads = [right for right in need.SECRET_READS if await _may(connection, place, right, config.namespaces)]
+    except AccessDeniedError:
+        says = "you may not ask what the operator's ServiceAccount may do (create subjectaccessreviews)"
+        yield CLUSTER.untold(says)
+        return
+    except OperatorError as error:
+        yield CLUSTER.untold(f"the operator's rights can't be looked at: {error.message}")
+        return
+    yield need.check_rights(missing)
+    yield need.check_secret_reads(reads, repairs_secrets=config.secret_repair)
+
+
+async def _may(connection: Connection, place: Place, right: Right, watched: tuple[str, ...]) -> bool:
+    """Whether the operator's ServiceAccount has a right wherever it needs it."""
+    namespaces = {"watched": watched or ("",), "own": (place.namespace,), "cluster": ("",)}[right.where]
+    return all(await asyncio.gather(*(_may_in(connection, place, right, namespace) for namespace in namespaces)))
+
+
+async def _may_in(connection: Connection, place: Place, right: Right, namespace: str) -> bool:
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {
+        "group": right.api_group,
+        "resource": resource,
+        "subresource": subresource,
+        "verb": right.verb,
+        "namespace": namespace,
+        "name": right.name,
+    }
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": f"system:serviceaccount:{place.namespace}:{place.name}",
+            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{place.namespace}", "system:authenticated"],
+            "resourceAttributes": attributes,
+        },
+    }
+    answer = await connection.call(
+        Request("create", "/apis/authorization.k8s.io/v1", "subjectaccessreviews", body=body)
+    )
+    return bool(answer["status"].get("allowed"))
+
+
+# -- caches -----------------------------------------------------------------------------------------------------------
+
+
+async def _look_at_caches(ground: _Ground) -> AsyncIterator[Prerequisite]:
+    installation = ground.installation
+    aws = ground.places(installation.home)
+    inventory = await _told(CACHES, "caches", lambda: aws.get_inventory(max_age_s=0.0, slow_max_age_s=0.0))
+    if isinstance(inventory, Prerequisite):
+        yield inventory
+        return
+    chosen = dict(_choose(ground, inventory))
+    for cache_id in ground.survey.cache_ids:
+        if not any(ref.id == cache_id for ref in chosen):
+            says = f"there is no cache {cache_id} in {installation.region} of account {installation.account}"
+            yield CACHES.missing(says, "say its id, not its endpoint; another region: --region")
+    for ref, namespace in sorted(chosen.items()):
+        cache = inventory.caches[ref]
+        tags = inventory.tags.get(cache.arn, {})
+        for found in need.check_cache(
+            cache, tags, owner=installation.owner, namespace=namespace, region=installation.region
+        ):
+            yield found
+    listed = len(chosen) + len(ground.survey.cache_ids)
+    if (none := need.check_any_cache(found=len(inventory.caches), listed=listed)) is not None:
+        yield none
+
+
+def _choose(ground: _Ground, inventory: Inventory) -> Iterator[tuple[CacheRef, str]]:
+    """Yield the caches to look at, each with the namespace of a UserGroup that names it, "" if none does."""
+    named = {ref: namespace for namespace, ref in ground.groups}
+    owner = ground.installation.owner
+    for ref, cache in inventory.caches.items():
+        tags = inventory.tags.get(cache.arn, {})
+        if ground.survey.cache_ids:
+            if ref.id in ground.survey.cache_ids:
+                yield ref, named.get(ref, "")
+        elif ref in named or names.consents(tags, owner=owner, namespace=""):
+            yield ref, named.get(ref, "")

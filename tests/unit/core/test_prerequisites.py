@@ -1,0 +1,297 @@
+"""What an installation needs: whether it is there, and the command that brings it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from elasticache_iam.api import crd
+from elasticache_iam.core import prerequisites as need
+from elasticache_iam.core.diagnosis import Mark
+from elasticache_iam.core.policy import operator_policy, pod_identity_trust, trust_policy
+from elasticache_iam.core.prerequisites import Identity, Place
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedRole
+
+ROOT = Path(__file__).resolve().parents[3]
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ISSUER = "https://oidc.example.com/id/1"
+PROVIDER = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/1"
+ROLE_ARN = "arn:aws:iam::111122223333:role/elasticache-iam-operator"
+CLUSTER_ARN = "arn:aws:eks:eu-central-1:111122223333:cluster/main"
+HERE = Place("elasticache-iam", "elasticache-iam-operator")
+IDENTITY = Identity(HERE, ROLE_ARN, ISSUER, PROVIDER, CLUSTER_ARN)
+SUBJECT = ("elasticache-iam", "elasticache-iam-operator")
+SIGN = "elasticache-iam.dev/sign"
+
+
+def marks(found):
+    return [each.mark for each in found]
+
+
+# -- AWS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("audiences", "mark", "repair"),
+    [
+        (None, Mark.BROKEN, f"aws iam create-open-id-connect-provider --url {ISSUER} --client-id-list {SIGN}"),
+        (frozenset({"sts.amazonaws.com"}), Mark.BROKEN, "aws iam add-client-id-to-open-id-connect-provider"),
+        (frozenset({SIGN}), Mark.WHOLE, ""),
+    ],
+    ids=["no-provider", "no-audience", "there"],
+)
+def test_the_account_must_take_tokens_for_signing(audiences, mark, repair):
+    (found,) = need.check_provider(audiences, issuer=ISSUER, audience=SIGN, provider_arn=PROVIDER)
+
+    assert found.mark is mark
+    assert found.repair.startswith(repair)
+
+
+def test_an_audience_that_irsa_roles_trust_is_remarked_on():
+    _, remark = need.check_provider(
+        frozenset({"sts.amazonaws.com"}), issuer=ISSUER, audience="sts.amazonaws.com", provider_arn=PROVIDER
+    )
+
+    assert remark.mark is Mark.UNTOLD
+    assert "every IRSA role" in remark.says
+
+
+def test_a_boundary_that_is_not_there_is_missing_and_none_is_remarked_on():
+    assert need.check_boundary("arn:aws:iam::1:policy/x", is_there=True).mark is Mark.WHOLE
+    assert need.check_boundary(None, is_there=False).mark is Mark.UNTOLD
+    missing = need.check_boundary("arn:aws:iam::1:policy/x", is_there=False)
+    assert missing.mark is Mark.BROKEN
+    assert missing.repair.startswith("aws iam create-policy --policy-name x --policy-document '{")
+
+
+# -- the role ----------------------------------------------------------------------------------------------------------
+
+
+def role(trust):
+    return ObservedRole("elasticache-iam-operator", ROLE_ARN, "/", trust, 3600)
+
+
+def irsa_trust(subject=SUBJECT):
+    return trust_policy(provider_arn=PROVIDER, issuer=ISSUER, audience="sts.amazonaws.com", subjects=(subject,))
+
+
+def test_a_role_that_nobody_names_is_asked_for():
+    found = need.check_role_known(replace(IDENTITY, role_arn=None))
+
+    assert found is not None
+    assert "eks.amazonaws.com/role-arn=ROLE_ARN" in found.repair
+    assert need.check_role_known(IDENTITY) is None
+
+
+def test_a_role_that_is_not_there_is_made_with_its_trust():
+    (found,) = need.check_role(None, IDENTITY)
+
+    assert found.repair.startswith("aws iam create-role --role-name elasticache-iam-operator")
+    assert "system:serviceaccount:elasticache-iam:elasticache-iam-operator" in found.repair
+
+
+@pytest.mark.parametrize(
+    "trust",
+    [irsa_trust(), pod_identity_trust(cluster_arn=CLUSTER_ARN, subjects=(SUBJECT,))],
+    ids=["irsa", "pod-identity"],
+)
+def test_a_role_that_admits_the_operator_is_in_order(trust):
+    assert marks(need.check_role(role(trust), IDENTITY)) == [Mark.WHOLE, Mark.WHOLE]
+
+
+def test_a_role_that_admits_another_one_is_not():
+    _, found = need.check_role(role(irsa_trust(("other", "other"))), IDENTITY)
+
+    assert found.mark is Mark.BROKEN
+    assert found.repair.startswith("aws iam update-assume-role-policy --role-name elasticache-iam-operator")
+
+
+def policy(**more):
+    return operator_policy(owner="demo", partition="aws", account="111122223333", region="eu-central-1", **more)
+
+
+def check_policy(*documents):
+    wanted = [policy(memorydb=False), policy()]
+    return need.check_policy(documents, wanted, role_name="r", print_policy="elasticache-iam policy operator")
+
+
+@pytest.mark.parametrize("document", [policy(), policy(memorydb=False)], ids=["with-memorydb", "without"])
+def test_this_versions_policy_is_in_order(document):
+    assert check_policy({"Version": "2012-10-17", "Statement": []}, document).mark is Mark.WHOLE
+
+
+def test_a_policy_without_an_action_is_missing_it():
+    held = policy()
+    held["Statement"] = [each for each in held["Statement"] if "iam:CreateRole" not in str(each["Action"])]
+
+    found = check_policy(held)
+
+    assert found.mark is Mark.BROKEN
+    assert "iam:CreateRole" in found.says
+    assert found.repair.startswith("elasticache-iam policy operator > operator-policy.json && aws iam put-role-policy")
+
+
+def test_a_policy_of_ones_own_can_not_be_judged():
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+
+    assert check_policy(everything).mark is Mark.UNTOLD
+
+
+# -- the cluster -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "mark"),
+    [("v1.29.9", Mark.BROKEN), ("v1.30.0", Mark.WHOLE), ("v1.36.3-eks-1", Mark.WHOLE), ("v2.0.0", Mark.WHOLE)],
+)
+def test_kubernetes_must_know_admission_policies(version, mark):
+    assert need.check_version(version).mark is mark
+
+
+def crds():
+    return [yaml.safe_load(text) for text in crd.files().values()]
+
+
+def test_this_versions_crds_are_in_order():
+    assert need.check_crds({each["metadata"]["name"]: each for each in crds()}, crds()).mark is Mark.WHOLE
+
+
+def test_a_crd_that_is_not_there_is_named():
+    found = need.check_crds({each["metadata"]["name"]: None for each in crds()}, crds())
+
+    assert found.mark is Mark.BROKEN
+    assert "usergroups.elasticache-iam.dev" in found.says
+
+
+def test_an_older_crd_is_told_by_the_fields_that_it_lacks():
+    old = {each["metadata"]["name"]: each for each in crds()}
+    schema = old["usergroups.elasticache-iam.dev"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    del schema["properties"]["spec"]["properties"]["admission"]
+
+    found = need.check_crds(old, crds())
+
+    assert found.mark is Mark.BROKEN
+    assert "usergroups.elasticache-iam.dev (spec.admission" in found.says
+
+
+@pytest.mark.parametrize(
+    ("holder", "renewed_at", "mark"),
+    [
+        ("pod-1", NOW - timedelta(seconds=5), Mark.WHOLE),
+        ("pod-1", NOW - timedelta(minutes=5), Mark.BROKEN),
+        ("", None, Mark.BROKEN),
+    ],
+    ids=["leads", "lost", "nobody"],
+)
+def test_somebody_must_lead(holder, renewed_at, mark):
+    assert need.check_leader(holder, renewed_at, place=HERE, now=NOW).mark is mark
+
+
+@pytest.mark.parametrize("kind", ["ClusterRole", "Role"])
+def test_what_is_installed_gives_all_rights_that_are_asked_for(kind):
+    documents = yaml.safe_load_all((ROOT / "packaging" / "install.yaml").read_text(encoding="utf-8"))
+    roles = [each for each in documents if each and each["kind"] == kind]
+    rules = next(each for each in roles if each["metadata"]["name"] == "elasticache-iam-operator")["rules"]
+    wanted = [
+        right
+        for right in need.needed_rights(is_cluster_wide=True, signs_by_web_identity=True)
+        if (right.where == "own") == (kind == "Role")
+    ]
+
+    lacking = [
+        right
+        for right in wanted
+        if not any(
+            right.api_group in rule["apiGroups"] and right.resource in rule["resources"] and right.verb in rule["verbs"]
+            for rule in rules
+        )
+    ]
+
+    assert wanted
+    assert lacking == []
+
+
+def test_rights_that_are_missing_are_named():
+    (right, *_) = need.needed_rights(is_cluster_wide=True, signs_by_web_identity=True)
+
+    assert need.check_rights([right]).says == "the operator's ServiceAccount may not get elasticacheiamusers"
+    assert need.check_rights([]).mark is Mark.WHOLE
+
+
+def test_who_can_read_secrets_is_told_and_secret_repair_may_list_them():
+    listing = [right for right in need.SECRET_READS if right.verb in {"list", "watch"}]
+
+    assert need.check_secret_reads(listing, repairs_secrets=False).mark is Mark.BROKEN
+    assert need.check_secret_reads(listing, repairs_secrets=True).mark is Mark.WHOLE
+    assert need.check_secret_reads(need.SECRET_READS, repairs_secrets=True).mark is Mark.BROKEN
+
+
+def test_a_policy_without_its_binding_is_no_fence():
+    both = {"elasticache-iam-operator-secrets", "elasticache-iam-operator-tokens"}
+
+    assert need.check_fence(both, both, place=HERE).mark is Mark.WHOLE
+    found = need.check_fence(both, {"elasticache-iam-operator-secrets"}, place=HERE)
+    assert found.says.endswith("aren't in force: elasticache-iam-operator-tokens")
+
+
+# -- caches ------------------------------------------------------------------------------------------------------------
+
+CACHE = ObservedCache(
+    CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod"),
+    "arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders-prod",
+    "available",
+    "redis",
+    "7.1",
+    tls=True,
+    auth_token_enabled=False,
+    group_ids=frozenset(),
+    pending_group_ids=frozenset(),
+    host="h",
+    port=6379,
+)
+AGREED = {"elasticache-iam.dev/allow": "demo/platform"}
+
+
+def check_cache(cache, tags, namespace="platform"):
+    return list(need.check_cache(cache, tags, owner="demo", namespace=namespace, region="eu-central-1"))
+
+
+@pytest.mark.parametrize(
+    ("cache", "tags", "said"),
+    [
+        (replace(CACHE, tls=False), AGREED, "has no encryption in transit"),
+        (replace(CACHE, engine_version="6.2"), AGREED, "IAM needs redis 7.0 or valkey 7.2"),
+        (replace(CACHE, auth_token_enabled=True), AGREED, "has an AUTH token"),
+        (CACHE, {}, "the owner of orders-prod hasn't agreed"),
+    ],
+    ids=["no-tls", "old", "auth-token", "no-consent"],
+)
+def test_a_cache_that_can_not_be_used_is_told_with_the_way_there(cache, tags, said):
+    (found,) = check_cache(cache, tags)
+
+    assert found.mark is Mark.BROKEN
+    assert said in found.says
+
+
+def test_a_cache_that_can_be_used_is_in_order():
+    (found,) = check_cache(CACHE, AGREED)
+
+    assert found.mark is Mark.WHOLE
+    assert "it is open" in found.says
+
+
+def test_consent_to_any_namespace_will_do_while_none_is_known():
+    assert marks(check_cache(CACHE, AGREED, namespace="")) == [Mark.WHOLE]
+    assert marks(check_cache(CACHE, {"elasticache-iam.dev/allow": "other/platform"}, namespace="")) == [Mark.BROKEN]
+
+
+def test_the_document_says_whether_all_is_there():
+    found = [need.AWS.there("a"), need.AWS.untold("b"), need.AWS.missing("c", "$ do")]
+
+    document = need.prerequisites_document(found)
+
+    assert document["ready"] is False
+    assert [check["state"] for check in document["checks"]] == ["ok", "unknown", "missing"]
+    assert need.prerequisites_document(found[:2])["ready"] is True

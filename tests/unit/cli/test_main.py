@@ -167,7 +167,13 @@ def test_every_exit_code_is_explained():
     ],
 )
 def test_it_is_called_in_the_words_of_the_caller(argument, name):
-    assert main.program_name(argument) == name
+    assert main.program_name(argument, {}) == name
+
+
+def test_a_launcher_may_say_how_it_was_called():
+    environment = {"ELASTICACHE_IAM_PROGRAM": "kubectl elasticache-iam"}
+
+    assert main.program_name("/usr/bin/elasticache-iam", environment) == "kubectl elasticache-iam"
 
 
 def test_as_a_plugin_its_errors_name_kubectl(capsys):

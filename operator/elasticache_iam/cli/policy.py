@@ -1,4 +1,4 @@
-"""`elasticache-iam policy`: IAM policies, as JSON on the standard output. Nothing is asked of AWS or a cluster."""
+"""`elasticache-iam policy`: IAM policies, as JSON or HCL. Nothing is asked of AWS or a cluster."""
 
 import json
 from collections.abc import Mapping
@@ -6,10 +6,17 @@ from typing import Any
 
 import click
 
+_output = click.option(
+    "-o", "--output", type=click.Choice(["json", "hcl"]), default="json", show_default=True, help="The form."
+)
+
 
 @click.group(short_help="Print the IAM policies that an installation needs.")
 def policy() -> None:
-    """Print IAM policies as JSON: the operator's own, and those of a workload's role that you make yourself."""
+    """Print IAM policies: the operator's own, and those of a workload's role that you make yourself.
+
+    As JSON, or (-o hcl) as Terraform's data "aws_iam_policy_document".
+    """
 
 
 @policy.command(short_help="Print the operator's own policy.")
@@ -26,6 +33,7 @@ def policy() -> None:
 @click.option("--other-account", is_flag=True, help="For the role that the operator becomes in another account.")
 @click.option("--assume-role-signing", is_flag=True, help="For signing: AssumeRole.")
 @click.option("--pod-identity-cluster", metavar="NAME", help="For users with role.binding: PodIdentity.")
+@_output
 def operator(  # noqa: PLR0917  # click passes them by name
     owner: str,
     account: str,
@@ -38,6 +46,7 @@ def operator(  # noqa: PLR0917  # click passes them by name
     other_account: bool,  # noqa: FBT001
     assume_role_signing: bool,  # noqa: FBT001
     pod_identity_cluster: str | None,
+    output: str,
 ) -> None:
     """Print the policy of the operator's own role: what its calls need, fenced by owner, path and tags."""
     from elasticache_iam.core.names import partition_of  # noqa: PLC0415  # other commands start without all that
@@ -61,14 +70,17 @@ def operator(  # noqa: PLR0917  # click passes them by name
             roles_elsewhere=elsewhere,
             assume_role_signing=assume_role_signing,
             pod_identity_cluster=pod_identity_cluster,
-        )
+        ),
+        output,
+        name="elasticache_iam_operator",
     )
 
 
 @policy.command(short_help="Print the policy that lets a role log in.")
 @click.argument("user_arn")
 @click.argument("cache_arns", nargs=-1, required=True, metavar="CACHE_ARN...")
-def connect(user_arn: str, cache_arns: tuple[str, ...]) -> None:
+@_output
+def connect(user_arn: str, cache_arns: tuple[str, ...], output: str) -> None:
     """Print the policy that lets a role log in as the user USER_ARN to caches: for role.mode External.
 
     The user's `status.arn` and its group's `status.caches[].arn` tell the ARNs.
@@ -80,7 +92,7 @@ def connect(user_arn: str, cache_arns: tuple[str, ...]) -> None:
     if not services <= {"elasticache", "memorydb"} or len(services) > 1:
         raise ConfigurationError("the user and its caches must be ARNs of one service: elasticache or memorydb")
     try:
-        _print(connect_policy(user_arn, cache_arns, services.pop()))
+        _print(connect_policy(user_arn, cache_arns, services.pop()), output, name="connect")
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
 
@@ -91,7 +103,10 @@ def connect(user_arn: str, cache_arns: tuple[str, ...]) -> None:
 @click.option("--account", required=True, help="The AWS account of the role.")
 @click.option("--region", required=True, help="A region of it: it tells the partition.")
 @click.option("--audience", help="Of the tokens; sts.amazonaws.com for workloads that sign for themselves.")
-def trust(service_accounts: tuple[str, ...], issuer: str, account: str, region: str, audience: str | None) -> None:
+@_output
+def trust(
+    service_accounts: tuple[str, ...], *, issuer: str, account: str, region: str, audience: str | None, output: str
+) -> None:
     """Print the trust policy of a role for ServiceAccounts, by their tokens."""
     from elasticache_iam.api.keys import DEFAULT_AUDIENCE  # noqa: PLC0415
     from elasticache_iam.core.errors import ConfigurationError  # noqa: PLC0415
@@ -108,11 +123,18 @@ def trust(service_accounts: tuple[str, ...], issuer: str, account: str, region: 
                 issuer=issuer,
                 audience=audience or DEFAULT_AUDIENCE,
                 subjects=tuple((namespace, name) for namespace, _, name in parts),
-            )
+            ),
+            output,
+            name="trust",
         )
     except ValueError as error:
         raise ConfigurationError(f"{error}; say NAMESPACE/NAME") from error
 
 
-def _print(document: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2))
+def _print(document: Mapping[str, Any], output: str, *, name: str) -> None:
+    if output == "hcl":
+        from elasticache_iam.core.policy import render_hcl  # noqa: PLC0415  # the other commands start without pydantic
+
+        click.echo(render_hcl(document, name), nl=False)
+    else:
+        click.echo(json.dumps(document, indent=2))

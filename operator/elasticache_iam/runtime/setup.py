@@ -94,7 +94,7 @@ async def survey(asked: Survey, session: Session) -> list[Prerequisite]:
         stack.callback(bridge.close)
         connection = None
         if asked.uses_cluster:
-            connection = await open_connection(asked.kubeconfig, context=asked.context)
+            connection = await _connect(asked)
             stack.push_async_callback(connection.close)
         installation = await _find_installation(asked, session, bridge, connection)
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=SystemClock())
@@ -104,6 +104,13 @@ async def survey(asked: Survey, session: Session) -> list[Prerequisite]:
         role = [found async for found in _look_at_role(ground)]
         caches = [found async for found in _look_at_caches(ground)]
     return [*aws, *role, *cluster, *caches]
+
+
+async def _connect(asked: Survey) -> Connection:
+    try:
+        return await open_connection(asked.kubeconfig, context=asked.context)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error.message}; or look at AWS alone: --no-cluster --issuer URL") from error
 
 
 # -- what is configured -----------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """`elasticache-iam policy`, as a person who installs calls it."""
 
 import json
+from typing import Any, cast
 
+import hcl2
 import pytest
 from click.testing import CliRunner
 
 from elasticache_iam.cli.main import cli
 from elasticache_iam.core.errors import ConfigurationError
-from elasticache_iam.core.policy import connect_policy, operator_policy, trust_policy
+from elasticache_iam.core.policy import connect_policy, operator_policy, render_hcl, same_policy, trust_policy
 
 ACCOUNT, REGION, ISSUER = "111122223333", "eu-central-1", "https://oidc.example.com/id/1"
 USER = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:user:demo-shop-checkout"
@@ -69,6 +71,73 @@ def test_whom_a_role_must_trust_is_printed():
         audience="elasticache-iam.dev/sign",
         subjects=(("shop", "checkout"),),
     )
+
+
+def blocks(value: Any) -> list[dict[str, Any]]:
+    return [value] if isinstance(value, dict) else list(value)
+
+
+def as_policy(text: str) -> dict[str, Any]:
+    """Return the policy that Terraform would make of a data source."""
+    (data,) = hcl2.loads(text)["data"]
+    ((_, named),) = [item for item in data.items() if not item[0].startswith("__")]
+    ((_, body),) = [item for item in named.items() if not item[0].startswith("__")]
+    statements = []
+    for block in blocks(body["statement"]):
+        statement: dict[str, Any] = {"Effect": plain(block["effect"]), "Action": plain(block["actions"])}
+        if "resources" in block:
+            statement["Resource"] = plain(block["resources"])
+        if "principals" in block:
+            statement["Principal"] = {
+                plain(each["type"]): plain(each["identifiers"]) for each in blocks(block["principals"])
+            }
+        for each in blocks(block.get("condition", [])):
+            keys = statement.setdefault("Condition", {}).setdefault(plain(each["test"]), {})
+            keys[plain(each["variable"])] = plain(each["values"])
+        statements.append(statement)
+    return {"Version": plain(body["version"]), "Statement": statements}
+
+
+def plain(value: Any) -> Any:
+    """Return HCL's strings without the quotes that some versions of its parser leave."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value).removeprefix('"').removesuffix('"').replace("$${", "${")
+
+
+POLICIES = {
+    "operator": ["operator", "--owner", "prod", *PLACE, "--boundary", BOUNDARY, "--pod-identity-cluster", "main"],
+    "connect": ["connect", USER, CACHE],
+    "trust": ["trust", "shop/checkout", "shop/worker", "--issuer", ISSUER, *PLACE],
+}
+
+
+@pytest.mark.parametrize("arguments", POLICIES.values(), ids=POLICIES)
+def test_a_policy_for_terraform_says_the_same(arguments: list[str]):
+    result = CliRunner().invoke(cli, ["policy", *arguments, "-o", "hcl"])
+
+    assert result.exit_code == 0
+    assert same_policy(as_policy(result.output), cast("dict[str, Any]", printed(*arguments)))
+
+
+def test_what_terraform_would_take_for_a_template_is_escaped():
+    variable = "${aws:PrincipalTag/team}"
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": variable}],
+    }
+
+    text = render_hcl(document, "x")
+
+    assert '["$${aws:PrincipalTag/team}"]' in text
+    assert same_policy(as_policy(text), document)
+
+
+def test_what_hcl_would_lose_is_refused():
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}]}
+
+    with pytest.raises(ValueError, match="NotAction"):
+        render_hcl(document, "x")
 
 
 @pytest.mark.parametrize(

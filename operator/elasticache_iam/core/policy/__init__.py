@@ -10,6 +10,7 @@ from elasticache_iam.core.policy.evaluate import (
     judge_trust,
     unnamed_actions,
 )
+from elasticache_iam.core.policy.hcl import render_hcl
 from elasticache_iam.core.policy.operator import CALLS, operator_policy
 from elasticache_iam.core.policy.size import INLINE_POLICIES_LIMIT, PolicyTooLargeError, check_size, compact_json
 from elasticache_iam.core.policy.trust import admitted_accounts, pod_identity_trust, role_chain_trust, trust_policy
@@ -30,6 +31,7 @@ __all__ = [
     "judge_trust",
     "operator_policy",
     "pod_identity_trust",
+    "render_hcl",
     "role_chain_trust",
     "same_policy",
     "session_policy",

@@ -94,7 +94,15 @@ install-yaml: crds ## Write the chart's CRDs and packaging/install.yaml (builds 
 	@cp crds/*.yaml charts/elasticache-iam-operator/files/crds/
 	@$(BIN)/python packaging/render_install.py
 
-.PHONY: gitops argocd aws
+.PHONY: gitops argocd aws version release
+DIST ?= dist
+version: init ## Write the version of pyproject.toml wherever else it stands
+	@$(BIN)/python packaging/version.py
+	@$(MAKE) -s install-yaml
+
+release: init ## Build all that a release consists of into dist/, twice, and compare
+	@$(BIN)/python packaging/release.py $(DIST) $(ARGS)
+
 gitops: init ## Build the program that runs Argo CD's and Flux' own code in the tests
 	@$(BIN)/python packaging/build_gitops_engine.py >/dev/null
 

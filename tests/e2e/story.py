@@ -112,6 +112,7 @@ class Story:
                 "cacheCA": self.aws.ca_file.read_text(),
                 "tokenSeconds": self.token_seconds,
                 "pollInterval": 1,
+                "massDeletionMinimum": 10,  # all users go at the end, on purpose
             },
             "image": {"repository": repository, "tag": tag},
             "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": role}},

@@ -219,6 +219,20 @@ def test_an_aws_that_is_away_is_waited_for(bare, launch):
     }
 
 
+def test_what_stays_away_is_told_once(launch):
+    operator = launch(config={"account": None}, AWS_ENDPOINT_URL="https://127.0.0.1:1", AWS_MAX_ATTEMPTS="1")
+    assert is_told(operator, "AWS", "no answer")
+
+    def looks():
+        lists = r'k8s_requests_total\{code="200",resource="usergroups",verb="list"\} (\d+)'
+        return int(re.search(lists, operator.probe("/metrics")[1])[1])
+
+    wait_for(lambda: looks() >= 3, what="a third look")
+
+    assert len(complaints(operator, "AWS")) == 1
+    assert not operator.said("ready again")
+
+
 def test_missing_aws_credentials_are_told_with_the_remedy(bare, launch):
     without = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "HOME": str(bare.folder)}
 

@@ -179,9 +179,9 @@ class _Operator:
         while not self._stop.is_set():
             session = boto3.session.Session()  # a new one each time: it keeps the credentials that it found first
             installation = None
-            around.aws_fault = None
             try:
                 installation = await resolve(self._config, session, bridge)
+                around.aws_fault = None
             except SurroundingsError as error:
                 around.aws_fault = error.message
             around.cluster_fault = await loops.control.run(check.find_fault())

@@ -1,13 +1,21 @@
 """`elasticache-iam status` as people see it: columns, widths, what is wrong."""
 
+import importlib
+import json
 from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
+import yaml
+from click.testing import CliRunner
 from tests.builders import group_manifest, user_manifest
 
+from elasticache_iam.cli.main import cli
 from elasticache_iam.cli.status import render_overview
 from elasticache_iam.core.overview import look_over
+from elasticache_iam.runtime import overview
+
+status = importlib.import_module("elasticache_iam.cli.status")
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 GROUP_ID, USER_ID = "demo-orders-1a2b3c4d", "demo-checkout-service-9f8e7d6c"
@@ -105,3 +113,73 @@ def test_nothing_at_all_is_said_with_where_to_look():
 
 def test_what_could_not_be_looked_at_stands_at_the_end():
     assert shown(notes=["you may not list usergroups"])[-1] == "note: you may not list usergroups"
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The scopes that were looked at; there is nothing in any."""
+    seen = []
+
+    async def look(scope):
+        seen.append(scope)
+        return look_over([], [], lives=None, now=NOW, operator_namespace=scope.operator_namespace)
+
+    monkeypatch.setattr(overview, "get_overview", look)
+    return seen
+
+
+def run(*arguments, environment=None):
+    return CliRunner(env={"KUBECONFIG": "/nowhere", **(environment or {})}).invoke(cli, ["status", *arguments])
+
+
+def test_a_namespace_is_looked_at_or_all(looks):
+    run("-n", "shop")
+    run("-A")
+    run()
+
+    assert [scope.namespace for scope in looks] == ["shop", "", "default"]
+
+
+def test_the_namespace_of_the_context_is_meant(looks, tmp_path):
+    def context(name, namespace):
+        return {"name": name, "context": {"cluster": "a", "user": "a", "namespace": namespace}}
+
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "one",
+        "contexts": [context("one", "shop"), context("two", "web")],
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "a", "user": {}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(kubeconfig), encoding="utf-8")
+
+    run(environment={"KUBECONFIG": str(path)})
+    run("--context", "two", environment={"KUBECONFIG": str(path)})
+
+    assert [scope.namespace for scope in looks] == ["shop", "web"]
+
+
+def test_watch_looks_again_until_it_is_interrupted(looks, monkeypatch):
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, "sleep", pause)
+
+    result = run("-n", "shop", "--watch", "--interval", "0.5")
+
+    assert (len(looks), pauses) == (3, [0.5, 0.5, 0.5])
+    assert result.output.count("no UserGroup and no ElastiCacheIAMUser in shop") == 3
+
+
+@pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_programs_get_a_document(looks, output, read):
+    assert read(run("-o", output).stdout) == {"groups": [], "users": [], "problems": [], "notes": []}

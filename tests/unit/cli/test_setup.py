@@ -1,0 +1,72 @@
+"""`elasticache-iam setup` as people see it, and what it can't begin without."""
+
+import click
+import pytest
+from boto3.session import Session
+from click.testing import CliRunner
+
+from elasticache_iam.cli.main import cli
+from elasticache_iam.cli.setup import render_setup
+from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.core.prerequisites import AWS, CLUSTER
+from elasticache_iam.runtime import log, personal
+
+
+def shown(*found):
+    return [click.unstyle(line) for line in render_setup(found)]
+
+
+def test_each_thing_has_a_mark_and_what_is_missing_its_command():
+    lines = shown(
+        AWS.there("account 1"), AWS.missing("no provider", "aws iam create"), CLUSTER.untold("you may not ask")
+    )
+
+    assert lines == [
+        "AWS",
+        "  ✔ account 1",
+        "  ✘ no provider",
+        "      $ aws iam create",
+        "",
+        "The cluster",
+        "  ? you may not ask",
+        "",
+        "✘ 1 thing is missing; run this again after each command",
+    ]
+
+
+def test_nothing_missing_is_said():
+    assert shown(AWS.there("account 1"))[-1] == "✔ nothing is missing"
+
+
+@pytest.fixture
+def person(monkeypatch):
+    """Somebody with an AWS identity, without region and without a cluster."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setattr(log, "configure", lambda *_: None)
+    monkeypatch.setattr(
+        personal, "Session", lambda profile_name=None: Session(aws_access_key_id="AKID", aws_secret_access_key="x")
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--no-cluster"], "set --owner"),
+        (["--no-cluster", "--owner", "demo"], "say --region"),
+        (["--no-cluster", "--owner", "demo", "--region", "mars"], "--region: 'mars' is no AWS region"),
+        (
+            ["--no-cluster", "--owner", "demo", "--region", "eu-central-1", "--account", "111122223333"],
+            "say --issuer",
+        ),
+        (["--owner", "demo"], "or look at AWS alone: --no-cluster"),
+    ],
+    ids=["owner", "region", "no-region", "issuer", "cluster"],
+)
+@pytest.mark.usefixtures("person")
+def test_what_it_can_not_find_out_is_asked_for(arguments, said):
+    result = CliRunner().invoke(cli, ["setup", *arguments])
+
+    assert isinstance(result.exception, ConfigurationError), result.exception
+    assert said in result.exception.message

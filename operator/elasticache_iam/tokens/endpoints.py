@@ -18,6 +18,8 @@ PARALLEL_AT_ENDPOINT: Final = 2
 UNREACHABLE_FOR_S: Final = 60.0
 """For so long a try that reached nothing answers for the others."""
 _TIDY_AT: Final = 1000
+_AT_ONCE: Final = float("inf")
+"""Who stands in a line is due, whatever the clock says meanwhile."""
 
 Address: TypeAlias = tuple[str, int]
 """Host and port."""
@@ -128,15 +130,14 @@ class Endpoints:
 
     def _call(self, endpoint: _Endpoint) -> None:
         """Put as many into the line for all slots as the endpoint bears, and let in whose turn it is there."""
-        now = self._clock.monotonic()
         while endpoint.inside + len(endpoint.called) < PARALLEL_AT_ENDPOINT:
-            called = endpoint.waiting.take(now)
+            called = endpoint.waiting.take(_AT_ONCE)
             if called is None:
                 break
             endpoint.called.add(called[0])
             self._stand(self._line, called[0], now)  # due now, by the very reading that it is taken by below
         while self._free:
-            taken = self._line.take(now)
+            taken = self._line.take(_AT_ONCE)
             if taken is None:
                 return
             ticket = taken[0]

@@ -83,4 +83,6 @@ def test_each_alert_has_its_page():
     titles = re.findall(r"^## (\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert titles == [rule["alert"] for rule in rules()]
-    assert [rule["annotations"]["runbook"] for rule in rules()] == [f"docs/alerts.md#{name.lower()}" for name in titles]
+    assert [rule["annotations"]["runbook_url"] for rule in rules()] == [
+        f"docs/alerts.md#{name.lower()}" for name in titles
+    ]

@@ -12,7 +12,7 @@ from tests.builders import group_manifest, user_manifest
 from tests.world.harness import Ground, ground
 from tests.world.virtual import play, virtual_ground
 
-from elasticache_iam.core.errors import UnavailableError
+from elasticache_iam.core.errors import InvalidSpecError, UnavailableError
 from elasticache_iam.core.mint import LoginOutcome, LoginResult
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 
@@ -117,6 +117,52 @@ async def test_the_refresh_annotation_mints_now_and_is_answered(world: Ground):
 
     assert password(world) != token
     assert world.is_ready()
+
+
+async def test_a_very_long_value_of_the_annotation_is_answered_by_its_digest(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until_quiet(operator)
+    token = password(world)
+    world.pass_time(2)
+
+    manifest = user_manifest()
+    long = {_key("refresh"): "x" * 3000}
+    world.apply({**manifest, "metadata": {**manifest["metadata"], "annotations": long}})
+    await world.until(lambda: (world.kube.get(*USER) or {})["status"].get("refresh", "").startswith("sha256:"))
+    await world.until_quiet(operator)
+
+    assert password(world) != token
+    assert world.is_ready()
+    assert len((world.kube.get(*USER) or {})["status"]["refresh"]) < 100
+
+
+async def test_of_a_status_that_is_refused_the_conditions_are_kept(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until_quiet(operator)
+    before = (world.kube.get(*USER) or {})["status"]
+    manifest = user_manifest()
+
+    world.kube.fail_next("patch_status", InvalidSpecError("status.refresh: Too long", code="Invalid"))
+    with capture_logs() as logs:
+        changed = {**manifest["metadata"], "annotations": {_key("refresh"): "now"}}
+        world.apply(
+            {
+                **manifest,
+                "metadata": changed,
+                "spec": {**manifest["spec"], "access": {"preset": "ReadOnly", "keys": ["orders:*"]}},
+            }
+        )
+        await world.until(lambda: (world.kube.get(*USER) or {})["status"]["observedGeneration"] == 2)
+
+    assert before["observedGeneration"] == 1
+    assert "the result of a pass wasn't kept" in {line["event"] for line in logs}
+    assert {one["observedGeneration"] for one in (world.kube.get(*USER) or {})["status"]["conditions"]} & {2}
 
 
 async def test_an_unreachable_cache_does_not_keep_a_user_from_being_ready(world: Ground):

@@ -33,6 +33,9 @@ from elasticache_iam.api.syntax import (
     UserId,
 )
 
+REFRESH_LIMIT: Final = 1024
+"""Characters of the annotation refresh that a status takes."""
+
 
 class RoleMode(StrEnum):
     """Whose the IAM role is."""
@@ -402,7 +405,7 @@ class ElastiCacheIAMUserStatus(ApiModel):
     access_string: AccessStringStatus | None = None
     """The access string, as sent and as AWS has it."""
 
-    refresh: Annotated[str, at_most(1024)] = ""
+    refresh: Annotated[str, at_most(REFRESH_LIMIT)] = ""
     """The value of the annotation refresh that was last answered with new tokens."""
 
     caches: Annotated[tuple[UserCacheStatus, ...], items_at_most(64), list_map("name")] = ()

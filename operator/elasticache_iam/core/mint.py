@@ -4,6 +4,7 @@ An order is computed from the resource alone (spec and status), so a refresh nev
 nothing but the watch.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, ANNOTATION_REFRESH, FINALIZER
-from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
+from elasticache_iam.api.user import REFRESH_LIMIT, DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.names import role_name_of, secret_name
 from elasticache_iam.core.policy import is_exact_arn
 
@@ -47,7 +48,7 @@ class MintOrder:
     service_account: str
     caches: tuple[CacheTarget, ...]
     refresh: str
-    """The `refresh` annotation: a new value is due at once."""
+    """What stands for the `refresh` annotation, see `asked_refresh`: a new value is due at once."""
     secret_labels: Mapping[str, str] = field(default_factory=dict)
     secret_annotations: Mapping[str, str] = field(default_factory=dict)
     template: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +63,14 @@ class MintOrder:
     def key(self) -> tuple[str, str]:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+
+def asked_refresh(annotations: Mapping[str, str]) -> str:
+    """Return what stands for the annotation `refresh`: its value, or a digest of one that no status takes."""
+    value = annotations.get(ANNOTATION_REFRESH, "")
+    if len(value) <= REFRESH_LIMIT:
+        return value
+    return f"sha256:{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
@@ -111,7 +120,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
             )
             for cache in status.caches
         ),
-        refresh=meta.annotations.get(ANNOTATION_REFRESH, ""),
+        refresh=asked_refresh(meta.annotations),
         secret_labels=secret.labels,
         secret_annotations=secret.annotations,
         template=secret.template,

@@ -26,10 +26,7 @@ WATCH_S: Final = 300
 """After so long the server ends a watch, and it is begun anew where it ended."""
 SILENCE_S: Final = 150.0
 """A bookmark comes once a minute: without a byte for so long the connection is dead."""
-REPAIR_PAUSE_S: Final = 30.0
-"""Between two repairs of one Secret: somebody else may put it back as they want it each time."""
 _GONE: Final = 410
-_TIDY_AT: Final = 1000
 
 UserKey = tuple[str, str]
 """Namespace, and name of the ElastiCacheIAMUser."""
@@ -53,7 +50,6 @@ class SecretWatch:
         namespaces: tuple[str, ...],
         delivered: Callable[[], Mapping[str, UserKey]],
         restore: Restore,
-        pause_s: float = REPAIR_PAUSE_S,
     ) -> None:
         """Prepare.
 
@@ -61,15 +57,12 @@ class SecretWatch:
             connection: One of its own: a watch holds its place for ever.
             namespaces: The only ones to look at; empty: the whole cluster.
             delivered: Returns whose all Secrets are that are known to have been written, by uid.
-            restore: Called for each that is gone or was changed by somebody else.
-            pause_s: Between two repairs of one Secret.
+            restore: Called for each that is gone or was changed by somebody else, again and again if they fight for it.
         """
         self._connection = connection
         self._namespaces = namespaces
         self._delivered = delivered
         self._restore = restore
-        self._pause_s = pause_s
-        self._repaired_at: dict[str, float] = {}
         self._trouble = ""
 
     async def run(self) -> None:
@@ -102,7 +95,7 @@ class SecretWatch:
         listed = await self._list(namespace)
         for uid, key in before.items():
             if key[0] == (namespace or key[0]) and uid not in listed.uids:
-                self._wake(key, uid)
+                self._restore(key, uid)
         version = listed.version
         self._trouble = ""
         while True:
@@ -167,20 +160,4 @@ class SecretWatch:
     def _wake_owner(self, metadata: Mapping[str, Any]) -> None:
         for owner in metadata.get("ownerReferences") or ():
             if owner.get("controller") and owner["kind"] == USER_KIND:
-                self._wake((metadata["namespace"], owner["name"]), str(metadata["uid"]))
-
-    def _wake(self, key: UserKey, uid: str) -> None:
-        """Have a Secret made anew, now or when the pause since its last repair is over."""
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        wait_s = self._repaired_at.get(uid, float("-inf")) + self._pause_s - now_s
-        if wait_s > self._pause_s:  # one is on its way
-            return
-        if wait_s > 0:
-            self._repaired_at[uid] = now_s + wait_s
-            loop.call_later(wait_s, self._restore, key, uid)
-            return
-        if len(self._repaired_at) > _TIDY_AT:
-            self._repaired_at = {one: at_s for one, at_s in self._repaired_at.items() if at_s + self._pause_s > now_s}
-        self._repaired_at[uid] = now_s
-        self._restore(key, uid)
+                self._restore((metadata["namespace"], owner["name"]), str(metadata["uid"]))

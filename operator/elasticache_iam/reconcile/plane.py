@@ -20,6 +20,7 @@ from elasticache_iam.core.drift import RepairLog
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     ContestedError,
+    InvalidSpecError,
     NotFoundError,
     OperatorError,
     ThrottledError,
@@ -277,9 +278,18 @@ class Plane:
             update={"conditions": summary.conditions, "observed_generation": meta.generation, "plan": plan}
         )
         if new != previous:
-            document = status_document(new)
-            version = await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
-            self.store.note_status(key, meta.uid, document, resource_version=version)
+            try:
+                await self._keep(key, meta, new)
+            except InvalidSpecError:
+                # Something in it is more than the API server takes. What is known of the resource is told all the
+                # same, or the conditions would praise what isn't asked any more.
+                bare = previous.model_copy(
+                    update={"conditions": summary.conditions, "observed_generation": meta.generation}
+                )
+                if bare != previous:
+                    await self._keep(key, meta, bare)
+                    await self._tell(key, meta, _news(summary.transitions), found)
+                raise
             await self._tell(key, meta, _news(summary.transitions), found)
         drift_s = self.installation.config.drift_interval
         if polling:
@@ -289,6 +299,11 @@ class Plane:
         self._polls.pop(key, None)
         wait = next_look_s(found)
         return drift_s if wait is None else min(wait, drift_s)
+
+    async def _keep(self, key: Key, meta: Metadata, status: ApiModel) -> None:
+        document = status_document(status)
+        version = await self.kube.patch_status(key.plural, key.namespace, key.name, uid=meta.uid, status=document)
+        self.store.note_status(key, meta.uid, document, resource_version=version)
 
     async def _tell(self, key: Key, meta: Metadata, news: tuple[Condition, ...], stages: tuple[Stage, ...]) -> None:
         """Log and post what changed: one line and one Event each."""

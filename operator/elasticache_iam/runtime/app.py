@@ -52,7 +52,7 @@ from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread, spare_collector
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
 from elasticache_iam.runtime.surroundings import LOOK_AGAIN_S, ClusterCheck, Reporter, Surroundings, own_pod, unworkable
-from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
+from elasticache_iam.tokens.plane import Counting, Fault, TokenPlane, TokenSettings
 
 log = structlog.get_logger("operator")
 
@@ -448,8 +448,10 @@ class _Operator:
     def _publish_tokens(self, tokens: TokenPlane, leader: Leader) -> None:
         metrics = self._metrics
         metrics.token_schedule_lateness_seconds.set(tokens.lateness_s() if leader.is_leader else 0.0)
-        remaining = tokens.min_remaining_s()
-        metrics.token_min_remaining_seconds.set(float("nan") if remaining is None else remaining)
+        for fault in Fault:
+            remaining = tokens.min_remaining_s(fault)
+            least = metrics.token_min_remaining_seconds.labels(fault=fault.value)
+            least.set(float("nan") if remaining is None else remaining)
         metrics.token_schedule_entries.set(len(tokens))
         for state, count in tokens.count_by_state().items():
             metrics.tokens.labels(state=state).set(count)

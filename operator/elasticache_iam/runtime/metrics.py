@@ -29,7 +29,9 @@ class Metrics:
             "token_schedule_lateness_seconds", "How far the most urgent token is behind its due time"
         )
         self.token_min_remaining_seconds = self._gauge(
-            "token_min_remaining_seconds", "The shortest life left among all delivered tokens; alert below 300"
+            "token_min_remaining_seconds",
+            "The shortest life left among delivered tokens, by whose fault one isn't replaced; alert below 300",
+            "fault",
         )
         self.tokens = self._gauge("tokens", "Tokens by state: fresh, due, failing", "state")
         self.token_replaced_remaining_seconds = self._histogram(

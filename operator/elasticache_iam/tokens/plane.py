@@ -2,13 +2,15 @@
 
 One heap of due times; of what is due the token that ends first, and new users beside any backlog. A refresh is:
 credentials (from memory; who has none waits for them elsewhere, see `renewals`), sign (offline), one write. A failure
-keeps the old token and comes back soon.
+keeps the old token and comes back soon. New users of different namespaces take turns, and who fails by their own fault
+comes after all others: nobody's mistakes or impatience cost another one's tokens.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import partial
 from typing import Final
 
@@ -36,7 +38,7 @@ from elasticache_iam.core.mint import (
 from elasticache_iam.core.refresh import next_refresh, retry_delay_s, spread_of
 from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
 from elasticache_iam.core.token import Credentials, Token, sign_token
-from elasticache_iam.core.turns import Turns
+from elasticache_iam.core.turns import LAST, Turns
 from elasticache_iam.delivery.secret import render_secret
 from elasticache_iam.delivery.template import DeliveryTemplateError, TemplateCache
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
@@ -58,6 +60,11 @@ CHECKPOINT_PAUSE_S: Final = 2.0
 FOREIGN_SECRET_S: Final = 60.0
 """How often to look whether somebody else's Secret has made room."""
 NOT_LEADER_S: Final = 2.0
+ASK_PAUSE_S: Final = 30.0
+"""Between two tries that are made because somebody asks, while a user's refreshes fail: whoever asks all the time gets
+no more than others."""
+REPAIR_PAUSE_S: Final = 30.0
+"""Between two repairs of one Secret: somebody else may delete it, or put it back as they want it, each time."""
 CLOCK_STEP_S: Final = 30.0
 """A wall clock that was set back by more made tokens dated in the future, which AWS refuses: all are made anew."""
 LONGEST_SLEEP_S: Final = 60.0
@@ -75,6 +82,15 @@ _OWN_FAULTS: Final = (AccessDeniedError, NotFoundError)
 _DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
+class Fault(StrEnum):
+    """Whose doing it is that a token isn't replaced, as far as can be told."""
+
+    OWN = "own"
+    """Its user's: a template that can't be rendered, a role that refuses, a Secret of somebody else in its place."""
+    OPERATOR = "operator"
+    """Ours, AWS's or the API server's; and that of all tokens with which nothing is wrong."""
+
+
 @dataclass(slots=True)
 class _State:
     """What is known about one Secret; `life` is None while no token of ours is known to be in it."""
@@ -85,10 +101,18 @@ class _State:
     told: str = ""
     delivered: bool = False
     refresh: str = ""
+    """The answered value of the annotation."""
+    asked: str = ""
+    """The value that was last taken note of."""
+    asked_try_at: float = float("-inf")
+    """When it was last tried because somebody asks, while it failed, or will be; monotonic seconds."""
+    repaired_at: float = float("-inf")
+    """When it was last made anew because somebody had deleted or changed it, or will be; monotonic seconds."""
     asked_at: float | None = None
     """Since when, in the wall clock's seconds, somebody waits for the next token: it is as urgent as a first one."""
     is_own_fault: bool = False
     """What keeps failing fails for this user alone: it must not go before others that can be helped."""
+    fault: Fault = Fault.OPERATOR
     proof: Proof = field(default_factory=lambda: Proof(is_needed=True))
     young_until: float = 0.0
     """Monotonic seconds: until then the role may not be known everywhere."""
@@ -194,18 +218,7 @@ class TokenPlane:
         entry = (order.namespace, order.name, target.alias)
         state = self._states.get(entry)
         if state is None:
-            life = self._checkpoint.get((order.uid, target.alias)) if target.secret_uid else None
-            state = _State(
-                target.secret_uid, life=life, delivered=bool(target.secret_uid), proof=Proof(order.needs_verify)
-            )
-            state.refresh = order.refresh if target.secret_uid else ""
-            self._states[entry] = state
-            if not target.secret_uid:
-                state.young_until = self._clock.monotonic() + PROPAGATION_S
-            if target.secret_uid:
-                self._put(entry, self._due(entry, state))
-            else:
-                self._put(entry, self._now())
+            self._begin(entry, order, target)
             return
         if target.secret_uid and not state.secret_uid:
             state.secret_uid = target.secret_uid
@@ -215,25 +228,70 @@ class TokenPlane:
         if asks_login:
             state.proof.ask_again()
             state.young_until = self._clock.monotonic() + PROPAGATION_S
-        if asks_login or (order.refresh and order.refresh != state.refresh):
+        is_asked = bool(order.refresh) and order.refresh not in {state.refresh, state.asked}
+        state.asked = order.refresh
+        if is_asked or asks_login:
             state.proof.not_before = 0.0
-            state.asked_at, state.is_own_fault = self._now(), False
+            state.asked_at = self._now()
+        if asks_login:
+            state.is_own_fault = False
             self._put(entry, self._now())
+        elif is_asked and state.attempts:
+            self._try_sooner(entry, state)
+        elif is_asked:
+            self._put(entry, min(self._now(), self._since(entry)))
+
+    def _begin(self, entry: Entry, order: MintOrder, target: CacheTarget) -> None:
+        """Take a Secret that wasn't known, whether or not it is there already."""
+        life = self._checkpoint.get((order.uid, target.alias)) if target.secret_uid else None
+        state = self._states[entry] = _State(
+            target.secret_uid, life=life, delivered=bool(target.secret_uid), proof=Proof(order.needs_verify)
+        )
+        state.asked = order.refresh
+        if target.secret_uid:
+            state.refresh = order.refresh
+            self._put(entry, self._due(entry, state))
+        else:
+            state.young_until = self._clock.monotonic() + PROPAGATION_S
+            self._put(entry, self._now())
+
+    def _try_sooner(self, entry: Entry, state: _State) -> None:
+        """Try again what fails, because somebody asks for it: at once, but not again and again."""
+        now_s = self._clock.monotonic()
+        if state.asked_try_at > now_s:  # one is to come
+            return
+        due = self._turns.due_of(entry)
+        at_s = max(now_s, state.asked_try_at + ASK_PAUSE_S)
+        if due is None:  # the try that is under way may have missed what was mended
+            state.asked_try_at = max(at_s, now_s + ASK_PAUSE_S)
+            return
+        state.asked_try_at = at_s
+        self._put(entry, min(due, self._now() + at_s - now_s))
 
     def delivered(self) -> dict[str, UserKey]:
         """Return whose all Secrets are that are known to have been written, by uid."""
         return {state.secret_uid: entry[:2] for entry, state in self._states.items() if state.secret_uid}
 
     def restore(self, key: UserKey, secret_uid: str) -> None:
-        """Make a Secret anew, now: somebody has deleted or changed it. One that isn't a user's any more is no news."""
+        """Make a Secret anew: somebody has deleted or changed it. One that isn't a user's any more is no news.
+
+        Now, or when the pause since its last repair is over: it is the same Secret to us whatever its uid.
+        """
         order = self._orders.get(key)
         for target in order.caches if order is not None else ():
             entry = (*key, target.alias)
             state = self._states.get(entry)
             if state is not None and state.secret_uid == secret_uid:
-                log.warning("a Secret was deleted or changed by somebody else", namespace=key[0], name=key[1])
-                state.asked_at = self._now()
-                self._put(entry, self._now())
+                self._repair(entry, state)
+
+    def _repair(self, entry: Entry, state: _State) -> None:
+        now_s = self._clock.monotonic()
+        if state.repaired_at > now_s:  # it is to come
+            return
+        log.warning("a Secret was deleted or changed by somebody else", namespace=entry[0], name=entry[1])
+        state.repaired_at = max(now_s, state.repaired_at + REPAIR_PAUSE_S)
+        state.asked_at = self._now()
+        self._put(entry, min(self._since(entry), self._now() + state.repaired_at - now_s))
 
     async def stop(self, key: UserKey) -> None:
         """End minting for a user and return once no write of it is under way; it stays ended until `allow`."""
@@ -274,9 +332,17 @@ class TokenPlane:
         """Return how many users wait for a session of STS."""
         return len(self._renewals)
 
-    def min_remaining_s(self) -> float | None:
-        """Return the seconds until the first delivered token expires, negative if one has; None without tokens."""
-        ends = [state.life.expires_at for state in self._states.values() if state.life is not None]
+    def min_remaining_s(self, fault: Fault | None = None) -> float | None:
+        """Return the seconds until the first delivered token expires, negative if one has; None without tokens.
+
+        Args:
+            fault: Only those whose refresh fails, if it does, by this one's doing.
+        """
+        ends = [
+            state.life.expires_at
+            for state in self._states.values()
+            if state.life is not None and fault in {None, state.fault}
+        ]
         return (min(ends) - self._clock.now()).total_seconds() if ends else None
 
     def stalled_s(self) -> float:
@@ -307,7 +373,7 @@ class TokenPlane:
         for entry, state in self._states.items():
             order = self._orders.get(entry[:2])
             if order is not None and state.delivered and self._sessions.get(order) is None:
-                self._renewals.want(order, rank=self._rank(state, self._now()))
+                self._renewals.want(order, rank=self._rank(state))
 
     async def _refresh_for_ever(self) -> None:
         slots = asyncio.Semaphore(PARALLEL_REFRESHES)
@@ -427,7 +493,7 @@ class TokenPlane:
             credentials = self._sessions.get(order)
             if credentials is None:
                 self._waiting.setdefault(order.uid, {})[entry] = due
-                self._renewals.want(order, rank=self._rank(state, due))
+                self._renewals.want(order, rank=self._rank(state))
                 return
             if self._sessions.is_due(order):
                 end = self._sessions.end_of(order)
@@ -499,7 +565,7 @@ class TokenPlane:
             return
         changed = not state.delivered or uid != state.secret_uid or state.refresh != order.refresh or bool(state.told)
         state.secret_uid, state.delivered, state.refresh = uid, True, order.refresh
-        state.attempts, state.told, state.is_own_fault = 0, "", False
+        state.attempts, state.told, state.is_own_fault, state.fault = 0, "", False, Fault.OPERATOR
         now = self._orders.get(order.key, order)  # an edit may have come while we wrote
         if (now.refresh, *_content(now, target.alias)) == (order.refresh, *_content(order, target.alias)):
             state.asked_at = None
@@ -507,7 +573,9 @@ class TokenPlane:
             self._counting.replaced((state.life.expires_at - self._clock.now()).total_seconds())
         state.life = Life(token.issued_at, token.expires_at)
         self._counting.refresh("ok")
-        self._put(entry, self._due(entry, state))
+        repair_s = state.repaired_at - self._clock.monotonic()
+        due = self._due(entry, state)
+        self._put(entry, min(due, self._now() + repair_s) if repair_s > 0 else due)
         if changed:
             self._report(
                 Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
@@ -540,20 +608,21 @@ class TokenPlane:
         self._counting.refresh(error.reason)
         state.attempts += 1
         permanent = isinstance(error, PermanentError)
-        state.is_own_fault = permanent or isinstance(error, _OWN_FAULTS)
         remaining = (state.life.expires_at - self._clock.now()).total_seconds() if state.life is not None else 0.0
         spread = spread_of(entry)
         delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
         if isinstance(error, DeliveryTemplateError):
             delay = self._settings.token_s / 2  # only an edit helps, which doesn't wait: no more work than with success
         reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
-        is_news_travelling = (
-            isinstance(error, AccessDeniedError)
-            and error.code in _DENIALS_OF_STS
-            and self._clock.monotonic() < state.young_until
-        )
+        is_denied = isinstance(error, AccessDeniedError) and error.code in _DENIALS_OF_STS
+        is_news_travelling = is_denied and self._clock.monotonic() < state.young_until
         if is_news_travelling:
             reason, delay = "Propagating", min(delay, PROPAGATION_RETRY_S)
+        state.is_own_fault = (permanent or isinstance(error, _OWN_FAULTS)) and not is_news_travelling
+        # A right that the operator lacks, or an issuer that AWS doesn't know, is no single user's fault.
+        state.fault = Fault.OWN if permanent or is_denied or isinstance(error, NotFoundError) else Fault.OPERATOR
+        if (asked_s := state.asked_try_at - self._clock.monotonic()) > 0:
+            delay = min(delay, asked_s)
         self._put(entry, self._now() + delay)
         told = f"{stage}/{reason}"
         if told == state.told or (is_news_travelling and state.attempts <= PATIENT_ATTEMPTS):
@@ -583,13 +652,21 @@ class TokenPlane:
         """Make an entry due, wherever it is now."""
         self._stop_waiting(entry)
         state = self._states[entry]
-        self._turns.put(entry, due=due, rank=self._rank(state, due))
+        self._turns.put(entry, due=due, rank=self._rank(state), lane=entry[0])
         self._changed.set()
 
-    def _rank(self, state: _State, due: float) -> float | None:
+    def _since(self, entry: Entry) -> float:
+        """Return when an entry is or was due; infinity for one whose refresh is under way."""
+        order = self._orders.get(entry[:2])
+        waiting = self._waiting.get(order.uid, {}) if order is not None else {}
+        due = self._turns.due_of(entry)
+        return waiting.get(entry, float("inf")) if due is None else due
+
+    @staticmethod
+    def _rank(state: _State) -> float | None:
         """Return an entry's place among those that are due: when what its Secret holds ends, None for new ones."""
         if state.is_own_fault:
-            return due + self._settings.token_s / 2
+            return LAST
         if state.asked_at is not None or not state.delivered:
             return None
         return 0.0 if state.life is None else state.life.expires_at.timestamp()

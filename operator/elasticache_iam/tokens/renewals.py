@@ -1,8 +1,8 @@
 """The queue for STS: who needs a session, in order of need, at a pace that STS allows.
 
 It is apart from the refreshes, so that what waits for STS holds up nothing that doesn't. Most urgent is whose token
-ends first; new users are served beside them. A refusal because of too many calls is nobody's failure: the call is made
-again in its turn, more slowly.
+ends first; new users are served beside them, one namespace after the other, and last who fails by their own fault. A
+refusal because of too many calls is nobody's failure: the call is made again in its turn, more slowly.
 """
 
 import asyncio
@@ -165,7 +165,8 @@ class Renewals:
         self._settled(order, failure)
 
     def _queue(self, wanted: _Wanted) -> None:
-        self._turns.put(wanted.order.uid, due=self._clock.monotonic(), rank=wanted.rank)
+        order = wanted.order
+        self._turns.put(order.uid, due=self._clock.monotonic(), rank=wanted.rank, lane=order.namespace)
         self._changed.set()
 
     def _finished(self, uid: str, slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:

@@ -102,7 +102,7 @@ class Watched:
 async def watch(server):
     tasks, connections = [], []
 
-    def start(delivered=None, *, pause_s=0.0):
+    def start(delivered=None):
         watched = Watched()
         connections.append(Connection(Configuration(host=server.url)))
         secrets = SecretWatch(
@@ -110,7 +110,6 @@ async def watch(server):
             namespaces=(),
             delivered=lambda: delivered or {},
             restore=watched.restore,
-            pause_s=pause_s,
         )
         tasks.append(asyncio.create_task(secrets.run()))
         return watched
@@ -188,26 +187,6 @@ async def test_nothing_but_the_metadata_of_our_secrets_is_asked_for(server, watc
         "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
         "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
     }
-
-
-async def test_a_fight_over_a_secret_is_slowed_down(server, watch):
-    server.listings = [listing()]
-    server.watches = [
-        [event("DELETED", version=str(number)) for number in range(10, 30)] + [event("DELETED", uid="two")]
-    ]
-
-    restored = await watch(pause_s=3600.0).until(2)
-
-    assert restored == [(KEY, "one"), (KEY, "two")]
-
-
-async def test_after_the_pause_the_last_word_is_ours(server, watch):
-    server.listings = [listing()]
-    server.watches = [[event("DELETED", version="10"), event("DELETED", version="11"), event("DELETED", version="12")]]
-
-    restored = await watch(pause_s=0.05).until(2)
-
-    assert restored[:2] == [(KEY, "one")] * 2
 
 
 @pytest.mark.parametrize("status", [403, 500])

@@ -29,7 +29,7 @@ from elasticache_iam.core.mint import (
 )
 from elasticache_iam.core.token import Credentials
 from elasticache_iam.tokens.checkpoint import Life, decode, encode
-from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
+from elasticache_iam.tokens.plane import Counting, Fault, TokenPlane, TokenSettings
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 KEY = ("shop", "checkout")
@@ -670,6 +670,280 @@ async def test_a_refresh_that_is_asked_for_during_another_is_not_lost(ground):
     assert ground.plane._states[(*KEY, "main")].asked_at is None
 
 
+class SlowSts(FakeSts):
+    """Allows 5 calls a second, and refuses some roles."""
+
+    denied = frozenset()
+    per_s = 5.0
+    saved = 5.0
+    at = 0.0
+
+    async def assume_role_with_web_identity(self, *, role_arn, **more):
+        now = self.clock.monotonic()
+        self.saved, self.at = min(self.per_s, self.saved + (now - self.at) * self.per_s), now
+        if self.saved < 1.0:
+            raise ThrottledError("Rate exceeded", code="Throttling")
+        self.saved -= 1.0
+        if role_arn in self.denied:
+            self.calls.append(now)
+            raise AccessDeniedError("not authorized", code="AccessDenied")
+        return await super().assume_role_with_web_identity(role_arn=role_arn, **more)
+
+
+@pytest.fixture
+async def slow():
+    made = Ground()
+    made.sts = SlowSts(made.clock)
+    made.sts.denied = frozenset({"denied"})
+    made.plane = made.make_plane()
+    made.kube.put_service_account("crowd", "checkout")
+    yield made
+    await made.stop()
+
+
+def annotate(ground, count, *, times, namespace="crowd", role="denied"):
+    """Give many users of a namespace the annotation again and again."""
+
+    async def work():
+        for number in range(times):
+            for user in range(count):
+                made = order(f"bad{user}", namespace=namespace, role_arn=role, refresh=str(number))
+                ground.plane.observe(made.key, made)
+            await asyncio.sleep(10)
+
+    return asyncio.create_task(work())
+
+
+@pytest.mark.parametrize("namespace", ["crowd", "elsewhere"])
+async def test_refused_users_who_ask_all_the_time_hold_up_no_first_token(slow, namespace):
+    slow.kube.put_service_account(namespace, "checkout")
+    slow.start()
+    asking = annotate(slow, 80, times=30)
+    await asyncio.sleep(190)
+    asked_at = slow.clock.monotonic()
+
+    slow.plane.observe((namespace, "new"), order("new", namespace=namespace))
+    await asyncio.sleep(20)
+
+    asking.cancel()
+    delivered_at = next(at for at, name in slow.writes if name == "new")
+    assert delivered_at - asked_at < 5.0
+
+
+async def test_new_users_who_are_refused_hold_up_no_first_token_of_another_namespace(slow):
+    slow.start()
+    asking = annotate(slow, 80, times=2)
+    await asyncio.sleep(12)
+    asked_at = slow.clock.monotonic()
+
+    slow.plane.observe(KEY, order())
+    await asyncio.sleep(20)
+
+    await asking
+    delivered_at = next(at for at, name in slow.writes if name == "checkout")
+    assert delivered_at - asked_at < 5.0
+
+
+async def test_refused_users_who_ask_all_the_time_cost_nobody_life(slow):
+    slow.start()
+    for number in range(10):
+        slow.plane.observe(("shop", f"good{number}"), order(f"good{number}", max_session_s=1800))
+    await asyncio.sleep(10)
+    asking = annotate(slow, 60, times=60)
+
+    least = []
+    for _ in range(50):
+        await asyncio.sleep(10)
+        least.append(slow.plane.min_remaining_s(Fault.OPERATOR))
+
+    asking.cancel()
+    assert min(least) > 400
+
+
+async def test_who_asks_all_the_time_while_it_fails_is_tried_as_often_as_others(ground):
+    ground.sts = SlowSts(ground.clock)
+    ground.sts.denied = frozenset({"denied"})
+    ground.plane = ground.make_plane()
+    ground.start()
+    ground.plane.observe(KEY, order(role_arn="denied"))
+    await asyncio.sleep(300)
+    before = len(ground.sts.calls)
+
+    for number in range(600):
+        ground.plane.observe(KEY, order(role_arn="denied", refresh=str(number)))
+        await asyncio.sleep(1)
+
+    assert len(ground.sts.calls) - before <= 600 / 30 + 600 / 20 + 2
+
+
+async def test_one_ask_while_it_fails_is_tried_at_once_and_the_next_is_not_lost(ground):
+    ground.kube.put({"kind": "Secret", "metadata": {"namespace": "shop", "name": "checkout"}})
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(5)
+    tries = len(ground.kube.calls)
+
+    ground.plane.observe(KEY, order(refresh="one"))
+    await asyncio.sleep(1)
+    assert len(ground.kube.calls) > tries
+    ground.kube.delete("secrets", "shop", "checkout")
+    ground.plane.observe(KEY, order(refresh="two"))
+    await asyncio.sleep(1)
+    assert ground.of(Delivered) == []
+    await asyncio.sleep(30)
+
+    assert [report.refresh for report in ground.of(Delivered)] == ["two"]
+
+
+async def test_an_ask_during_a_try_that_fails_is_followed_by_another_try(ground):
+    ground.kube.put({"kind": "Secret", "metadata": {"namespace": "shop", "name": "checkout"}})
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(5)
+    ground.kube.latency_s = 2.0
+    ground.plane.observe(KEY, order(refresh="one"))
+    await asyncio.sleep(0.5)
+
+    ground.plane.observe(KEY, order(refresh="two"))
+    await asyncio.sleep(10)
+    ground.kube.delete("secrets", "shop", "checkout")
+    await asyncio.sleep(35)
+
+    assert [report.refresh for report in ground.of(Delivered)] == ["two"]
+
+
+async def test_a_user_that_is_mended_by_an_edit_is_a_newcomer_again(slow):
+    slow.start()
+    asking = annotate(slow, 80, times=60)
+    await asyncio.sleep(189)
+    asking.cancel()
+    edited_at = slow.clock.monotonic()
+
+    slow.plane.observe(("crowd", "bad7"), order("bad7", namespace="crowd", generation=2))
+    await asyncio.sleep(10)
+
+    delivered_at = next(at for at, name in slow.writes if name == "bad7")
+    assert delivered_at - edited_at < 5.0
+
+
+class TestWhoseFault:
+    """The shortest life, apart for what a user has to mend itself."""
+
+    async def test_a_broken_template_leaves_the_figure_of_the_others_as_it_is(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        ground.plane.observe(("shop", "broken"), order("broken"))
+        await asyncio.sleep(10)
+        ground.plane.observe(("shop", "broken"), order("broken", generation=2, template={"X": "{{ nothing }}"}))
+
+        await asyncio.sleep(7200)
+
+        assert ground.plane.min_remaining_s(Fault.OPERATOR) > 440
+        assert ground.plane.min_remaining_s(Fault.OWN) < -6000
+
+    async def test_a_user_that_is_mended_counts_with_the_others_again(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+        ground.plane.observe(KEY, order(generation=2, template={"X": "{{ nothing }}"}))
+        await asyncio.sleep(2000)
+
+        ground.plane.observe(KEY, order(generation=3))
+        await asyncio.sleep(2)
+
+        assert ground.plane.min_remaining_s(Fault.OWN) is None
+        assert ground.plane.min_remaining_s(Fault.OPERATOR) > 440
+
+    @pytest.mark.parametrize(
+        ("error", "fault"),
+        [
+            (UnavailableError("no answer"), Fault.OPERATOR),
+            (ThrottledError("Rate exceeded"), Fault.OPERATOR),
+            (AccessDeniedError("serviceaccounts/token", code="Forbidden"), Fault.OPERATOR),
+            (AccessDeniedError("no provider", code="InvalidIdentityToken"), Fault.OPERATOR),
+            (AccessDeniedError("not authorized", code="AccessDenied"), Fault.OWN),
+            (InvalidSpecError("a bad name", code="ValidationError"), Fault.OWN),
+        ],
+    )
+    async def test_what_a_user_cannot_mend_is_the_operators(self, ground, error, fault):
+        ground.sts.longest_s = 3600
+        ground.start()
+        ground.plane.observe(KEY, order(max_session_s=3600))
+        await asyncio.sleep(10)
+
+        ground.sts.error = error
+        await asyncio.sleep(7200)
+
+        assert ground.plane.min_remaining_s(fault) < 0
+        assert [ground.plane.min_remaining_s(other) for other in Fault if other is not fault] == [None]
+
+
+class TestRepairs:
+    """A Secret that somebody deletes or changes, as the watch of Secrets tells it."""
+
+    def uid(self, ground):
+        return (ground.kube.get("secrets", *KEY) or {"metadata": {"uid": "none"}})["metadata"]["uid"]
+
+    async def test_a_secret_that_is_deleted_over_and_over_is_made_anew_once_in_a_pause(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+        ground.writes.clear()
+
+        for _ in range(300):
+            if ground.kube.secret(*KEY) is not None:
+                uid = self.uid(ground)
+                ground.kube.delete("secrets", *KEY)
+                ground.plane.restore(KEY, uid)
+            await asyncio.sleep(1)
+
+        assert 10 <= len(ground.writes) <= 11
+
+    async def test_the_last_word_is_ours(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+
+        for _ in range(3):
+            uid = self.uid(ground)
+            ground.kube.delete("secrets", *KEY)
+            ground.plane.restore(KEY, uid)
+            await asyncio.sleep(1)
+            if ground.kube.secret(*KEY) is None:
+                break
+        await asyncio.sleep(31)
+
+        assert ground.kube.secret(*KEY) is not None
+
+    async def test_a_deletion_between_two_repairs_outlives_an_ordinary_refresh(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(10)
+        ground.plane.restore(KEY, self.uid(ground))
+        await asyncio.sleep(1)
+        ground.plane.restore(KEY, self.uid(ground))
+
+        ground.plane.observe(KEY, order(refresh="now"))
+        await asyncio.sleep(1)
+        ground.kube.delete("secrets", *KEY)
+        await asyncio.sleep(31)
+
+        assert ground.kube.secret(*KEY) is not None
+
+    async def test_each_secret_of_a_user_has_a_pause_of_its_own(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order(aliases=("main", "second")))
+        await asyncio.sleep(10)
+
+        for report in ground.of(Delivered):
+            ground.kube.delete("secrets", "shop", "checkout" if report.alias == "main" else "checkout.second")
+            ground.plane.restore(KEY, report.secret_uid)
+        await asyncio.sleep(1)
+
+        assert ground.kube.secret("shop", "checkout") is not None
+        assert ground.kube.secret("shop", "checkout.second") is not None
+
+
 async def test_what_is_observed_again_unchanged_mints_nothing(ground):
     ground.start()
     ground.plane.observe(KEY, order())
@@ -1133,6 +1407,15 @@ class TestLoginsOfMany:
         last = {report.key: report.result.outcome for report in ground.of(Verified)}
         assert set(last.values()) == {LoginOutcome.LOGGED_IN}
         assert len(last) == 30
+
+    async def test_a_clock_that_goes_on_between_two_looks_loses_no_login(self, ground):
+        ticks = itertools.count()
+        ground.clock.monotonic = lambda: asyncio.get_running_loop().time() + next(ticks) * 1e-6
+        ground.start()
+
+        self.ask(ground, "new")
+
+        assert await self.verified_after_s(ground, "new", within_s=10) < 5.0
 
     async def test_one_cache_is_tried_by_two_at_a_time(self, ground):
         ground.probe.latency_s = 0.5

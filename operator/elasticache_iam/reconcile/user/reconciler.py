@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import UserGroup
-from elasticache_iam.api.keys import ANNOTATION_REFRESH, TAG_OWNER, USER_KIND
+from elasticache_iam.api.keys import TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, RoleStatus, UserCacheStatus
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespace_labels
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
-from elasticache_iam.core.mint import TokenReports
+from elasticache_iam.core.mint import TokenReports, asked_refresh
 from elasticache_iam.core.plan.attachment import cache_ref
 from elasticache_iam.core.plan.group import MAX_MEMBERS, is_full
 from elasticache_iam.core.plan.tokens import (
@@ -376,7 +376,7 @@ class _UserPass:
             self._tell_no_tokens()
             return caches
         self._stages.append(await self._with_warning(self._with_rivals(token_stage(caches, reports)), caches))
-        asked = user.metadata.annotations.get(ANNOTATION_REFRESH, "")
+        asked = asked_refresh(user.metadata.annotations)
         if asked and asked in {report.refresh for report in reports.delivered.values()}:
             self._fields["refresh"] = asked
         login = login_stage(

@@ -35,9 +35,6 @@ _DIAGRAM: Final = re.compile(r'<img alt="(?P<alt>[^"]*)" src="[^"]*diagrams/(?P<
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace each folder in the navigation by its pages."""
     config.nav = [_expanded(entry) for entry in config.nav or ()]
-    for chapter in config.nav:  # pages that are still being written
-        for title, entries in chapter.items():
-            chapter[title] = [entry for entry in entries if not _is_coming(entry)]
     return config
 
 
@@ -66,15 +63,6 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     if page.file.src_uri == "reference/conditions.md":
         html = re.sub(r"<tr>\n<td><code>([A-Z]\w+)</code>", r'<tr id="\1">\n<td><code>\1</code>', html)
     return _DIAGRAM.sub(lambda image: _inlined(image["name"], image["alt"]), html)
-
-
-def _is_coming(entry: Any) -> bool:
-    return isinstance(entry, dict) and any(
-        value in {"gitops.md", "aws-side.md", "reference/values.md", "reference/cli.md"}
-        and not (ROOT / "docs" / value).exists()
-        for value in entry.values()
-        if isinstance(value, str)
-    )
 
 
 def _expanded(entry: Any) -> Any:

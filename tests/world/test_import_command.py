@@ -125,3 +125,4 @@ async def test_what_the_operator_made_is_left_out(world: Ground, shell: Shell):
 
     assert result.stdout.strip() == ""
     assert "made by the installation demo" in result.stderr
+    assert result.stderr.splitlines()[-1] == "nothing to write"

@@ -77,11 +77,8 @@ def import_command(
     for skipped in made.skipped:
         click.echo(f"not written: {skipped}", err=True)
     kinds = [written.body["kind"] for written in made.written]
-    groups_count, users_count = kinds.count("UserGroup"), kinds.count("ElastiCacheIAMUser")
-    click.echo(
-        f"{groups_count} UserGroup, {users_count} ElastiCacheIAMUser written; next: elasticache-iam plan -f FILE",
-        err=True,
-    )
+    counts = f"{kinds.count('UserGroup')} UserGroup, {kinds.count('ElastiCacheIAMUser')} ElastiCacheIAMUser written"
+    click.echo(f"{counts}; next: elasticache-iam plan -f FILE" if kinds else "nothing to write", err=True)
 
 
 def render_import(made: "Import") -> Iterator[str]:

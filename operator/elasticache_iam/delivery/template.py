@@ -49,7 +49,7 @@ _OPENING: Final = re.compile(r"\{\{|\{%")
 _LONG_GAP: Final = re.compile(r"\s{101}")
 
 MAX_VALUE_CHARACTERS: Final = 65536
-"""Of one rendered key, and of each value on the way to it. A Secret holds 1 MiB."""
+"""Of each value; and the bytes of one rendered key. A Secret holds 1 MiB."""
 MAX_SOUGHT_CHARACTERS: Final = 64
 """Of what is looked for in a value: Python's search takes the product of both lengths at worst, 12 ns a character of
 the value within this limit."""
@@ -153,11 +153,13 @@ class _Output(StringIO):
     def __init__(self, work: Work) -> None:
         super().__init__()
         self._work = work
+        self._bytes = 0
 
     @override
     def write(self, text: str, /) -> int:
         self._work.take(text)
-        if self.tell() + len(text) > MAX_VALUE_CHARACTERS:
+        self._bytes += len(text.encode())
+        if self._bytes > MAX_VALUE_CHARACTERS:
             raise _ValueTooLongError("too long", token=None)
         return super().write(text)
 

@@ -78,7 +78,7 @@ class Endpoints:
         if endpoint.failure is not None and not is_insistent and self._clock.monotonic() < endpoint.failed_until:
             return endpoint.failure
         ticket = _Ticket(asyncio.get_running_loop().create_future(), endpoint, lane, is_newcomer)
-        self._stand(endpoint.waiting, ticket, self._clock.monotonic())
+        self._stand(endpoint.waiting, ticket)
         self._call(endpoint)
         try:
             return await ticket.answer
@@ -125,7 +125,8 @@ class Endpoints:
             endpoint = self._endpoints[address] = _Endpoint()
         return endpoint
 
-    def _stand(self, turns: Turns[_Ticket], ticket: _Ticket, now: float) -> None:
+    def _stand(self, turns: Turns[_Ticket], ticket: _Ticket) -> None:
+        now = self._clock.monotonic()
         turns.put(ticket, due=now, rank=None if ticket.is_newcomer else now, lane=ticket.lane)
 
     def _call(self, endpoint: _Endpoint) -> None:
@@ -135,7 +136,7 @@ class Endpoints:
             if called is None:
                 break
             endpoint.called.add(called[0])
-            self._stand(self._line, called[0], now)  # due now, by the very reading that it is taken by below
+            self._stand(self._line, called[0])
         while self._free:
             taken = self._line.take(_AT_ONCE)
             if taken is None:

@@ -162,7 +162,7 @@ def test_a_test_that_a_page_names_exists(page: Path):
     missing = [
         f"{path}::{test}"
         for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8"))
-        if not re.search(rf"def {test}\(", (ROOT / path).read_text(encoding="utf-8"))
+        if not re.search(rf"(?:def|class) {test}[(:]", (ROOT / path).read_text(encoding="utf-8"))
     ]
 
     assert missing == []

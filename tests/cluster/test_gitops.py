@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from tests.cluster.ground import EXAMPLES, GROUPS, USERS, wait_for
+from tests.cluster.ground import EXAMPLES, GROUPS, PATIENCE_S, USERS, wait_for
 from tests.gitops.asking import Engine, argocd_data
 
 pytestmark = pytest.mark.cluster
@@ -53,10 +53,15 @@ class Application:
             )
             for document in wave:
                 if document["kind"] in {"UserGroup", "ElastiCacheIAMUser"}:
-                    wait_for(
-                        lambda document=document: engine.health(self.live(document))[0] == "Healthy",
-                        what=document["kind"],
-                    )
+                    self.wait_until_healthy(document, engine)
+
+    def wait_until_healthy(self, document, engine):
+        def look():
+            shown = engine.health(self.live(document))
+            assert shown[0] == "Healthy", f"{shown}; {self.ground.complaints()}"
+            return True
+
+        wait_for(look, timeout_s=2 * PATIENCE_S, what=f"{document['kind']} to be healthy")
 
     def live(self, document):
         metadata = document["metadata"]
@@ -215,3 +220,38 @@ def test_the_applications_waves_are_in_the_order_of_the_work(rotation):
     kinds = [[document["kind"] for document in wave] for wave in rotation.application.waves()]
 
     assert kinds == [["ServiceAccount"], ["UserGroup"], ["ElastiCacheIAMUser"], ["Deployment"]]
+
+
+# -- actions -----------------------------------------------------------------------------------------------------------
+
+
+def test_argo_cds_actions_do_what_they_say(attentive, engine):
+    group = attentive.add_group()
+    name = attentive.add_user(group=group)
+    first = attentive.secret(name)["password"]
+
+    def act(action):
+        attentive.patch(USERS, name, engine.ask("act", object=attentive.get(USERS, name), action=action))
+
+    def wait_for_health(wanted):
+        def look():
+            shown = engine.health(attentive.get(USERS, name))
+            assert shown[0] == wanted, shown
+            return True
+
+        wait_for(look, what=wanted)
+
+    act("refresh")
+    wait_for(lambda: attentive.secret(name)["password"] != first, what="a new token")
+    wait_for_health("Healthy")
+
+    act("suspend")
+    wait_for_health("Suspended")
+    wait_for(lambda: attentive.secret(name) is None, what="the Secret to go")
+
+    act("resume")
+    wait_for(lambda: attentive.secret(name) is not None, what="a Secret")
+    wait_for_health("Healthy")
+
+    act("pause")
+    wait_for_health("Suspended")

@@ -39,6 +39,9 @@ class Right:
 def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...]:
     """Return the rights without which the operator can't do its work.
 
+    Others add to it, and the operator says itself what it does without them: to watch Secrets, to list Pods, to write
+    ConfigMaps, to annotate ServiceAccounts.
+
     Args:
         config: Where it watches, and how it signs.
         namespace: Its own.
@@ -48,8 +51,7 @@ def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...
         for kind in _KINDS:
             found += [Right(verb, kind, GROUP, place) for verb in ("list", "watch", "patch")]
             found.append(Right("patch", f"{kind}/status", GROUP, place))
-        verbs = ("create", "update", "delete", *(("list", "watch") if config.secret_repair else ()))
-        found += [Right(verb, "secrets", "", place) for verb in verbs]
+        found += [Right(verb, "secrets", "", place) for verb in ("create", "update", "delete")]
         found.append(Right("get", "serviceaccounts", "", place))
         if config.signing is Signing.WEB_IDENTITY:
             found.append(Right("create", "serviceaccounts/token", "", place))

@@ -1,5 +1,10 @@
-"""The commands that repair a broken link, ready to be pasted: what people are told to run."""
+"""The commands that repair a broken link, ready to be pasted: what people are told to run.
 
+Their arguments come from AWS and from resources that application teams write, and whoever pastes a command is an
+administrator: each argument is quoted, so that a shell hands it over as it is, whatever it holds.
+"""
+
+import shlex
 from collections.abc import Mapping
 from typing import Any, assert_never
 
@@ -11,12 +16,16 @@ from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 def refresh(namespace: str, name: str) -> str:
     """Return what makes the operator sign anew."""
-    return f'kubectl -n {namespace} annotate eciu {name} {ANNOTATION_REFRESH}="$(date)" --overwrite'
+    return f'{_annotate(namespace, name)} {ANNOTATION_REFRESH}="$(date)" --overwrite'
 
 
 def unpause(namespace: str, name: str) -> str:
     """Return what lets the operator put right by itself what it is responsible for."""
-    return f"kubectl -n {namespace} annotate eciu {name} {ANNOTATION_PAUSED}-   # and is the operator running?"
+    return f"{_annotate(namespace, name)} {ANNOTATION_PAUSED}-   # and is the operator running?"
+
+
+def _annotate(namespace: str, name: str) -> str:
+    return _command("kubectl", "-n", namespace, "annotate", "eciu", name)
 
 
 # -- users and groups -------------------------------------------------------------------------------------------------
@@ -25,40 +34,41 @@ def unpause(namespace: str, name: str) -> str:
 def show_user(place: Place, user_id: str) -> str:
     """Return what shows a user's state."""
     if place.service is Service.MEMORYDB:
-        return _aws("memorydb describe-users", place.region, f"--user-name {user_id}")
-    return _aws("elasticache describe-users", place.region, f"--user-id {user_id}")
+        return _aws("memorydb", "describe-users", place.region, "--user-name", user_id)
+    return _aws("elasticache", "describe-users", place.region, "--user-id", user_id)
 
 
 def show_group(place: Place, group_id: str) -> str:
     """Return what shows a group's state."""
     if place.service is Service.MEMORYDB:
-        return _aws("memorydb describe-acls", place.region, f"--acl-name {group_id}")
-    return _aws("elasticache describe-user-groups", place.region, f"--user-group-id {group_id}")
+        return _aws("memorydb", "describe-acls", place.region, "--acl-name", group_id)
+    return _aws("elasticache", "describe-user-groups", place.region, "--user-group-id", group_id)
 
 
 def set_iam_mode(place: Place, user_id: str) -> str:
     """Return what makes a user log in by IAM."""
-    return _change_user(place, user_id, "--authentication-mode Type=iam")
+    return _change_user(place, user_id, "--authentication-mode", "Type=iam")
 
 
 def switch_on(place: Place, user_id: str, access_string: str) -> str:
     """Return what switches a user on, with the same rights."""
     rules = [rule for rule in access_string.split() if rule.lower() not in {"on", "off"}]
-    return _change_user(place, user_id, f"--access-string '{' '.join(['on', *rules])}'")
+    return _change_user(place, user_id, "--access-string", " ".join(["on", *rules]))
 
 
-def _change_user(place: Place, user_id: str, change: str) -> str:
+def _change_user(place: Place, user_id: str, *change: str) -> str:
     if place.service is Service.MEMORYDB:
-        return _aws("memorydb update-user", place.region, f"--user-name {user_id} {change}")
-    return _aws("elasticache modify-user", place.region, f"--user-id {user_id} {change}")
+        return _aws("memorydb", "update-user", place.region, "--user-name", user_id, *change)
+    return _aws("elasticache", "modify-user", place.region, "--user-id", user_id, *change)
 
 
 def add_member(place: Place, group_id: str, user_id: str) -> str:
     """Return what puts a user into a group."""
     if place.service is Service.MEMORYDB:
-        return _aws("memorydb update-acl", place.region, f"--acl-name {group_id} --user-names-to-add {user_id}")
-    members = f"--user-group-id {group_id} --user-ids-to-add {user_id}"
-    return _aws("elasticache modify-user-group", place.region, members)
+        which = ("--acl-name", group_id, "--user-names-to-add", user_id)
+        return _aws("memorydb", "update-acl", place.region, *which)
+    which = ("--user-group-id", group_id, "--user-ids-to-add", user_id)
+    return _aws("elasticache", "modify-user-group", place.region, *which)
 
 
 # -- caches -----------------------------------------------------------------------------------------------------------
@@ -68,11 +78,11 @@ def show_cache(cache: CacheRef, region: str) -> str:
     """Return what shows a cache's state."""
     match cache.kind:
         case CacheKind.REPLICATION_GROUP:
-            return _aws("elasticache describe-replication-groups", region, f"--replication-group-id {cache.id}")
+            return _aws("elasticache", "describe-replication-groups", region, "--replication-group-id", cache.id)
         case CacheKind.SERVERLESS_CACHE:
-            return _aws("elasticache describe-serverless-caches", region, f"--serverless-cache-name {cache.id}")
+            return _aws("elasticache", "describe-serverless-caches", region, "--serverless-cache-name", cache.id)
         case CacheKind.MEMORYDB_CLUSTER:
-            return _aws("memorydb describe-clusters", region, f"--cluster-name {cache.id}")
+            return _aws("memorydb", "describe-clusters", region, "--cluster-name", cache.id)
         case _:
             assert_never(cache.kind)
 
@@ -81,11 +91,11 @@ def attach(cache: CacheRef, region: str, group_id: str) -> str:
     """Return what attaches a group to a cache. On an open one that shuts out whoever has no user."""
     match cache.kind:
         case CacheKind.REPLICATION_GROUP:
-            return _change_cache(cache, region, f"--user-group-ids-to-add {group_id}")
+            return _change_cache(cache, region, "--user-group-ids-to-add", group_id)
         case CacheKind.SERVERLESS_CACHE:
-            return _change_cache(cache, region, f"--user-group-id {group_id}")
+            return _change_cache(cache, region, "--user-group-id", group_id)
         case CacheKind.MEMORYDB_CLUSTER:
-            return _change_cache(cache, region, f"--acl-name {group_id}")
+            return _change_cache(cache, region, "--acl-name", group_id)
         case _:
             assert_never(cache.kind)
 
@@ -93,25 +103,26 @@ def attach(cache: CacheRef, region: str, group_id: str) -> str:
 def upgrade(cache: CacheRef, region: str, version: str) -> str:
     """Return what takes a cache to an engine that knows IAM users. It fails over, and there is no way back."""
     parameter = "--major-engine-version" if cache.kind is CacheKind.SERVERLESS_CACHE else "--engine-version"
-    return _change_cache(cache, region, f"{parameter} {version}")
+    return _change_cache(cache, region, parameter, version)
 
 
 def turn_on_tls(cache: CacheRef, region: str) -> str:
     """Return what turns on encryption in transit, in its gentle mode first."""
     if cache.kind is CacheKind.REPLICATION_GROUP:
-        return _change_cache(cache, region, "--transit-encryption-enabled --transit-encryption-mode preferred")
+        return _change_cache(cache, region, "--transit-encryption-enabled", "--transit-encryption-mode", "preferred")
     return "make a new cluster with TLS: AWS can't turn it on later"
 
 
-def _change_cache(cache: CacheRef, region: str, change: str) -> str:
+def _change_cache(cache: CacheRef, region: str, *change: str) -> str:
     match cache.kind:
         case CacheKind.REPLICATION_GROUP:
-            which = f"--replication-group-id {cache.id} {change} --apply-immediately"
-            return _aws("elasticache modify-replication-group", region, which)
+            which = ("--replication-group-id", cache.id, *change, "--apply-immediately")
+            return _aws("elasticache", "modify-replication-group", region, *which)
         case CacheKind.SERVERLESS_CACHE:
-            return _aws("elasticache modify-serverless-cache", region, f"--serverless-cache-name {cache.id} {change}")
+            which = ("--serverless-cache-name", cache.id, *change)
+            return _aws("elasticache", "modify-serverless-cache", region, *which)
         case CacheKind.MEMORYDB_CLUSTER:
-            return _aws("memorydb update-cluster", region, f"--cluster-name {cache.id} {change}")
+            return _aws("memorydb", "update-cluster", region, "--cluster-name", cache.id, *change)
         case _:
             assert_never(cache.kind)
 
@@ -123,34 +134,69 @@ def allow_connect(role_name: str, *, user_arn: str, cache_arn: str, service: str
     """Return what lets a role connect; into a role of others it goes beside what is there."""
     policy_name = ROLE_POLICY_NAME if is_ours else f"{ROLE_POLICY_NAME}-by-hand"
     document = compact_json(connect_policy(user_arn, (cache_arn,), service))
-    return f"aws iam put-role-policy --role-name {role_name} --policy-name {policy_name} --policy-document '{document}'"
+    what = ("--role-name", role_name, "--policy-name", policy_name, "--policy-document", document)
+    return _command("aws", "iam", "put-role-policy", *what)
 
 
-def widen(boundary: str | None, action: str) -> str:
-    """Return what lets a permissions boundary allow an action: its document has to be completed by hand."""
+def widen(boundary: str | None, service: str) -> str:
+    """Return what lets a permissions boundary allow Connect: its document has to be completed by hand."""
+    change = _command("aws", "iam", "create-policy-version", "--set-as-default")
+    which = shlex.quote(boundary) if boundary else "…"
     return (
-        f"aws iam create-policy-version --set-as-default --policy-arn {boundary or '…'} "
-        f"--policy-document file://boundary.json   # the present one, and Allow {action}"
+        f"{change} --policy-arn {which} --policy-document file://boundary.json"
+        f"   # the present one, and Allow {service}:Connect"
     )
 
 
 def set_trust(role_name: str, trust: Mapping[str, Any] | None, *, is_ours: bool) -> str:
     """Return what lets a role admit who signs; what else admits a role of others is kept by hand."""
     if trust is None:
-        return f"aws iam get-role --role-name {role_name} --query Role.AssumeRolePolicyDocument"
+        which = ("--role-name", role_name, "--query", "Role.AssumeRolePolicyDocument")
+        return _command("aws", "iam", "get-role", *which)
+    what = ("--role-name", role_name, "--policy-document", compact_json(trust))
     note = "" if is_ours else "   # beside the statements that it has"
-    return f"aws iam update-assume-role-policy --role-name {role_name} --policy-document '{compact_json(trust)}'{note}"
+    return _command("aws", "iam", "update-assume-role-policy", *what) + note
+
+
+def create_role(role_name: str) -> str:
+    """Return how the command begins that makes a role of somebody else's."""
+    return _command("aws", "iam", "create-role", "--role-name", role_name) + " …"
+
+
+def find_denial() -> str:
+    """Return what shows the policies of all roles, of which one denies."""
+    return "aws iam get-account-authorization-details --filter Role   # look for the Deny in the role named above"
+
+
+def consent_to_role(role_name: str, tag: str, consent: str) -> str:
+    """Return what lets us put our policy into a role of somebody else's."""
+    return _command("aws", "iam", "tag-role", "--role-name", role_name, "--tags", f"Key={tag},Value={consent}")
+
+
+def show_role_terms(namespace: str, name: str, field: str) -> str:
+    """Return what shows the statements that a role's owner has to write: status.role.trust or .policy."""
+    which = f"jsonpath={{.status.role.{field}}}"
+    return _command("kubectl", "-n", namespace, "get", "eciu", name, "-o", which)
+
+
+def annotate_service_account(namespace: str, account: str, annotation: str, value: str) -> str:
+    """Return what annotates a ServiceAccount."""
+    return _command("kubectl", "-n", namespace, "annotate", "serviceaccount", account, f"{annotation}={value}")
 
 
 def add_audience(issuer: str, audience: str, *, provider_arn: str | None) -> str:
     """Return what lets an account take a cluster's tokens: the provider is made, or told of one more audience."""
     if provider_arn is None:
-        return f"aws iam create-open-id-connect-provider --url {issuer} --client-id-list {audience}"
-    return (
-        f"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {provider_arn} "
-        f"--client-id {audience}"
-    )
+        what = ("--url", issuer, "--client-id-list", audience)
+        return _command("aws", "iam", "create-open-id-connect-provider", *what)
+    what = ("--open-id-connect-provider-arn", provider_arn, "--client-id", audience)
+    return _command("aws", "iam", "add-client-id-to-open-id-connect-provider", *what)
 
 
-def _aws(command: str, region: str, parameters: str) -> str:
-    return f"aws {command} --region {region} {parameters}"
+def _aws(service: str, operation: str, region: str, *parameters: str) -> str:
+    return _command("aws", service, operation, "--region", region, *parameters)
+
+
+def _command(*words: str) -> str:
+    """Return a command that a shell takes apart into exactly these words."""
+    return shlex.join(words)

@@ -150,6 +150,7 @@ class Facts:
         trusted: Whether its trust policy admits who signs.
         trust: What it would have to hold.
         signer: Whom it has to admit, in words.
+        is_off_by_spec: Whether the resource itself asks for a user that can't log in.
         lacks_audience: The command that lists the audience on the OIDC provider; "": it is listed, or nobody looked.
         simulated: What AWS itself says of Connect on the two ARNs, by ARN.
         ahead: Our clock minus AWS's.
@@ -177,6 +178,7 @@ class Facts:
     trust: Mapping[str, Any] | None = None
     signer: str = "the ServiceAccount"
     lacks_audience: str = ""
+    is_off_by_spec: bool = False
     simulated: Mapping[str, SimulatedConnect] | None = None
     ahead: timedelta | None = None
     now: datetime
@@ -415,7 +417,11 @@ def _user(facts: Facts) -> Iterator[Check]:
     switches = [rule for rule in user.access_string.lower().split() if rule in {"on", "off"}]
     if switches[-1:] != ["on"]:
         says = f"the access string of {user.user_id} is off: {user.access_string}"
-        yield _broken("user", Cause.USER_OFF, says, commands.switch_on(facts.place, user.user_id, user.access_string))
+        if facts.is_off_by_spec:
+            yield _broken("user", Cause.USER_OFF, f"{says}, as its own spec asks: edit spec.access")
+        else:
+            repair = commands.switch_on(facts.place, user.user_id, user.access_string)
+            yield _broken("user", Cause.USER_OFF, says, repair)
 
 
 def _group(facts: Facts) -> Iterator[Check]:
@@ -506,7 +512,7 @@ def _role(facts: Facts) -> Iterator[Check]:
     if role is None:
         says = f"there is no role {facts.role_arn}; sessions of it are dead"
         repair = commands.unpause(facts.namespace, facts.name) if facts.is_role_ours else ""
-        yield _broken("role", Cause.ROLE_NOT_FOUND, says, repair or f"aws iam create-role --role-name {name} …")
+        yield _broken("role", Cause.ROLE_NOT_FOUND, says, repair or commands.create_role(name))
         return
     yield _ok("role", f"{name} exists")
     yield from _permissions(facts, role)
@@ -527,9 +533,7 @@ def _permission(facts: Facts, role: ObservedRole, told: SimulatedConnect, arn: s
     written = _written(facts, role, arn)
     if told.within_boundary is False:
         says = f"the permissions boundary of {role.name}, {role.boundary or 'put on lately'}, doesn't allow {on}"
-        return _broken(
-            "role", Cause.BOUNDARY_DENIES, says, commands.widen(role.boundary, f"{facts.target.service}:Connect")
-        )
+        return _broken("role", Cause.BOUNDARY_DENIES, says, commands.widen(role.boundary, facts.target.service))
     if told.within_organization is False:
         says = f"a policy of the organization doesn't allow {role.name} {on}"
         return _broken("role", Cause.ORGANIZATION_DENIES, says, "ask who keeps the organization's policies")
@@ -543,7 +547,7 @@ def _permission(facts: Facts, role: ObservedRole, told: SimulatedConnect, arn: s
             is_ours=facts.is_role_ours,
         )
         if told.is_explicit:
-            repair = f"aws iam get-account-authorization-details --filter Role   # look for the Deny in {role.name}"
+            repair = commands.find_denial()
         return _broken("role", Cause.POLICY_DENIES, says, repair)
     if told.allowed:
         return _ok("role", f"AWS says that it may {on}")

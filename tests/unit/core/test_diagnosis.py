@@ -1,5 +1,6 @@
 """The chain of a login, link by link."""
 
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -331,3 +332,23 @@ def test_a_token_for_something_else_is_seen(changes: dict[str, Any], cause: Caus
 
 def test_a_token_for_just_this_is_in_order():
     assert marks(diagnose(facts(signed=read_token(token()))), "signature") == [Mark.WHOLE]
+
+
+def test_who_asks_to_be_off_is_told_to_edit_the_spec_and_shown_no_command():
+    hostile = "off ~orders:';touch${IFS}/tmp/pwned;' +get"
+
+    broken = diagnose(facts(inventory=inventory(replace(USER, access_string=hostile)), is_off_by_spec=True)).broken
+
+    assert broken is not None
+    assert broken.cause is Cause.USER_OFF
+    assert "edit spec.access" in broken.says
+    assert broken.repair == ""
+
+
+def test_the_rights_of_a_user_that_somebody_switched_off_reach_the_command_as_one_argument():
+    hostile = "off ~orders:';touch${IFS}/tmp/pwned;' +get"
+
+    broken = diagnose(facts(inventory=inventory(replace(USER, access_string=hostile)))).broken
+
+    assert broken is not None
+    assert shlex.split(broken.repair)[-1] == "on ~orders:';touch${IFS}/tmp/pwned;' +get"

@@ -14,6 +14,7 @@ import structlog
 
 from elasticache_iam.api.user import RoleMode, UserCacheStatus
 from elasticache_iam.core import commands, names
+from elasticache_iam.core.access import parse_access_string, render_access_string
 from elasticache_iam.core.diagnosis import Cause, Diagnosis, Facts, SignedFor, TokenLife, diagnose
 from elasticache_iam.core.errors import AccessDeniedError, OperatorError
 from elasticache_iam.core.mint import LoginOutcome, LoginResult, TokenReports, Verified
@@ -150,6 +151,7 @@ class Examination:
             trusted=terms.judge_trust(role.trust, signers[0], exact=False) if role and is_signed_by_role else None,
             trust=terms.trust(self._user.spec.service_accounts) if is_signed_by_role else None,
             signer=terms.name_admitted(signers) if is_signed_by_role else "",
+            is_off_by_spec=not parse_access_string(render_access_string(self._user.spec.access)).enabled,
             ahead=self._ahead,
             now=self._plane.clock.now(),
             granted_at=max(filter(None, map(self._since, (ACCESS_GRANTED, MEMBERSHIP_SYNCED))), default=None),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from elasticache_iam.api.keys import TAG_ALLOW
 from elasticache_iam.api.user import RoleMode, RoleStatus
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import InvalidSpecError, NotFoundError
 from elasticache_iam.core.plan.role import PutRolePolicy, explain_repair
 from elasticache_iam.core.policy import (
@@ -186,14 +186,12 @@ class ForeignRole:
         )
         if self._spec.role.mode is RoleMode.EXISTING:
             consent = f"{self._plane.installation.owner}/{self._meta.namespace}"
-            message += (
-                f", or let us do it: aws iam tag-role --role-name {name} --tags 'Key={TAG_ALLOW},Value={consent}'"
-            )
+            message += f", or let us do it: {commands.consent_to_role(name, TAG_ALLOW, consent)}"
         return message
 
     def _show_command(self, field: str) -> str:
         meta = self._meta
-        return f"kubectl -n {meta.namespace} get eciu {meta.name} -o jsonpath='{{.status.role.{field}}}'"
+        return commands.show_role_terms(meta.namespace, meta.name, field)
 
 
 def granted_policy_name(subject: Subject) -> str:

@@ -10,6 +10,7 @@ import structlog
 
 from elasticache_iam.api.keys import ANNOTATION_ANNOTATED_FOR, ANNOTATION_ROLE_ARN
 from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.core import commands
 from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.reconcile.plane import Plane
 
@@ -54,10 +55,10 @@ async def annotate(
                     meta.namespace, account, {ANNOTATION_ROLE_ARN: role_arn, ANNOTATION_ANNOTATED_FOR: meta.name}
                 )
             except AccessDeniedError as error:
+                do_it = commands.annotate_service_account(meta.namespace, account, ANNOTATION_ROLE_ARN, role_arn)
                 raise AccessDeniedError(
                     f"the operator may not annotate ServiceAccounts: install it with rbac.annotateServiceAccounts=true "
-                    f"and its fence, or do it yourself: kubectl -n {meta.namespace} annotate serviceaccount {account} "
-                    f"{ANNOTATION_ROLE_ARN}={role_arn} ({error.message})",
+                    f"and its fence, or do it yourself: {do_it} ({error.message})",
                     reason="AnnotationForbidden",
                     code=error.code,
                 ) from error

@@ -1,0 +1,70 @@
+"""What people are told to paste: a shell hands each argument over as it is, whatever somebody has put into it."""
+
+import shlex
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elasticache_iam.api.group import Service
+from elasticache_iam.core import commands
+from elasticache_iam.core.state import CacheKind, CacheRef, Place
+
+HOSTILE = st.one_of(
+    st.text(min_size=1),
+    st.sampled_from(
+        ["';touch${IFS}/tmp/x;'", '"$(id)"', "`id`", "a\nid", "a # b", "\\'; id #", "-rf", "~", "*", "&id&"]
+    ),
+)
+EC, MEMDB = (Place(service, "111122223333", "eu-central-1") for service in (Service.ELASTICACHE, Service.MEMORYDB))
+PLACES = (EC, MEMDB)
+
+COMMANDS: dict[str, Callable[[str], str]] = {
+    "refresh": lambda text: commands.refresh(text, "app"),
+    "unpause": lambda text: commands.unpause("shop", text),
+    "trust": lambda text: commands.set_trust("role", {"Statement": [text]}, is_ours=False),
+    "trust that isn't known": lambda text: commands.set_trust(text, None, is_ours=True),
+    "connect": lambda text: commands.allow_connect(
+        text, user_arn="arn:aws:a:b:c:user:d", cache_arn="arn:aws:a:b:c:replicationgroup:d", service="elasticache",
+        is_ours=True,
+    ),
+    "boundary": lambda text: commands.widen(text, "elasticache"),
+    "role": commands.create_role,
+    "consent": lambda text: commands.consent_to_role("role", "tag", text),
+    "terms": lambda text: commands.show_role_terms(text, "app", "trust"),
+    "annotation": lambda text: commands.annotate_service_account("shop", "app", "key", text),
+    "audience": lambda text: commands.add_audience("https://issuer.example", text, provider_arn=None),
+    "provider": lambda text: commands.add_audience("https://issuer.example", "aud", provider_arn=text),
+    **{f"show user, {at.service}": lambda text, at=at: commands.show_user(at, text) for at in PLACES},
+    **{f"show group, {at.service}": lambda text, at=at: commands.show_group(at, text) for at in PLACES},
+    **{f"IAM mode, {at.service}": lambda text, at=at: commands.set_iam_mode(at, text) for at in PLACES},
+    **{f"member, {at.service}": lambda text, at=at: commands.add_member(at, text, "u") for at in PLACES},
+    **{f"show {kind}": lambda text, kind=kind: commands.show_cache(CacheRef(kind, text), "r") for kind in CacheKind},
+    **{f"attach to {kind}": lambda t, kind=kind: commands.attach(CacheRef(kind, "c"), "r", t) for kind in CacheKind},
+    **{f"upgrade {kind}": lambda t, kind=kind: commands.upgrade(CacheRef(kind, "c"), "r", t) for kind in CacheKind},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@settings(max_examples=40)
+@given(text=HOSTILE)
+def test_a_shell_takes_a_command_apart_as_it_was_put_together(name: str, text: str):
+    benign, hostile = (shlex.split(COMMANDS[name](given), comments=True) for given in ("PLAIN", text))
+
+    if name == "trust":
+        assert len(hostile) == len(benign)  # JSON has escapes of its own
+    else:
+        assert hostile == [word.replace("PLAIN", text) for word in benign]
+
+
+@given(rules=st.lists(st.one_of(HOSTILE, st.sampled_from(["on", "OFF", "~orders:*", "+get"]))))
+def test_rights_stay_one_argument_when_a_user_is_switched_on(rules: list[str]):
+    words = shlex.split(commands.switch_on(PLACES[0], "demo-app", " ".join(rules)))
+
+    kept = [rule for rule in " ".join(rules).split() if rule.lower() not in {"on", "off"}]
+    assert words[:-1] == [
+        *("aws", "elasticache", "modify-user", "--region", "eu-central-1"),
+        *("--user-id", "demo-app", "--access-string"),
+    ]
+    assert words[-1] == " ".join(["on", *kept])

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trustme
@@ -116,3 +116,50 @@ async def test_a_server_without_tls_is_a_tls_failure(ca):
 
     assert result.outcome is LoginOutcome.TLS_FAILED
     assert "in-transit encryption" in result.detail
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (b"+OK\r\n", b"$3000000000\r\n" + b"x" * 65536),
+        (b"+OK\r\n", b"$5000\r\n" + b"x" * 5002),
+        (b"+OK\r\n", b"$" + b"9" * 5000 + b"\r\n"),
+        (b"+OK\r\n", b"*1000000000\r\n" + b"$1\r\nx\r\n" * 1000),
+        (b"-ERR " + b"x" * 65536,),
+        (b"$2\r\nOK\r\n",),
+        (b":1\r\n",),
+    ],
+    ids=["a huge text", "a long text", "a long length", "a long list", "an endless line", "a text", "a number"],
+)
+async def test_who_does_not_answer_as_a_cache_does_is_no_login(ca, answers):
+    async with server(ca, *answers) as port:
+        result = await login(ca, port)
+
+    assert result.outcome is LoginOutcome.UNREACHABLE
+    assert "doesn't answer as a cache does" in result.detail
+
+
+async def test_a_flood_costs_no_memory(ca):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("localhost").configure_cert(context)
+    sent = 0
+
+    async def serve(reader, writer):
+        nonlocal sent
+        with suppress(OSError):
+            await reader.read(65536)
+            writer.write(b"+OK\r\n")
+            await reader.read(65536)
+            writer.write(b"$3000000000\r\n")
+            while sent < 1 << 30:
+                writer.write(b"x" * 65536)
+                sent += 65536
+                await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with listener:
+        result = await login(ca, listener.sockets[0].getsockname()[1])
+
+    assert result.outcome is LoginOutcome.UNREACHABLE
+    assert sent < 64 << 20  # what fits into the sockets' buffers, and not what was announced

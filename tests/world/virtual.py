@@ -204,6 +204,7 @@ class _KeptSession:
     def __init__(self, aws: "KeptAws", credentials: Credentials) -> None:
         self._aws = aws
         self._credentials = credentials
+        self._session = SimpleNamespace(set_config_variable=lambda *_: None)
 
     def client(self, service: str, *, config: Any = None, **_: Any) -> Any:
         return self._aws.kept_client(service, self._credentials, config)
@@ -214,7 +215,7 @@ class _AssumedSession:
 
     def __init__(self, aws: "KeptAws") -> None:
         self._aws = aws
-        self._session = SimpleNamespace(_credentials=None)
+        self._session = SimpleNamespace(_credentials=None, set_config_variable=lambda *_: None)
 
     def client(self, service: str, *, config: Any = None, **_: Any) -> Any:
         return self._aws.assumed_client(service, self._session._credentials, config)

@@ -74,6 +74,9 @@ class Api:
         skew: Skew | None = None,
         unsigned: bool = False,
     ) -> None:
+        # Whatever the environment says (AWS_STS_REGIONAL_ENDPOINTS=legacy): the global endpoint is another region's
+        # outage, and its sessions aren't good in regions that have to be opted in to.
+        session._session.set_config_variable("sts_regional_endpoints", "regional")  # noqa: SLF001  # boto3 has no door to it
         self._session = session
         self._region = region
         self._lane = lane

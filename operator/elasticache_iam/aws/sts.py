@@ -17,7 +17,7 @@ class BotoSts:
 
     Args:
         session: For botocore's settings; credentials are needed for AssumeRole only.
-        region: STS's regional endpoint, the default of botocore, is there.
+        region: STS's regional endpoint is there.
         bridge: Its STS lane carries the calls.
         observe_call: Told of each call.
     """

@@ -391,6 +391,15 @@ async def test_sts_of_the_region_is_asked_in_every_partition(bridge, monkeypatch
     assert sent["ExternalId"] == "demo/shop/checkout"
 
 
+async def test_an_environment_that_asks_for_the_global_sts_changes_nothing(bridge, monkeypatch):
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "legacy")
+    wire = Wire(xml("AssumeRoleWithWebIdentity", SESSION_XML))
+
+    await assume(BotoSts(session(wire), region=REGION, bridge=bridge))
+
+    assert wire.requests[0][0].url == f"https://sts.{REGION}.amazonaws.com/"
+
+
 async def test_a_refused_session_shows_no_token(bridge):
     wire = Wire(refusal("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", status=403))
 

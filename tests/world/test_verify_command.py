@@ -16,6 +16,7 @@ from tests.world.harness import Ground
 
 from elasticache_iam.cli.main import cli
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
+from elasticache_iam.core.mint import LoginOutcome, LoginResult
 from elasticache_iam.kube.connection import Request
 from elasticache_iam.reconcile.queue import USERS
 from elasticache_iam.runtime import log, planning, verifying
@@ -189,6 +190,68 @@ async def test_a_token_for_another_host_is_seen(settled: Ground, shell: Shell):
     (cache,) = document["caches"]
     assert cache["cause"] == "WrongSigningHost"
     assert "lower case" in next(check["says"] for check in cache["checks"] if check["state"] == "broken")
+
+
+def write_secret(world: Ground, **data: str) -> None:
+    """Put other values into the Secret, as its tenant may."""
+    held = world.kube._objects["secrets", "shop", "checkout"]["data"]
+    held.update({key: base64.b64encode(value.encode()).decode() for key, value in data.items()})
+
+
+class Recorder:
+    """Answers +OK to everybody, as a server of the tenant's own would, and remembers who asked."""
+
+    def __init__(self) -> None:
+        self.cas: list[str | None] = []
+        self.asked: list[tuple[str, int]] = []
+
+    def make(self, ca_pem: str | None) -> "Recorder":
+        self.cas.append(ca_pem)
+        return self
+
+    async def login(self, *, host: str, port: int, username: str, password: str) -> LoginResult:
+        assert username
+        assert password
+        self.asked.append((host, port))
+        return LoginResult(LoginOutcome.LOGGED_IN)
+
+
+async def test_the_secret_decides_neither_where_to_connect_nor_whom_to_trust(
+    settled: Ground, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    recorder = Recorder()
+    monkeypatch.setattr(verifying, "RedisProbe", recorder.make)
+    write_secret(settled, **{"host": "tenant.example", "port": "9" * 5000, "ca.crt": "a CA of the tenant's"})
+
+    result = await shell.verify("--login")
+
+    assert result.exit_code == 1, result.output
+    assert recorder.asked == [("orders-prod.cache.example", 6379)]
+    assert recorder.cas == [None]
+    assert "has the host tenant.example, the operator orders-prod.cache.example" in result.output
+    assert f"has the port {'9' * 80}…, the operator 6379" in result.output
+    assert "the ca.crt in the Secret shop/checkout isn't what was trusted here" in result.output
+
+
+async def test_a_token_is_tried_for_nobody_else(settled: Ground, shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    recorder = Recorder()
+    monkeypatch.setattr(verifying, "RedisProbe", recorder.make)
+    write_secret(settled, username="default")
+
+    result = await shell.verify("--login")
+
+    assert result.exit_code == 1
+    assert recorder.asked == []
+    assert "has the username default, the operator demo-checkout-" in result.output
+
+
+async def test_what_a_tenant_writes_does_not_steer_the_terminal(settled: Ground, shell: Shell):
+    write_secret(settled, host="x\x1b[2K\x1b]0;owned\x07\r✔ no link is broken\u202e")
+
+    result = await shell.verify("--login")
+
+    assert "\\x1b[2K\\x1b]0;owned\\x07\\x0d✔ no link is broken\\x202e" in result.output
+    assert all(line.isprintable() for line in result.output.splitlines())
 
 
 async def test_without_the_right_to_the_secret_the_rest_is_told(settled: Ground, shell: Shell):

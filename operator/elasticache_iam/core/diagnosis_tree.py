@@ -75,7 +75,20 @@ class Line:
 
 
 def render_tree(tree: Tree) -> Iterator[Line]:
-    """Yield the tree, and its summary at the end."""
+    """Yield the tree, and its summary at the end, fit for a terminal whatever somebody has put into it."""
+    for line in _lines(tree):
+        yield Line(printable(line.text), line.mark)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters spelled out: a terminal obeys them, a reader takes them for ours.
+
+    A command keeps its meaning but for an argument that holds such a character, which stays one argument.
+    """
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _lines(tree: Tree) -> Iterator[Line]:
     yield Line(f"{tree.namespace}/{tree.name}, in AWS {tree.user_id or 'without a user yet'}")
     groups = [*((branch.title, branch.diagnosis.checks) for branch in tree.branches), ("the operator", tree.operator)]
     for number, (title, checks) in enumerate(groups, start=1):

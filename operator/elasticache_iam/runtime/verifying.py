@@ -37,6 +37,8 @@ from elasticache_iam.runtime.planning import Question, open_plane
 
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 """Of X-Amz-Date."""
+_SHOWN: Final = 80
+"""Characters of what somebody else has put into a Secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +176,52 @@ async def _try(
     if not data.get("password") or not data.get("username"):
         says = f"the Secret {where} has no keys username and password: a template has its own names"
         return Trial(), (Check("secret", Mark.UNTOLD, says),)
-    probe = RedisProbe(data.get("ca.crt") or inquiry.config.cache_ca)
-    host, port = data.get("host") or cache.host, data.get("port") or str(cache.port)
-    result = await probe.login(
-        host=host,
-        port=int(port) if port.isdecimal() else cache.port,
-        username=data["username"],
-        password=data["password"],
+    remarks = tuple(_differences(data, cache, inquiry, user, where))
+    signed = read_token(data["password"])
+    if data["username"] != user.status.id:
+        return Trial(signed=signed), remarks  # its token is nobody else's to try
+    if not cache.host:
+        says = "the operator has found no endpoint of the cache yet, so there is nothing to connect to"
+        return Trial(signed=signed), (*remarks, Check("secret", Mark.UNTOLD, says))
+    result = await RedisProbe(inquiry.config.cache_ca).login(
+        host=cache.host, port=cache.port, username=data["username"], password=data["password"]
     )
     annotations = secret.get("metadata", {}).get("annotations") or {}
     life = _life(annotations, asked=timedelta(seconds=inquiry.config.token_seconds))
-    return Trial(_from_here(result), life, read_token(data["password"])), ()
+    return Trial(_from_here(result), life, signed), remarks
+
+
+def _differences(
+    data: Mapping[str, str], cache: UserCacheStatus, inquiry: Inquiry, user: ElastiCacheIAMUser, where: str
+) -> Iterator[Check]:
+    """Yield what a Secret says otherwise than the operator.
+
+    Whoever may write the Secret, or its template, decides what stands there: it is told, and never connected to, nor
+    trusted as a CA. This runs on an administrator's machine.
+    """
+    template = user.spec.delivery.secret.template
+    repair = commands.refresh(inquiry.namespace, inquiry.name)
+    wanted = {"username": user.status.id, "host": cache.host, "port": str(cache.port)}
+    for key, expected in wanted.items():
+        given = data.get(key)
+        if given is None or given == expected:
+            continue
+        says = f"the Secret {where} has the {key} {_shorten(given)}, the operator {expected or 'none'}"
+        if key in template:
+            yield Check("secret", Mark.UNTOLD, f"{says}: its template says so")
+        else:
+            yield Check("secret", Mark.BROKEN, says, Cause.WRONG_ENDPOINT if key != "username" else None, repair)
+    given_ca = data.get("ca.crt", "")
+    if given_ca and given_ca.split() != (inquiry.config.cache_ca or "").split():
+        says = (
+            f"the ca.crt in the Secret {where} isn't what was trusted here: the cacheCA of --config, else your "
+            "system's CAs"
+        )
+        yield Check("secret", Mark.UNTOLD, says)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _from_here(result: LoginResult) -> LoginResult:

@@ -18,11 +18,13 @@ class WorldProbe:
     Attributes:
         world: Judges tokens.
         refusals: The true causes, in order; the operator only ever reads WRONGPASS.
+        logins: Who logged in, in order.
         hidden_cause: Refuses everybody, for what the sandbox doesn't know.
     """
 
     world: World
     refusals: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
     hidden_cause: str = ""
 
     async def login(self, *, host: str, port: int, username: str, password: str) -> LoginResult:
@@ -54,6 +56,7 @@ class WorldProbe:
         if true_cause:
             self.refusals.append(true_cause)
             return LoginResult(LoginOutcome.REFUSED, f"{where} answered WRONGPASS to the user {username}")
+        self.logins.append(username)
         return LoginResult(LoginOutcome.LOGGED_IN)
 
     def _find(self, host: str, port: int) -> CacheView | None:

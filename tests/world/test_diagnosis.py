@@ -1,5 +1,6 @@
 """Each way to break a login, done to the sandbox behind the operator's back: condition and command name it."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -397,3 +398,117 @@ def test_many_refused_users_cost_few_reads():
 
     assert counts["DescribeUsers"] <= 4
     assert counts["SimulatePrincipalPolicy"] <= 2 * 30 * 2
+
+
+# -- logins after the first ------------------------------------------------------------------------------------------
+
+
+SLOW_S: Final = 3600.0
+"""The default of slowDriftInterval."""
+
+
+async def pass_quietly(ground: VirtualGround, seconds: float) -> None:
+    """Let virtual time pass, in steps in which AWS goes on."""
+    for _ in range(int(seconds // 600)):
+        await asyncio.sleep(600.0)
+        ground.world.advance()
+
+
+def test_a_boundary_that_nobody_announced_is_found_within_the_slow_drift_interval():
+    async def story() -> str:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 3 * SLOW_S)
+            put_a_boundary_on(chain)
+            message = await ground.until(lambda: explanation(ground, "BoundaryDenies"), timeout_s=SLOW_S + 120.0)
+            assert ground.conditions(*USER)["Verified"] == ("False", "BoundaryDenies")
+            return message
+
+    assert "policy/narrow" in play(story())
+
+
+def test_a_login_is_proven_anew_once_the_boundary_is_gone():
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            put_a_boundary_on(chain)
+            await ground.until(lambda: explanation(ground, "BoundaryDenies"), timeout_s=2 * SLOW_S)
+            chain.iam.delete_role_permissions_boundary(RoleName=chain.role)
+            await ground.until(
+                lambda: ground.conditions(*USER)["Verified"] == ("True", "LoggedIn"), timeout_s=2 * SLOW_S
+            )
+
+    play(story())
+
+
+def count_logins(ground: VirtualGround) -> int:
+    """Return how many logins have worked so far."""
+    return len(ground.probe.logins)  # type: ignore[attr-defined]
+
+
+def upgrade_engine(chain: Chain) -> None:
+    chain.cache.engine_version = "7.2.0"
+
+
+CHANGES: Final[dict[str, Callable[[Chain], None]]] = {
+    "another mode, repaired": leave_iam_mode,
+    "policy deleted, repaired": delete_policy,
+    "switched off, repaired": switch_off,
+    "role deleted, made anew": delete_role,
+    "user deleted, made anew": delete_user,
+    "group taken off, attached again": detach_group,
+    "engine upgraded": upgrade_engine,
+    "another policy": lambda chain: chain.put_policy("more", "Allow", "*"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_the_chain_is_proven_by_a_login(name: str):
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 600.0)
+            before = count_logins(ground)
+            CHANGES[name](chain)
+            await ground.until(lambda: count_logins(ground) > before, timeout_s=SLOW_S + 120.0)
+            assert ground.failures() == []
+
+    play(story())
+
+
+def test_a_login_that_a_crash_forgot_is_tried_by_the_next_operator():
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 600.0)
+            seen = (ground.kube.get(*USER) or {})["status"]["chain"]["seen"]
+            upgrade_engine(chain)
+            await ground.until(
+                lambda: (ground.kube.get(*USER) or {})["status"]["chain"]["seen"] != seen, timeout_s=2 * SLOW_S
+            )
+            await ground.kill_all()
+            before = count_logins(ground)
+            await ground.start()
+            await ground.until(lambda: count_logins(ground) > before, timeout_s=900.0)
+
+    play(story())
+
+
+def test_a_login_is_proven_once_a_day_and_an_unchanged_world_is_not_written_to():
+    async def story() -> int:
+        async with virtual_ground() as ground:
+            await begin(ground)
+            await pass_quietly(ground, 2 * SLOW_S)
+            logins, version = count_logins(ground), statuses(ground)
+            await pass_quietly(ground, 1.5 * 86400.0)
+            assert statuses(ground) == version
+            return count_logins(ground) - logins
+
+    assert play(story()) in {1, 2}
+
+
+def statuses(ground: VirtualGround) -> list[Any]:
+    """Return which versions of the resources there are: a write makes another."""
+    return [
+        (ground.kube.get(*key) or {})["metadata"]["resourceVersion"] for key in (USER, (GROUPS, "platform", "orders"))
+    ]

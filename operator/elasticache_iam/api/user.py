@@ -373,6 +373,16 @@ class AccessStringStatus(ApiModel):
     """What AWS made of it."""
 
 
+class ChainStatus(ApiModel):
+    """What logins depend on in AWS, as a digest: role, membership, attachment, engine."""
+
+    seen: Annotated[str, at_most(64)] = ""
+    """As it was last found. A change has the next token tried."""
+
+    proven: Annotated[str, at_most(64)] = ""
+    """As it was when logins were last seen to work after a change."""
+
+
 class BindingStatus(ApiModel):
     """Service Binding: the Secret of the main cache."""
 
@@ -410,6 +420,9 @@ class ElastiCacheIAMUserStatus(ApiModel):
 
     caches: Annotated[tuple[UserCacheStatus, ...], items_at_most(64), list_map("name")] = ()
     """The caches that this user has tokens for."""
+
+    chain: ChainStatus | None = None
+    """What logins depend on in AWS, and what of it a login has proven."""
 
     binding: BindingStatus | None = None
     """The Secret for Service Binding: that of the cache main."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, ANNOTATION_REFRESH, FINALIZER
-from elasticache_iam.api.user import REFRESH_LIMIT, DeliveryMode, ElastiCacheIAMUser
+from elasticache_iam.api.user import REFRESH_LIMIT, ChainStatus, DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.names import role_name_of, secret_name
 from elasticache_iam.core.policy import is_exact_arn
 
@@ -58,6 +58,8 @@ class MintOrder:
     """Whether a login with the next token must still be seen to work."""
     role_id: str = ""
     """IAM's own id of the role: the sessions of one that was deleted are no good for another of its name."""
+    chain: str = ""
+    """What logins depend on in AWS, as a digest: another value has the next token tried. "": not known yet."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -95,6 +97,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
     secret = spec.delivery.secret
     base = secret.name or meta.name
     verified = next((condition for condition in status.conditions if condition.type == "Verified"), None)
+    chain = status.chain or ChainStatus()
     return MintOrder(
         namespace=meta.namespace,
         name=meta.name,
@@ -129,8 +132,10 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
             verified is not None
             and verified.status is ConditionStatus.TRUE
             and verified.observed_generation == meta.generation
+            and chain.proven in {"", chain.seen}
         ),
         role_id=status.role.unique_id,
+        chain=chain.seen,
     )
 
 
@@ -189,6 +194,8 @@ class Verified:
     issued_at: datetime | None = None
     expires_at: datetime | None = None
     """The life of the token that was tried."""
+    chain: str = ""
+    """That of the order that it was made for."""
 
 
 Report = Delivered | DeliveryFailed | Verified

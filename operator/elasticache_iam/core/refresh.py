@@ -1,6 +1,7 @@
 """When to replace a token or a session, and how soon to try again. Times are aware, in UTC."""
 
 import hashlib
+import math
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +15,8 @@ MAX_RETRY_S: Final = 30.0
 
 _MAX_BACKOFF_S: Final = 20.0
 """Before jitter, which adds up to a half: together never more than MAX_RETRY_S."""
+
+_DAY_S: Final = 86400.0
 
 _SESSION_MARGIN_S: Final = 300.0
 """How long STS may be away at the end of a session's window without shortening a token."""
@@ -30,6 +33,12 @@ def spread_of(key: tuple[str, ...]) -> float:
     digest = hashlib.sha256("\0".join(key).encode()).digest()
     # 53 bits: what a float holds exactly, so the result can't round up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+
+
+def proof_day(now: datetime, *, spread: float) -> int:
+    """Return which day it is by a key's own midnight: each key's next day begins at another time, and at no restart."""
+    _check_spread(spread)
+    return math.floor(now.timestamp() / _DAY_S - spread)
 
 
 def next_refresh(issued_at: datetime, expires_at: datetime, *, spread: float) -> datetime:

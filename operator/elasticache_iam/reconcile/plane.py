@@ -84,6 +84,7 @@ class Plane:
     _troubles: dict[Key, float] = field(default_factory=dict)
     _inventories: dict[Place, Inventory] = field(default_factory=dict)
     _repairs: RepairLog = field(init=False)
+    _repaired: dict[Key, int] = field(default_factory=dict)
     guard: DeletionGuard = field(init=False)
     reads: KubeReads = field(init=False)
 
@@ -116,6 +117,10 @@ class Plane:
         inventory = await self.aws(place).get_inventory(max_age_s=max_age_s, slow_max_age_s=slow_s)
         self._inventories[place] = inventory
         return inventory
+
+    def last_seen(self, place: Place) -> Inventory:
+        """Return what a place had when it was last read; an empty one if it never was."""
+        return self._inventories.get(place, Inventory())
 
     def known_elsewhere(self, place: Place, namespace: str) -> dict[Place, Inventory]:
         """Return what other places had when they were last read, of those that a namespace's groups may be in."""
@@ -179,8 +184,13 @@ class Plane:
                 retry_after_s=wait_s,
             )
         self._repairs.note(thing, now_s)
+        self._repaired[key] = self._repaired.get(key, 0) + 1
         note = f"{what} was changed behind our back ({was}); putting it back"
         await self.post_event(key, meta, reason="DriftRepaired", note=note, warning=True)
+
+    def count_repairs(self, key: Key) -> int:
+        """Return how often something of a resource was put back, since this process began to look at it."""
+        return self._repaired.get(key, 0)
 
     # -- finalizers -------------------------------------------------------------------------------------------------
 
@@ -379,6 +389,7 @@ class Plane:
         self._polls.pop(key, None)
         self._troubles.pop(key, None)
         self._repairs.forget(key)
+        self._repaired.pop(key, None)
         if key.plural == USERS:
             self.reports.pop((key.namespace, key.name), None)
 

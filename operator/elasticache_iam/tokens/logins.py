@@ -18,6 +18,8 @@ LOGIN_RETRIES: Final = 8
 UNREACHABLE_TRIES: Final = 3
 UNREACHABLE_PAUSE_S: Final = 3600.0
 """After so many tries a Secret's next one comes with a token of an hour later: the operator has no route there."""
+PROVEN_FOR_S: Final = 43200.0
+"""A login that is younger than half a day isn't proven again when the day ends."""
 
 
 @dataclass(slots=True)
@@ -50,10 +52,27 @@ class Proof:
     running: _Login | None = None
     not_before: float = 0.0
     """Monotonic seconds."""
+    was_proven: bool = False
+    """The first login is past: others' go before the next."""
+    proven_at: float = float("-inf")
+    """Monotonic seconds; of this process's last login that worked."""
+    day: int | None = None
+    """On which of the key's days it was last looked at; None: not yet."""
 
     def ask_again(self) -> None:
-        """Want a login with the next token: what is asked has changed."""
+        """Want a login with the next token: what is asked, or what logins depend on, has changed."""
         self.is_needed, self.failed_rounds = True, 0
+
+    def begin_day(self, day: int, now_s: float) -> None:
+        """Want a login once a day: what nobody sees may have changed, a boundary's document say.
+
+        Args:
+            day: Which of the key's days it is.
+            now_s: Monotonic seconds.
+        """
+        is_new, self.day = self.day is not None and day > self.day, day
+        if is_new and not self.is_needed and now_s - self.proven_at > PROVEN_FOR_S:
+            self.ask_again()
 
 
 class Logins:
@@ -128,14 +147,17 @@ class Logins:
             if not self._is_current(order, target.alias, proof):
                 return
             if result.outcome is LoginOutcome.LOGGED_IN and self._is_newest(order, target.alias):
-                proof.is_needed = False
+                proof.is_needed, proof.was_proven = False, True
+                proof.proven_at = self._clock.monotonic()
             # A young grant may be refused for a while: only a refusal that lasts is told.
             final = (
                 result.outcome is not LoginOutcome.REFUSED or attempt >= LOGIN_RETRIES // 2 or proof.failed_rounds > 0
             )
             if final:
                 life = (token.issued_at, token.expires_at)
-                self._report(Verified(order.key, order.uid, target.alias, order.generation, result, *life))
+                self._report(
+                    Verified(order.key, order.uid, target.alias, order.generation, result, *life, chain=order.chain)
+                )
             if result.outcome is LoginOutcome.LOGGED_IN:
                 return
             if result.outcome is LoginOutcome.UNREACHABLE and (proof.failed_rounds or attempt + 1 >= UNREACHABLE_TRIES):
@@ -149,7 +171,7 @@ class Logins:
 
     async def _ask(self, login: _Login, proof: Proof, *, is_first: bool, is_insistent: bool) -> _Tried | None:
         """Try once, or learn that another has just found the endpoint unreachable; None: it isn't wanted any more."""
-        is_newcomer = is_first and not proof.failed_rounds
+        is_newcomer = is_first and not proof.failed_rounds and not proof.was_proven
         while True:
             address = (login.target.host, login.target.port)
             known = await self._endpoints.enter(

@@ -35,7 +35,7 @@ from elasticache_iam.core.mint import (
     MintOrder,
     Report,
 )
-from elasticache_iam.core.refresh import next_refresh, retry_delay_s, spread_of
+from elasticache_iam.core.refresh import next_refresh, proof_day, retry_delay_s, spread_of
 from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.core.turns import LAST, Turns
@@ -78,6 +78,8 @@ PROPAGATION_RETRY_S: Final = 8.0
 """The longest pause between two tries in that time: the role's first user waits for it."""
 PATIENT_ATTEMPTS: Final = 4
 """So many of them, about 10 s, aren't even told."""
+PROOF_SPREAD_S: Final = 60.0
+"""Over so many seconds the users whose chain has changed get the token that is tried: a cache may have thousands."""
 _OWN_FAULTS: Final = (AccessDeniedError, NotFoundError)
 _DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 
@@ -228,6 +230,11 @@ class TokenPlane:
         if asks_login:
             state.proof.ask_again()
             state.young_until = self._clock.monotonic() + PROPAGATION_S
+        elif before is not None and before.chain and order.chain != before.chain:
+            # Nothing new is asked, so that no application waits for it: soon, and not all at once.
+            state.proof.ask_again()
+            soon = self._now() + PROOF_SPREAD_S * spread_of(entry)
+            self._put(entry, min(soon, self._due(entry, state)))
         is_asked = bool(order.refresh) and order.refresh not in {state.refresh, state.asked}
         state.asked = order.refresh
         if is_asked or asks_login:
@@ -245,7 +252,10 @@ class TokenPlane:
         """Take a Secret that wasn't known, whether or not it is there already."""
         life = self._checkpoint.get((order.uid, target.alias)) if target.secret_uid else None
         state = self._states[entry] = _State(
-            target.secret_uid, life=life, delivered=bool(target.secret_uid), proof=Proof(order.needs_verify)
+            target.secret_uid,
+            life=life,
+            delivered=bool(target.secret_uid),
+            proof=Proof(order.needs_verify, was_proven=not order.needs_verify),
         )
         state.asked = order.refresh
         if target.secret_uid:
@@ -580,6 +590,7 @@ class TokenPlane:
             self._report(
                 Delivered(order.key, order.uid, target.alias, uid, expires_at=token.expires_at, refresh=order.refresh)
             )
+        state.proof.begin_day(proof_day(self._clock.now(), spread=spread_of(entry)), self._clock.monotonic())
         if state.proof.is_needed and self._settings.verify_logins:
             self._logins.begin(order, target, state.proof, token)
 
@@ -688,7 +699,7 @@ class TokenPlane:
         now = self._orders.get(order.key)
         if now is None or now.generation != order.generation:
             return False
-        return _content(now, alias) == _content(order, alias)
+        return (now.chain, *_content(now, alias)) == (order.chain, *_content(order, alias))
 
     def _drop(self, key: UserKey) -> None:
         order = self._orders.pop(key, None)

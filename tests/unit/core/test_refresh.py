@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticache_iam.core.refresh import next_refresh, retry_delay_s, session_renew_at, spread_of
+from elasticache_iam.core.refresh import next_refresh, proof_day, retry_delay_s, session_renew_at, spread_of
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SPREADS = st.floats(0, 1, exclude_max=True)
@@ -120,3 +120,13 @@ def test_a_session_is_never_renewed_before_40_nor_after_90_percent(life_s: float
     renewed_s = renewed_after_s(life_s, spread=spread, token_s=token_s)
 
     assert 0.4 * life_s - 1e-3 <= renewed_s <= 0.9 * life_s + 1e-3
+
+
+def test_each_keys_day_begins_at_its_own_time_and_once_in_24_hours():
+    midnight = datetime(2026, 1, 2, tzinfo=UTC)
+
+    for spread in (0.0, 0.25, 0.75):
+        begins = midnight + timedelta(days=spread)
+        before, after = (proof_day(begins + timedelta(seconds=s), spread=spread) for s in (-1, 1))
+        assert after == before + 1
+        assert proof_day(begins + timedelta(hours=23, minutes=59), spread=spread) == after

@@ -1185,6 +1185,26 @@ class TestLogins:
         (report,) = ground.of(Verified)
         assert report.result.outcome is LoginOutcome.LOGGED_IN
 
+    async def test_another_chain_is_proven_within_a_minute_or_so(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order(chain="a.0"))
+        await asyncio.sleep(600)
+
+        ground.plane.observe(KEY, order(chain="b.0", needs_verify=False))
+        await asyncio.sleep(70)
+
+        assert [report.chain for report in ground.of(Verified)] == ["a.0", "b.0"]
+
+    async def test_a_chain_that_was_not_known_before_asks_for_nothing(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(600)
+
+        ground.plane.observe(KEY, order(chain="a.0", needs_verify=False))
+        await asyncio.sleep(600)
+
+        assert len(ground.probe.tried) == 1
+
     async def test_a_refusal_that_passes_is_no_news(self, ground):
         ground.probe.results = [LoginResult(LoginOutcome.REFUSED, "WRONGPASS")] * 3
         ground.start()

@@ -9,12 +9,13 @@ from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
-from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, RoleStatus, UserCacheStatus
+from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, RoleMode, RoleStatus, UserCacheStatus
 from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespace_labels
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.mint import TokenReports, asked_refresh
 from elasticache_iam.core.plan.attachment import cache_ref
+from elasticache_iam.core.plan.chain import digest_chain, next_chain
 from elasticache_iam.core.plan.group import MAX_MEMBERS, is_full
 from elasticache_iam.core.plan.tokens import (
     binding_of,
@@ -375,6 +376,7 @@ class _UserPass:
         if not caches:
             self._tell_no_tokens()
             return caches
+        self._note_chain(subject, caches, reports)
         self._stages.append(await self._with_warning(self._with_rivals(token_stage(caches, reports)), caches))
         asked = asked_refresh(user.metadata.annotations)
         if asked and asked in {report.refresh for report in reports.delivered.values()}:
@@ -390,6 +392,29 @@ class _UserPass:
         if login is not None:
             self._stages.append(login)
         return caches
+
+    def _note_chain(self, subject: Subject, caches: tuple[UserCacheStatus, ...], reports: TokenReports) -> None:
+        """Put into the status what logins depend on in AWS, from where the token plane takes it."""
+        plane, user = self._plane, self._user
+        if not plane.installation.config.verify_logins:
+            return
+        inventory, role = plane.last_seen(self._place), self._fields.get("role", user.status.role)
+        name = names.role_name_of(role.arn) if isinstance(role, RoleStatus) else None
+        if user.spec.role.mode is RoleMode.MANAGED:
+            found, is_known = inventory.roles.get(name or ""), True
+        else:  # of somebody else's role nobody has looked at nothing is known
+            found = self._memory.role(self._place, name or "", not_before_s=float("-inf"))
+            is_known = found is not None
+        digest = digest_chain(
+            user_id=self._user_id, group_id=subject.group_id, caches=caches, role=found, inventory=inventory
+        )
+        self._fields["chain"] = next_chain(
+            user.status.chain,
+            digest if is_known else None,
+            was_repaired=self._memory.was_repaired(self._key, plane.count_repairs(self._key)),
+            caches=caches,
+            reports=reports,
+        )
 
     async def _with_warning(self, stage: Stage, caches: Iterable[UserCacheStatus]) -> Stage:
         """Return a stage that also warns of pods in which tokens never update; an Event does so once."""

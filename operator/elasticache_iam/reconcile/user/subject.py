@@ -27,6 +27,7 @@ class Memory:
     """What passes remember of earlier ones, in memory only: forgetting costs reads, or an Event about a repair."""
 
     _in_sync: dict[Key, dict[str, int]] = field(default_factory=dict)
+    _repaired: dict[Key, int] = field(default_factory=dict)
     _foreign_roles: dict[tuple[Place, str], tuple[ObservedRole | None, float]] = field(default_factory=dict)
     _simulated: dict[tuple[str, ...], tuple[Mapping[str, SimulatedConnect], float]] = field(default_factory=dict)
 
@@ -61,8 +62,14 @@ class Memory:
         found = self._simulated.get(asked)
         return found[0] if found is not None else None
 
+    def was_repaired(self, key: Key, count: int) -> bool:
+        """Whether something of a user was put back since this was last asked."""
+        before, self._repaired[key] = self._repaired.get(key, 0), count
+        return count > before
+
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a user that is gone."""
+        self._repaired.pop(key, None)
         self._in_sync.pop(key, None)
 
 

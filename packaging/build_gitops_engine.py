@@ -66,9 +66,6 @@ def build(program: Path, progress: Callable[[str], None]) -> None:
         said = "\n".join(answer.stderr.strip().splitlines()[-5:])
         raise ClusterError(f"building {SOURCE.relative_to(ROOT)} failed:\n{said}")
     partial.replace(program)
-    for older in program.parent.glob("gitops-engine-*"):
-        if older != program:
-            older.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import hcl2
+import jsonschema
 import pytest
 import yaml
 
@@ -391,6 +392,8 @@ def test_the_script_prints_values_for_the_chart(installed):
         },
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": f"{arn}:role/elasticache-iam-operator"}},
     }
+    schema = ROOT / "charts" / "elasticache-iam-operator" / "values.schema.json"
+    jsonschema.validate(values, json.loads(schema.read_text(encoding="utf-8")))
 
 
 def test_the_script_changes_nothing_the_second_time(installed):

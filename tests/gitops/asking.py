@@ -1,6 +1,7 @@
 """Asks the program of engine/main.go, which has Argo CD's and kstatus' own code."""
 
 import json
+import os
 import runpy
 import subprocess
 from pathlib import Path
@@ -16,11 +17,17 @@ def argocd_data():
 
 
 class Engine:
-    """Asks one thing after another. A context: the program ends with it."""
+    """Asks one thing after another. A context: the program ends with it.
 
-    def __init__(self):
+    Args:
+        time_zone: Where the program believes to be.
+    """
+
+    def __init__(self, time_zone="UTC"):
         program = runpy.run_path(str(ROOT / "packaging" / "build_gitops_engine.py"))["find_engine"]()
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
+        self._process = subprocess.Popen(  # noqa: S603  # ours
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TZ": time_zone}, text=True
+        )
 
     def __enter__(self):
         self.configure(argocd_data())

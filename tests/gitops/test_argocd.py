@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.builders import group_manifest, user_manifest
+from tests.gitops.asking import Engine
 
 from elasticache_iam.api.group import UserGroupStatus
 from elasticache_iam.api.user import ElastiCacheIAMUserStatus
@@ -101,6 +102,14 @@ def test_argo_cd_shows(engine, kind, make, health, says):
 
     assert shown == health
     assert says in message
+
+
+@pytest.mark.parametrize("time_zone", ["America/Los_Angeles", "Asia/Tokyo"])
+def test_what_lasts_long_is_told_in_any_time_zone(time_zone):
+    with Engine(time_zone) as abroad:
+        shown = [abroad.health(resource("user", waiting("user"), since=since))[0] for since in (JUST_NOW, LONG_AGO)]
+
+    assert shown == ["Progressing", "Degraded"]
 
 
 def test_a_suspended_user_is_suspended(engine):

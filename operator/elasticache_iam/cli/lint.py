@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.core.foreign import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ def _show(remarks: "Sequence[Remark]") -> None:
             where = f"column {remark.column}" if remark.column else "access string"
         level = click.style(f"{remark.level.value}[{remark.code}]", fg=_COLOURS[remark.level.value])
         what = f"{remark.what}: " if remark.what else ""
-        click.echo(f"{where}: {level}: {what}{remark.says}")
+        click.echo(f"{shown(where)}: {level}: {shown(what + remark.says)}")
     errors = sum(remark.level.value == "error" for remark in remarks)
     counts = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in _counted(errors, len(remarks) - errors))
     click.echo(", ".join(counts) or "nothing to say", err=True)

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.core.errors import ConfigurationError, OperatorError
+from elasticache_iam.core.foreign import shown
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Look": ("status", "verify", "plan", "lint"),
@@ -233,7 +234,7 @@ def _trace() -> None:
 
 
 def _say(program: str, message: str) -> None:
-    click.echo(f"{program}: {message}", err=True)
+    click.echo(f"{program}: {shown(message)}", err=True)
 
 
 def _drop_stdout() -> None:

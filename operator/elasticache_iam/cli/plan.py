@@ -10,6 +10,7 @@ import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import namespace_option, resolve_namespace
+from elasticache_iam.core.foreign import shown
 
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 
@@ -76,7 +77,7 @@ def plan(  # noqa: PLR0917  # click passes them by name
     here = resolve_namespace(here, kubeconfig=kubeconfig, context=context)
     manifests = read_manifests(files, namespace=here)
     for ignored in manifests.ignored:
-        click.echo(f"not looked at: {ignored}", err=True)
+        click.echo(f"not looked at: {shown(ignored)}", err=True)
     made = asyncio.run(
         make_plan(
             Question(
@@ -93,6 +94,6 @@ def plan(  # noqa: PLR0917  # click passes them by name
         click.echo(json.dumps(plan_document(made), indent=2))
     else:
         for line in render_plan(made):
-            click.echo(click.style(line.plain, fg=_COLOURS.get(line.mark), bold=line.mark == "#" or None))
+            click.echo(click.style(shown(line.plain), fg=_COLOURS.get(line.mark), bold=line.mark == "#" or None))
     if detailed_exitcode and not made.is_empty:
         sys.exit(ExitCode.SOMETHING_TO_DO)

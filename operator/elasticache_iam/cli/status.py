@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.options import cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.core.foreign import shown
 
 if TYPE_CHECKING:
     from elasticache_iam.core.overview import GroupView, Overview, UserView
@@ -116,12 +117,13 @@ def render_overview(overview: "Overview", *, namespace: str, width: int | None) 
         yield from _table(("", "USER", "REASON", "IN AWS", "GROUP", "TOKENS"), rows, spare=3, width=width)
     for problem in overview.problems:
         yield ""
-        who = click.style(f"{problem.kind} {problem.namespace}/{problem.name}", bold=True)
-        yield f"{who}: {problem.reason}: {problem.message}" if problem.reason else f"{who}: {problem.message}"
-        yield f"  $ {problem.next}"
+        who = click.style(shown(f"{problem.kind} {problem.namespace}/{problem.name}"), bold=True)
+        says = f"{problem.reason}: {problem.message}" if problem.reason else problem.message
+        yield f"{who}: {shown(says)}"
+        yield f"  $ {shown(problem.next)}"
     for note in overview.notes:
         yield ""
-        yield f"note: {note}"
+        yield f"note: {shown(note)}"
 
 
 def _group_rows(view: "GroupView") -> Iterator[Sequence[str]]:
@@ -158,17 +160,18 @@ def _user_rows(view: "UserView", overview: "Overview") -> Iterator[Sequence[str]
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, spare: int, width: int | None) -> Iterator[str]:
     """Yield a table without lines. Too wide for the terminal, the column `spare` is cut, and then left out."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     total = sum(widths) + len(_GAP) * (len(widths) - 1)
-    shown = list(range(len(header)))
+    kept = list(range(len(header)))
     if width is not None and total > width:
         room = widths[spare] - (total - width)
         if room >= len("demo-c…-9f8e7d6c"):
             widths[spare] = room
         else:
-            shown.remove(spare)
+            kept.remove(spare)
     for row in (header, *rows):
-        cells = [_cut(row[column], widths[column]).ljust(widths[column]) for column in shown]
+        cells = [_cut(row[column], widths[column]).ljust(widths[column]) for column in kept]
         line = _GAP.join(cells).rstrip()
         if row is header:
             yield click.style(line, bold=True)

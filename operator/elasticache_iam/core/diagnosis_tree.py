@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elasticache_iam.core.diagnosis import Check, Diagnosis, Mark
+from elasticache_iam.core.foreign import shown
 
 _WORDS: Final = {Mark.WHOLE: "ok", Mark.BROKEN: "broken", Mark.UNTOLD: "unknown"}
 _LINK_WIDTH: Final = 9
@@ -77,15 +78,7 @@ class Line:
 def render_tree(tree: Tree) -> Iterator[Line]:
     """Yield the tree, and its summary at the end, fit for a terminal whatever somebody has put into it."""
     for line in _lines(tree):
-        yield Line(printable(line.text), line.mark)
-
-
-def printable(text: str) -> str:
-    """Return a text with its control characters spelled out: a terminal obeys them, a reader takes them for ours.
-
-    A command keeps its meaning but for an argument that holds such a character, which stays one argument.
-    """
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+        yield Line(shown(line.text), line.mark)
 
 
 def _lines(tree: Tree) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_u
 from elasticache_iam.api.user import ElastiCacheIAMUserSpec
 from elasticache_iam.api.words import find_unknown, suggest
 from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.core.foreign import shown
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 
 STDIN: Final = "-"
@@ -126,7 +127,7 @@ def read_manifests(paths: Sequence[str], *, namespace: str) -> Manifests:
     """
     scan = scan_manifests(paths, namespace=namespace)
     if scan.faults:
-        raise ConfigurationError("\n".join(map(str, scan.faults)))
+        raise ConfigurationError("\n".join(shown(str(fault)) for fault in scan.faults))
     if not scan.manifests.resources:
         raise ConfigurationError(f"no {GROUP_KIND} and no {USER_KIND} in {', '.join(paths)}")
     return scan.manifests

@@ -180,6 +180,21 @@ def test_a_word_that_aws_refuses_is_an_error():
     assert "secret" not in result.output
 
 
+# -- what others wrote -------------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_gives_no_orders_to_a_ci_or_a_terminal(tmp_path):
+    path = tmp_path / "user.yaml"
+    body = {**user_manifest("check\x1b]0;owned\x07out", access={}), "spce": {}}
+    body["metadata"]["namespace"] = "a\n::error::b ##[error]c"
+    path.write_text(yaml.safe_dump(body), encoding="utf-8")
+
+    result = run(path)
+
+    assert "a\\x0a::error::b #\\x23[error]c/check\\x1b]0;owned\\x07out: " in result.stdout
+    assert all(line.startswith(f"{path}:") and line.isprintable() for line in result.stdout.splitlines())
+
+
 # -- the outside -------------------------------------------------------------------------------------------------------
 
 

@@ -106,6 +106,14 @@ def test_what_can_be_expected_is_one_line(failing, capsys, error, code):
     assert stderr_lines(capsys) == ["elasticache-iam: say --owner"]
 
 
+def test_what_an_error_quotes_gives_no_orders_to_a_terminal(failing, capsys):
+    failing(ConfigurationError("a.yaml: \x1b[2Jnot YAML"))
+
+    main.run(["status"])
+
+    assert stderr_lines(capsys) == ["elasticache-iam: a.yaml: \\x1b[2Jnot YAML"]
+
+
 def test_what_nobody_expected_is_one_line_that_quotes_nothing(failing, capsys):
     failing(RuntimeError(SECRET))
 

@@ -183,3 +183,14 @@ def test_watch_looks_again_until_it_is_interrupted(looks, monkeypatch):
 @pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_programs_get_a_document(looks, output, read):
     assert read(run("-o", output).stdout) == {"groups": [], "users": [], "problems": [], "notes": []}
+
+
+def test_what_others_wrote_gives_no_orders_to_a_terminal():
+    group = body(group_manifest(), "demo\x1b[2J", ready=False, message="no\r\x1b]0;owned\x07\n::error::x")
+    looked = look_over([group], [], lives={}, now=NOW, operator_namespace="elasticache-iam", notes=("a\u202eb",))
+
+    lines = [click.unstyle(line) for line in render_overview(looked, namespace="platform", width=None)]
+
+    assert all(line.isprintable() for line in lines)
+    assert any("no\\x0d\\x1b]0;owned\\x07\\x0a::error::x" in line for line in lines)
+    assert lines[-1] == "note: a\\x202eb"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What an installation of elasticache-iam-operator needs in AWS, by the AWS CLI: the audience of the cluster's OIDC
 # provider, the boundary of the roles that the operator makes, its own role and policy. Shows each change; what is in
-# place already is left alone, so it may be run again and again. `--plan` only shows.
+# place already is left alone, so it may be run again and again. `--plan` only shows. Values for the chart go to standard
+# output, and everything else to standard error.
 set -euo pipefail
 
 usage() {
@@ -19,7 +20,10 @@ usage: setup.sh --owner OWNER (--cluster NAME | --issuer URL) [options]
   --pod-identity           the operator's pods get their role by EKS Pod Identity, not by IRSA
   --policy-file FILE       the operator's policy, an output of `elasticache-iam policy operator`, for features that are off
                            by default. Give that command the boundary's ARN.
+  --take-over              the role is there, somebody else made it, and the operator is to have it: whoever had it loses it
   --plan                   show what would be done, and do nothing
+
+Prints values for the chart: setup.sh … > values.yaml
 TEXT
 }
 
@@ -28,7 +32,7 @@ fail() {
   exit 2
 }
 
-owner="" cluster="" issuer="" region="" policy_file="" is_plan="" is_pod_identity=""
+owner="" cluster="" issuer="" region="" policy_file="" is_plan="" is_pod_identity="" is_taken_over=""
 namespace=elasticache-iam service_account=elasticache-iam-operator
 role_name=elasticache-iam-operator boundary_name=elasticache-iam-boundary
 audience=elasticache-iam.dev/sign
@@ -36,6 +40,7 @@ audience=elasticache-iam.dev/sign
 while [ $# -gt 0 ]; do
   case $1 in
     --pod-identity) is_pod_identity=yes && shift && continue ;;
+    --take-over) is_taken_over=yes && shift && continue ;;
     --plan) is_plan=yes && shift && continue ;;
     --help | -h) usage && exit 0 ;;
     --owner | --cluster | --issuer | --region | --namespace | --service-account | --role-name | --boundary-name | --policy-file) ;;
@@ -459,10 +464,10 @@ changes=0
 change() { # WHAT COMMAND...: the command changes something
   changes=$((changes + 1))
   if [ -n "$is_plan" ]; then
-    echo "would: $1"
+    echo "would: $1" >&2
     return
   fi
-  echo "==> $1"
+  echo "==> $1" >&2
   shift
   "$@" >/dev/null
 }
@@ -480,6 +485,20 @@ look() { # COMMAND...: prints what AWS has, nothing if it has no such thing, and
 is_same() { # ONE OTHER: whether two JSON texts differ in spaces at most
   [ "$(tr -d ' \n\t' <<<"$1")" = "$(tr -d ' \n\t' <<<"$2")" ]
 }
+
+# The role of another installation, or of something else, is looked for before anything is changed: who gets its trust
+# policy and its rights replaced can't be its user any more.
+description="elasticache-iam-operator, owner $owner"
+found=$(look aws iam get-role --role-name "$role_name" --query Role.RoleName --output text)
+if [ -n "$found" ]; then
+  found=$(look aws iam get-role --role-name "$role_name" --query Role.Description --output text)
+  case $found in
+    "$description") ;;
+    "elasticache-iam-operator, owner "*) fail "the role $role_name is that of the ${found#*, }; say --role-name" ;;
+    *) [ -n "$is_taken_over" ] ||
+      fail "the role $role_name is there, and not from this script; say --role-name, or --take-over if it is to be the operator's" ;;
+  esac
+fi
 
 # 1. The audience. Roles of workloads then trust tokens made for it and nothing else.
 clients=$(look aws iam get-open-id-connect-provider --open-id-connect-provider-arn "$provider" \
@@ -510,7 +529,7 @@ found=$(look aws iam get-role --role-name "$role_name" --query Role.AssumeRolePo
 if [ -z "$found" ]; then
   change "create the role $role_name for $namespace/$service_account" \
     aws iam create-role --role-name "$role_name" --assume-role-policy-document "$trust" \
-    --description "elasticache-iam-operator, owner $owner"
+    --description "$description"
 elif ! is_same "$found" "$trust"; then
   change "let the role $role_name be used by $namespace/$service_account alone" \
     aws iam update-assume-role-policy --role-name "$role_name" --policy-document "$trust"
@@ -535,12 +554,9 @@ if [ -n "$is_pod_identity" ]; then
   fi
 fi
 
-[ "$changes" -gt 0 ] || echo "Everything is in place."
+[ "$changes" -gt 0 ] || echo "Everything is in place." >&2
 [ -z "$is_plan" ] || exit 0
 cat <<TEXT
-
-Values for the chart:
-
 config:
   owner: $owner
   account: "$account"

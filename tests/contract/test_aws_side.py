@@ -15,6 +15,7 @@ import hcl2
 import jsonschema
 import pytest
 import yaml
+from tests.contract.chart import Helm
 
 from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.policy.trust import pod_identity_trust, trust_policy
@@ -352,7 +353,7 @@ def installed(running):
     """An account with a provider for IRSA, as every EKS cluster has one, after a run."""
     script = Script(running)
     script.iam.create_open_id_connect_provider(Url=f"https://{script.issuer}", ClientIDList=["sts.amazonaws.com"])
-    script.said = script("--owner", OWNER, "--cluster", CLUSTER).stdout
+    script.values = script("--owner", OWNER, "--cluster", CLUSTER).stdout
     return script
 
 
@@ -378,7 +379,7 @@ def test_the_script_makes_the_boundary(installed, renderer):
 
 
 def test_the_script_prints_values_for_the_chart(installed):
-    values = yaml.safe_load(installed.said.partition("Values for the chart:")[2])
+    values = yaml.safe_load(installed.values)
 
     arn = f"arn:aws:iam::{installed.account.account_id}"
     assert values == {
@@ -399,10 +400,42 @@ def test_the_script_prints_values_for_the_chart(installed):
 def test_the_script_changes_nothing_the_second_time(installed):
     before = installed.writes()
 
-    said = installed("--owner", OWNER, "--cluster", CLUSTER).stdout
+    answer = installed("--owner", OWNER, "--cluster", CLUSTER)
 
     assert installed.writes() == before
-    assert "Everything is in place." in said
+    assert answer.stderr == "Everything is in place.\n"
+    assert answer.stdout == installed.values
+
+
+def test_what_the_script_prints_is_a_file_of_values_for_helm(installed, helm, tmp_path):
+    (tmp_path / "values.yaml").write_text(installed.values)
+    arguments = ("-f", tmp_path / "values.yaml", "--set", "image.repository=registry.example/operator")
+
+    objects = Helm(helm, tmp_path).template(*arguments)
+
+    (account,) = [entry for entry in objects if entry["kind"] == "ServiceAccount"]
+    (role,) = account["metadata"]["annotations"].values()
+    assert role == f"arn:aws:iam::{installed.account.account_id}:role/elasticache-iam-operator"
+
+
+@pytest.mark.parametrize("more", [(), ("--take-over",)], ids=["plain", "take-over"])
+def test_the_script_leaves_the_role_of_another_installation_alone(installed, more):
+    before = installed.writes()
+
+    answer = installed("--owner", "second", "--cluster", CLUSTER, "--namespace", "other", *more, check=False)
+
+    assert answer.returncode == 2
+    assert f"elasticache-iam-operator is that of the owner {OWNER}; say --role-name" in answer.stderr
+    assert (installed.writes(), answer.stdout) == (before, "")
+
+
+def test_a_second_installation_gets_a_role_of_its_own(installed):
+    installed("--owner", "second", "--cluster", CLUSTER, "--role-name", "second-operator", "--namespace", "other")
+
+    role = installed.iam.get_role(RoleName="second-operator")["Role"]
+    first = installed.iam.get_role(RoleName="elasticache-iam-operator")["Role"]
+    assert "system:serviceaccount:other:elasticache-iam-operator" in json.dumps(role["AssumeRolePolicyDocument"])
+    assert first["AssumeRolePolicyDocument"] == installed.here(IRSA_TRUST)
 
 
 @pytest.fixture(scope="module")
@@ -417,17 +450,27 @@ def strange(running, tmp_path_factory):
     file.write_text(json.dumps(script.wider, indent=2))
     arguments = ("--owner", OWNER, "--issuer", f"https://{script.issuer}", "--policy-file", file)
     before = script.writes()
-    script.planned = script(*arguments, "--plan").stdout
+    script.refused = script(*arguments, check=False)
+    script.planned = script(*arguments, "--take-over", "--plan")
     script.writes_of_plan = script.writes() - before
-    script.done = script(*arguments)
+    script.done = script(*arguments, "--take-over")
     return script
 
 
 def test_a_plan_changes_nothing_and_shows_what_is_done_then(strange):
     assert strange.writes_of_plan == Counter()
-    planned = [line.removeprefix("would: ") for line in strange.planned.splitlines()]
-    assert planned == [line.removeprefix("==> ") for line in strange.done.stdout.splitlines() if line.startswith("==>")]
+    assert strange.planned.stdout == ""
+    planned, done = (
+        [line.removeprefix(mark) for line in answer.stderr.splitlines() if line.startswith(mark)]
+        for answer, mark in ((strange.planned, "would: "), (strange.done, "==> "))
+    )
+    assert planned == done
     assert [line.split()[0] for line in planned] == ["create", "let", "write"]
+
+
+def test_the_script_takes_no_role_of_somebody_elses_unasked(strange):
+    assert strange.refused.returncode == 2
+    assert "elasticache-iam-operator is there, and not from this script" in strange.refused.stderr
 
 
 def test_the_script_leaves_a_boundary_of_others_alone_and_says_so(strange):
@@ -489,4 +532,4 @@ def test_the_script_stops_where_aws_refuses(running):
 
     assert answer.returncode != 0
     assert "AccessDenied" in answer.stderr
-    assert "==>" not in answer.stdout
+    assert "==>" not in answer.stderr

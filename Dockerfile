@@ -1,4 +1,4 @@
-# The operator's image. `make image` builds it, reproducibly; `docker build .` does, too.
+# The operator's image. `make image` builds it, with buildah the same bytes each time; `docker build .` builds it, too.
 #
 # BASE: with Python 3.11 or 3.12 and venv as python3 (from 3.13 on kopf's TLS refuses CA certificates without key
 # identifiers, as older EKS clusters have them). RUNTIME: what the image stands on, with the same Python in the same place;

@@ -3,7 +3,8 @@
     make release [DIST=dist]
 
 Wheel, source distribution, the chart as an archive, install.yaml, crds.yaml, Argo CD's configuration, the AWS side,
-and SHA256SUMS. What isn't committed is no part of it. The image comes along where docker or (as root) buildah is there.
+the kubectl plugin for krew, and SHA256SUMS. What isn't committed is no part of it. The image comes along where docker or
+(as root) buildah is there.
 """
 
 import gzip
@@ -62,6 +63,8 @@ def build(source: Path, target: Path, *, version: str, epoch: str, helm: Path) -
     shutil.copyfile(source / "packaging" / "argocd" / "argocd-cm.yaml", target / "argocd-cm.yaml")
     definitions = [path.read_text(encoding="utf-8") for path in sorted((source / "crds").glob("*.yaml"))]
     (target / "crds.yaml").write_text("".join(f"---\n{text.removeprefix('---').lstrip()}" for text in definitions))
+    run(sys.executable, source / "packaging" / "build_krew.py", target)
+    shutil.copyfile(source / "packaging" / "krew.yaml", target / "krew.yaml")
     pack(source / "packaging" / "aws", target / f"{NAME}-aws-{version}.tar.gz", epoch=int(epoch))
 
 

@@ -19,6 +19,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "docs/gitops.md": (rf"(?<=newTag: ){NUMBER}",),
     "docs/install.md": (rf"(?<={NAME}:){NUMBER}",),
     "docs/testing.md": (rf"(?<={NAME}:){NUMBER}",),
+    "packaging/krew.yaml": (rf"(?m)(?<=^  version: v){NUMBER}", rf"(?<=/download/v){NUMBER}"),
     "examples/gitops/argocd/operator.yaml": (rf"(?<=targetRevision: v){NUMBER}",),
     "examples/gitops/flux/operator.yaml": (rf"(?<=tag: v){NUMBER}",),
     "examples/gitops/kustomize/kustomization.yaml": (rf"(?<=newTag: ){NUMBER}",),

@@ -103,6 +103,8 @@ def test_a_release_has_all_its_files(dist):
         "install.yaml",
         "crds.yaml",
         "argocd-cm.yaml",
+        "krew.yaml",
+        "kubectl-elasticache_iam.zip",
         "SHA256SUMS",
     }
 
@@ -137,6 +139,14 @@ def test_the_aws_side_keeps_the_script_executable(dist):
 
     assert modes["aws/setup.sh"] == 0o755
     assert {"aws/cloudformation.yaml", "aws/terraform/main.tf"} <= modes.keys()
+
+
+def test_the_plugin_for_krew_is_the_one_that_its_manifest_names(dist):
+    (platform,) = yaml.safe_load((dist / "krew.yaml").read_text(encoding="utf-8"))["spec"]["platforms"]
+
+    archive = dist / platform["uri"].rpartition("/")[2]
+    assert platform["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert f"/v{VERSION}/" in platform["uri"]
 
 
 def test_the_crds_are_both(dist):

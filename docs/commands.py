@@ -17,8 +17,10 @@ HEAD: Final = """\
 
 <!-- written by docs/commands.py -->
 
-`elasticache-iam` comes with the Python package (`pip install 'elasticache-iam-operator[operator,cli]'`) and is in the
-operator's image. As `kubectl-elasticache_iam` in the `PATH` it is a kubectl plugin: `kubectl elasticache-iam status`.
+`elasticache-iam` comes with the Python package, which is a file of the [release](../releases.md) and on no index:
+`pip install './elasticache_iam_operator-X.Y.Z-py3-none-any.whl[operator,cli]'`, or in a clone
+`pip install '.[operator,cli]'`. It is in the operator's image, too. As `kubectl-elasticache_iam` in the `PATH` it is a
+kubectl plugin: `kubectl elasticache-iam status`.
 
 Commands that look at a cluster use your kubeconfig, those that look at AWS your own credentials, as boto3 finds them.
 None needs the operator's rights, and only `refresh`, `suspend` and `resume` change anything: one field of a resource.

@@ -18,6 +18,7 @@ import click
 from typing_extensions import override
 
 from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.extras import missing_extra
 from elasticache_iam.core.errors import ConfigurationError, OperatorError
 from elasticache_iam.core.foreign import shown
 
@@ -91,7 +92,7 @@ def _load(name: str) -> click.Command | None:
 
 def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
     """Return a command that says what to install: the extra that it needs isn't there."""
-    message = missing_extra(error, _EXTRA_OF.get(name, name))
+    message = missing_extra(error.name, _EXTRA_OF.get(name, name))
 
     @click.command(name, hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
@@ -101,11 +102,6 @@ def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
         raise ConfigurationError(message)
 
     return refuse
-
-
-def missing_extra(error: ModuleNotFoundError, extra: str) -> str:
-    """Return what to install for a module that isn't there."""
-    return f"{error.name} is not installed; run: pip install 'elasticache-iam-operator[{extra}]'"
 
 
 def _take_debug(command: click.Command) -> None:
@@ -203,7 +199,7 @@ def _click_error(error: click.ClickException, program: str) -> int:
 def _missing_module(error: ModuleNotFoundError, program: str) -> int:
     if (error.name or "").startswith("elasticache_iam"):
         return _surprise(error, program)
-    _say(program, missing_extra(error, "operator,cli"))
+    _say(program, missing_extra(error.name, "operator,cli"))
     _trace()
     return ExitCode.USAGE
 

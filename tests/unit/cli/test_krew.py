@@ -94,7 +94,7 @@ def test_the_launcher_says_what_to_install(tmp_path):
     done = launch(tmp_path, "status")
 
     assert done.returncode == 2
-    assert done.stderr.endswith("run: pipx install 'elasticache-iam-operator[operator,cli]'\n")
+    assert done.stderr.endswith("or in a clone: pipx install '.[operator,cli]'\n")
     assert len(done.stderr.splitlines()) == 1
 
 

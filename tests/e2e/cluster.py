@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,17 @@ def process_of(pod) -> int | None:
     return None
 
 
-def started_at(process) -> float:
-    """Return when a process started, in seconds since 1970, to a hundredth."""
+def started_at(pod) -> float | None:
+    """Return when a pod's container started, in seconds since 1970; None if it doesn't run yet.
+
+    To a hundredth where its process is this machine's, otherwise to the second, as the kubelet says it.
+    """
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    running = statuses[0].get("state", {}).get("running")
+    if running is None:
+        return None
+    process = process_of(pod)
+    if process is None:
+        return datetime.fromisoformat(running["startedAt"]).timestamp()
     ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
     return time.time() - float(Path("/proc/uptime").read_text().split()[0]) + ticks / 100

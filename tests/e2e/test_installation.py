@@ -12,6 +12,8 @@ from tests.e2e.cluster import RequestError, restarts, wait_for
 from tests.e2e.story import EXAMPLES, GROUP, GROUPS, NAME, NAMESPACE, USERS
 
 ROTATIONS = 3
+SOON_S = 10.0
+"""Within which a replica is ready on a machine that does other things, too; alone it takes 2 s."""
 
 IMAGE_CHECK = """
 import errno, importlib.util, json, os
@@ -41,12 +43,16 @@ spec:
 """
 
 WALKTHROUGHS = {
+    "redis-node-based": [f"redis-node-based/{name}.yaml" for name in ("namespaces", "usergroup", "users")],
+    "terraform-enterprise": ["terraform-enterprise/usergroup.yaml", "terraform-enterprise/user.yaml"],
     "three-roles": ["three-roles/users.yaml"],
     "valkey": ["valkey/usergroup.yaml", "valkey/user.yaml"],
     "serverless": ["serverless/usergroup.yaml", "serverless/user.yaml"],
     "memorydb": ["memorydb/usergroup.yaml", "memorydb/user.yaml"],
 }
 CACHES = {
+    "sessions-prod": ("redis", "replication-group"),
+    "tfe-prod": ("redis", "replication-group"),
     "catalog-prod": ("valkey", "replication-group"),
     "carts-prod": ("valkey", "serverless"),
     "ledger-prod": ("valkey", "memorydb"),
@@ -78,7 +84,7 @@ def test_a_replica_starts_in_seconds_on_half_a_core(story):
     took = story.measure_start()
 
     story.facts["from a replica's start until it is ready, with 500m of CPU"] = f"{took:.1f} s"
-    assert took < 30
+    assert took < SOON_S
     story.ready_operators()
 
 
@@ -235,7 +241,7 @@ def test_deleted_resources_leave_nothing_in_aws_and_the_chart_leaves_its_crds(st
         story.cluster.kubectl("delete", "deployment", deployment, f"--namespace={namespace}", "--wait")
     story.cluster.kubectl("delete", "elasticacheiamuser", "--all", "--all-namespaces", "--timeout=180s")
     story.cluster.kubectl("delete", "usergroup", "--all", "--all-namespaces", "--wait=false")
-    for cache in ("orders-prod", "catalog-prod"):
+    for cache in ("orders-prod", "sessions-prod", "tfe-prod", "catalog-prod"):
         story.elasticache.delete_replication_group(ReplicationGroupId=cache)
     story.elasticache.delete_serverless_cache(ServerlessCacheName="carts-prod")
     story.memorydb.delete_cluster(ClusterName="ledger-prod")

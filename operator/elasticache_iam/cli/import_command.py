@@ -59,7 +59,7 @@ def import_command(
     from elasticache_iam.runtime import log  # noqa: PLC0415
     from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
     from elasticache_iam.runtime.importing import Request, make_import  # noqa: PLC0415
-    from elasticache_iam.runtime.personal import open_session  # noqa: PLC0415
+    from elasticache_iam.runtime.personal import open_session, require_credentials  # noqa: PLC0415
 
     log.configure("error", log.LogFormat.TEXT)
     request = Request(
@@ -71,7 +71,9 @@ def import_command(
         user_namespace or namespace,
         frozenset(groups),
     )
-    made = asyncio.run(make_import(request, open_session(profile)))
+    session = open_session(profile)
+    require_credentials(session)
+    made = asyncio.run(make_import(request, session))
     for line in render_import(made):
         click.echo(line)
     for skipped in made.skipped:

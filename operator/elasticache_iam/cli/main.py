@@ -189,7 +189,7 @@ def run(arguments: list[str], *, program: str = "elasticache-iam") -> int:
 def _click_error(error: click.ClickException, program: str) -> int:
     if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
         path = error.ctx.command_path if error.ctx is not None else program
-        message = error.format_message().rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in lines of their own
         _say(path, f"{message[:1].lower()}{message[1:]}; see: {path} --help")
     else:
         error.show()

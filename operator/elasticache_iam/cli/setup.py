@@ -80,7 +80,7 @@ def setup(
     from elasticache_iam.core.prerequisites import Place, prerequisites_document  # noqa: PLC0415
     from elasticache_iam.runtime import log  # noqa: PLC0415
     from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
-    from elasticache_iam.runtime.personal import open_session  # noqa: PLC0415
+    from elasticache_iam.runtime.personal import open_session, require_credentials  # noqa: PLC0415
     from elasticache_iam.runtime.setup import Survey, survey  # noqa: PLC0415
 
     log.configure("error", log.LogFormat.TEXT)
@@ -98,7 +98,9 @@ def setup(
         kubeconfig=kubeconfig,
         context=context,
     )
-    found = asyncio.run(survey(asked, open_session(profile)))
+    session = open_session(profile)
+    require_credentials(session)
+    found = asyncio.run(survey(asked, session))
     if output == "json":
         click.echo(json.dumps(prerequisites_document(found), indent=2))
     else:

@@ -156,10 +156,19 @@ class Identity:
         return self.place.namespace, self.place.name
 
 
-def check_role_known(identity: Identity) -> Prerequisite | None:
-    """Tell what to do if nobody has said which role the operator has; None if it is known."""
+def check_role_known(identity: Identity, *, is_account_seen: bool) -> Prerequisite | None:
+    """Tell what to do if nobody has said which role the operator has; None if it is known.
+
+    Args:
+        identity: What is known.
+        is_account_seen: Whether the ServiceAccount was looked at, which may name it.
+    """
     if identity.role_arn is not None:
         return None
+    if not is_account_seen:
+        return ROLE.untold(
+            "the ServiceAccount, which may name the role, wasn't looked at; say --operator-role ROLE_ARN"
+        )
     place = identity.place
     annotate = (
         f"kubectl -n {place.namespace} annotate serviceaccount {place.name} {ANNOTATION_ROLE_ARN}=ROLE_ARN"

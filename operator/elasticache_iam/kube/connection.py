@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import yaml
@@ -233,6 +233,11 @@ class Connection:
             headers["Authorization"] = authorization
         return headers
 
+    @property
+    def _where(self) -> str:
+        """The API server's host and port, without what else its address may hold."""
+        return urlsplit(self._configuration.host).netloc.rpartition("@")[2]
+
     async def _exchange(self, request: Request, fence: Fence | None, translate: ErrorTranslator | None) -> bytes:
         async with self._slots:
             status, body, retry_after = await self._send(request, fence)
@@ -261,7 +266,9 @@ class Connection:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, kube_config.ConfigException) as error:
             raise UnavailableError(
-                f"{request.words}: the API server doesn't answer: {type(error).__name__}", code=type(error).__name__
+                f"{request.words}: the API server doesn't answer: {type(error).__name__} at {self._where}; "
+                "look at: kubectl cluster-info",
+                code=type(error).__name__,
             ) from None  # aiohttp's errors carry the request's headers, the bearer token among them
         finally:
             if self._on_request is not None:
@@ -277,6 +284,11 @@ class Connection:
         return aiohttp.ClientTimeout(total=min(self._total_timeout_s, fence.left_s()), connect=self._timeout.connect)
 
 
+def _existing(files: str) -> str:
+    """Return those of a list of files that are there: of the others the client would print that they aren't."""
+    return os.pathsep.join(path for path in files.split(os.pathsep) if path and Path(path).expanduser().exists())
+
+
 async def load_configuration(
     kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ, *, context: str | None = None
 ) -> Configuration:
@@ -290,7 +302,10 @@ async def load_configuration(
     """
     configuration = Configuration()
     default_file = Path.home() / ".kube" / "config"
-    file = kubeconfig or environment.get("KUBECONFIG")
+    named = kubeconfig or environment.get("KUBECONFIG")
+    file = _existing(named or "")
+    if named and not file:
+        raise ConfigurationError(f"can't read the Kubernetes configuration: there is no file {named}")
     try:
         if not file and "KUBERNETES_SERVICE_HOST" in environment:
             kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -304,6 +319,10 @@ async def load_configuration(
             persist_config=False,
         )
     except (kube_config.ConfigException, OSError, ValueError) as error:
+        if context is not None and "/contexts list" in str(error):
+            raise ConfigurationError(
+                f"there is no context {context} in {file or default_file}; see: kubectl config get-contexts"
+            ) from error
         raise ConfigurationError(f"can't read the Kubernetes configuration: {error}") from error
     except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
         # The client's reading of a file that is no kubeconfig; its text is of no use to anybody.

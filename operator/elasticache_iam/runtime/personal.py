@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from elasticache_iam.api.group import GroupCacheStatus, UserGroup
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.api.user import ElastiCacheIAMUser
-from elasticache_iam.aws.errors import translate
+from elasticache_iam.aws.errors import is_out_of_reach, translate
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
 from elasticache_iam.core.names import MAIN_ALIAS, place_of_arn
 from elasticache_iam.core.token import Credentials, Token, sign_token
@@ -25,6 +25,7 @@ from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.runtime.resources import RESOURCES_API
 
 _SERVERLESS_ARN = ":serverlesscache:"
+_NO_CREDENTIALS = "there are no AWS credentials: log in (aws sso login), or choose a profile: --profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,21 @@ def open_session(profile: str | None) -> Session:
         raise ConfigurationError(f"your AWS settings can't be used: {error}; choose a profile: --profile") from error
 
 
+def require_credentials(session: Session) -> None:
+    """Stop early where each call would be refused for the same reason.
+
+    Raises:
+        ConfigurationError: There are no credentials.
+        OperatorError: AWS gives none.
+    """
+    try:
+        _freeze(session)
+    except AccessDeniedError as error:
+        if not is_out_of_reach(error.code):
+            raise
+        raise ConfigurationError(_NO_CREDENTIALS) from error
+
+
 def mint(door: Door, session: Session, *, now: datetime) -> Token:
     """Sign a token with the caller's own AWS identity.
 
@@ -169,7 +185,5 @@ def _freeze(session: Session) -> Credentials:
         operation = getattr(error, "operation_name", "GetCredentials")
         raise translate(error, service="sts", operation=operation) or ConfigurationError(str(type(error))) from None
     if frozen is None:
-        raise ConfigurationError(
-            "there are no AWS credentials to sign with: log in (aws sso login), or choose a profile: --profile"
-        )
+        raise ConfigurationError(_NO_CREDENTIALS)
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

@@ -78,6 +78,8 @@ class _Ground:
     installation: Installation
     places: AwsPlaces
     annotations: Mapping[str, str] | None = None
+    is_account_seen: bool = False
+    """Whether the operator's ServiceAccount, whose annotations these are, could be looked at."""
     groups: tuple[tuple[str, CacheRef], ...] = field(default=())
     """The namespaces of UserGroups with the caches that they name."""
 
@@ -203,7 +205,7 @@ async def _look_at_role(ground: _Ground) -> AsyncIterator[Prerequisite]:
         installation.oidc_provider_arn(installation.home),
         installation.cluster_arn,
     )
-    if (unknown := need.check_role_known(identity)) is not None:
+    if (unknown := need.check_role_known(identity, is_account_seen=ground.is_account_seen)) is not None:
         yield unknown
         return
     role_name = names.role_name_of(identity.role_arn or "")
@@ -320,7 +322,7 @@ async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
     if isinstance(account, Prerequisite):
         yield account
     else:
-        ground.annotations = account
+        ground.annotations, ground.is_account_seen = account, True
         yield need.check_service_account(account, place=place)
         if account is not None:
             async for found in _look_at_rights(ground, connection):

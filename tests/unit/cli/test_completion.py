@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from elasticache_iam.cli.completion import COMPLETE_VARIABLE, SHELLS
-from elasticache_iam.cli.main import cli
+from elasticache_iam.cli.main import cli, run
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -52,3 +52,10 @@ def test_another_shell_is_refused():
 
     assert result.exit_code == 2
     assert "'bash', 'zsh', 'fish'" in result.output
+
+
+def test_without_a_shell_one_line_names_them(capsys):
+    assert run(["completion"]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Choose from: bash, zsh, fish; see: elasticache-iam completion --help")

@@ -5,7 +5,8 @@ import pytest
 from boto3.session import Session
 from click.testing import CliRunner
 
-from elasticache_iam.cli.main import cli
+from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.main import cli, run
 from elasticache_iam.cli.setup import render_setup
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.prerequisites import AWS, CLUSTER
@@ -70,3 +71,27 @@ def test_what_it_can_not_find_out_is_asked_for(arguments, said):
 
     assert isinstance(result.exception, ConfigurationError), result.exception
     assert said in result.exception.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["setup", "--no-cluster", "--owner", "demo", "--region", "eu-central-1", "--issuer", "https://issuer.example"],
+        ["import", "-n", "platform", "--owner", "demo", "--region", "eu-central-1"],
+    ],
+    ids=["setup", "import"],
+)
+@pytest.mark.usefixtures("person")
+def test_without_aws_credentials_one_line_says_so(monkeypatch, capsys, arguments):
+    class Nobody:
+        region_name = None
+
+        def get_credentials(self):
+            return None
+
+    monkeypatch.setattr(personal, "Session", lambda profile_name=None: Nobody())
+
+    assert run(arguments) == ExitCode.USAGE
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("elasticache-iam: there are no AWS credentials: log in")

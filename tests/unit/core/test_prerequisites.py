@@ -78,11 +78,19 @@ def irsa_trust(subject=SUBJECT):
 
 
 def test_a_role_that_nobody_names_is_asked_for():
-    found = need.check_role_known(replace(IDENTITY, role_arn=None))
+    found = need.check_role_known(replace(IDENTITY, role_arn=None), is_account_seen=True)
 
     assert found is not None
     assert "eks.amazonaws.com/role-arn=ROLE_ARN" in found.repair
-    assert need.check_role_known(IDENTITY) is None
+    assert need.check_role_known(IDENTITY, is_account_seen=True) is None
+
+
+def test_of_a_service_account_that_was_not_looked_at_nothing_is_claimed():
+    found = need.check_role_known(replace(IDENTITY, role_arn=None), is_account_seen=False)
+
+    assert found is not None
+    assert (found.mark, found.repair) == (Mark.UNTOLD, "")
+    assert "--operator-role" in found.says
 
 
 def test_a_role_that_is_not_there_is_made_with_its_trust():

@@ -177,7 +177,9 @@ async def test_a_write_is_given_up_before_somebody_else_may_lead(server, connect
 
     server.delay_s = 5.0
 
-    with pytest.raises(UnavailableError, match="doesn't answer"):
+    with pytest.raises(
+        UnavailableError, match=r"doesn't answer: \w+ at 127\.0\.0\.1:\d+; look at: kubectl cluster-info$"
+    ):
         await connect().send(PODS, fence=Fence())
 
 
@@ -216,6 +218,21 @@ async def test_a_kubeconfig_that_is_no_kubeconfig_is_a_configuration_error(tmp_p
 
     with pytest.raises(ConfigurationError, match="can't read the Kubernetes configuration"):
         await load_configuration(environment={"KUBECONFIG": str(file)})
+
+
+async def test_a_kubeconfig_that_is_not_there_is_named_and_nothing_is_printed(capsys):
+    with pytest.raises(ConfigurationError, match=r"there is no file /nonexistent:/neither$"):
+        await load_configuration("/nonexistent:/neither", environment={})
+
+    assert capsys.readouterr() == ("", "")
+
+
+async def test_a_context_that_is_not_there_is_named(tmp_path):
+    file = tmp_path / "kubeconfig"
+    file.write_text('{"current-context": "c", "contexts": [], "clusters": [], "users": []}')
+
+    with pytest.raises(ConfigurationError, match=f"there is no context other in {file}; see: kubectl config get-con"):
+        await load_configuration(str(file), environment={}, context="other")
 
 
 async def test_a_pod_without_a_token_is_a_configuration_error():

@@ -134,9 +134,8 @@ class DeletionGuard:
     def _find_ending(self) -> Iterator[frozenset[Key]]:
         """Yield the groups of each user that is being deleted and counts."""
         gone = {uid for _, uid, _ in self._gone}  # the watch may be late
-        for key in self._store.ending_user_keys():
-            body = self._store.body(key)
-            if body is not None and body["metadata"].get("uid") not in gone and self._counts(body):
+        for key, body in self._store.ending_users():
+            if body["metadata"].get("uid") not in gone and self._counts(body):
                 yield frozenset(self._store.group_keys_of(key))
 
     def _counts(self, body: Body) -> bool:

@@ -62,7 +62,8 @@ class Store:
         self._bodies: dict[Key, _Packed] = {}
         self._parsed: OrderedDict[Key, Resource | InvalidResourceError] = OrderedDict()
         self._users_in_aws: set[Key] = set()
-        self._ending_users: set[Key] = set()
+        self._ending_users: dict[Key, Body] = {}
+        """Unpacked: the guard looks at all of them for each."""
         self._users_of: defaultdict[Key, set[Key]] = defaultdict(set)
         self._groups_of: dict[Key, frozenset[Key]] = {}
 
@@ -70,7 +71,7 @@ class Store:
         """Return a store of its own with the same resources, which are shared: they never change."""
         other = Store()
         other._bodies, other._parsed = dict(self._bodies), self._parsed.copy()
-        other._users_in_aws, other._ending_users = set(self._users_in_aws), set(self._ending_users)
+        other._users_in_aws, other._ending_users = set(self._users_in_aws), dict(self._ending_users)
         other._users_of = defaultdict(set, {group: set(users) for group, users in self._users_of.items()})
         other._groups_of = dict(self._groups_of)
         return other
@@ -84,7 +85,9 @@ class Store:
         self._parsed.pop(key, None)
         if key.plural == USERS:
             (self._users_in_aws.add if is_in_aws(body) else self._users_in_aws.discard)(key)
-            (self._ending_users.add if body["metadata"].get("deletionTimestamp") else self._ending_users.discard)(key)
+            self._ending_users.pop(key, None)
+            if body["metadata"].get("deletionTimestamp"):
+                self._ending_users[key] = body
             self._index(key, frozenset(_group_keys(body, key.namespace)))
 
     def note_status(self, key: Key, uid: str, status: Mapping[str, Any], *, resource_version: str) -> None:
@@ -101,7 +104,7 @@ class Store:
         self._parsed.pop(key, None)
         if key.plural == USERS:
             self._users_in_aws.discard(key)
-            self._ending_users.discard(key)
+            self._ending_users.pop(key, None)
             self._index(key, frozenset())
 
     def __contains__(self, key: Key) -> bool:
@@ -176,9 +179,9 @@ class Store:
         """Return how many users, or how many of a group's, exist in AWS as far as their status tells."""
         return len(self._users_in_aws if group is None else self._users_in_aws & self._users_of.get(group, set()))
 
-    def ending_user_keys(self) -> tuple[Key, ...]:
-        """Return the keys of users that are being deleted."""
-        return tuple(self._ending_users)
+    def ending_users(self) -> tuple[tuple[Key, Body], ...]:
+        """Return the users that are being deleted."""
+        return tuple(self._ending_users.items())
 
     def all_keys(self) -> tuple[Key, ...]:
         """Return all keys."""
@@ -198,7 +201,7 @@ class Store:
         if len(self._parsed) > PARSED:
             self._parsed.popitem(last=False)
         if isinstance(found, InvalidResourceError):
-            raise found
+            raise found.with_traceback(None)  # else it would grow by each raise
         return found
 
     def _index(self, key: Key, groups: frozenset[Key]) -> None:

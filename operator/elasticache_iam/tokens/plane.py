@@ -80,7 +80,6 @@ PATIENT_ATTEMPTS: Final = 4
 """So many of them, about 10 s, aren't even told."""
 PROOF_SPREAD_S: Final = 60.0
 """Over so many seconds the users whose chain has changed get the token that is tried: a cache may have thousands."""
-_OWN_FAULTS: Final = (AccessDeniedError, NotFoundError)
 _DENIALS_OF_STS: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
@@ -118,6 +117,10 @@ class _State:
     proof: Proof = field(default_factory=lambda: Proof(is_needed=True))
     young_until: float = 0.0
     """Monotonic seconds: until then the role may not be known everywhere."""
+
+    def is_news(self, refresh: str) -> bool:
+        """Whether the annotation `refresh` asks for something that it hasn't asked for before."""
+        return bool(refresh) and refresh not in {self.refresh, self.asked}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +225,7 @@ class TokenPlane:
         if state is None:
             self._begin(entry, order, target)
             return
-        if target.secret_uid and not state.secret_uid:
-            state.secret_uid = target.secret_uid
+        _follow_others(order, target, state)
         asks_login = before is not None and order.needs_verify and order.generation != before.generation
         if before is not None and _content(before, target.alias) != _content(order, target.alias):
             asks_login = True
@@ -235,7 +237,7 @@ class TokenPlane:
             state.proof.ask_again()
             soon = self._now() + PROOF_SPREAD_S * spread_of(entry)
             self._put(entry, min(soon, self._due(entry, state)))
-        is_asked = bool(order.refresh) and order.refresh not in {state.refresh, state.asked}
+        is_asked = state.is_news(order.refresh)
         state.asked = order.refresh
         if is_asked or asks_login:
             state.proof.not_before = 0.0
@@ -585,6 +587,8 @@ class TokenPlane:
         self._counting.refresh("ok")
         repair_s = state.repaired_at - self._clock.monotonic()
         due = self._due(entry, state)
+        if (asked := self._turns.due_of(entry)) is not None:  # while we wrote: a repair, say
+            due = min(due, asked)
         self._put(entry, min(due, self._now() + repair_s) if repair_s > 0 else due)
         if changed:
             self._report(
@@ -629,9 +633,9 @@ class TokenPlane:
         is_news_travelling = is_denied and self._clock.monotonic() < state.young_until
         if is_news_travelling:
             reason, delay = "Propagating", min(delay, PROPAGATION_RETRY_S)
-        state.is_own_fault = (permanent or isinstance(error, _OWN_FAULTS)) and not is_news_travelling
         # A right that the operator lacks, or an issuer that AWS doesn't know, is no single user's fault.
         state.fault = Fault.OWN if permanent or is_denied or isinstance(error, NotFoundError) else Fault.OPERATOR
+        state.is_own_fault = state.fault is Fault.OWN and not is_news_travelling
         if (asked_s := state.asked_try_at - self._clock.monotonic()) > 0:
             delay = min(delay, asked_s)
         self._put(entry, self._now() + delay)
@@ -722,6 +726,15 @@ class TokenPlane:
         self._turns.remove(entry)
         self._stop_waiting(entry)
         self._again.discard(entry)
+
+
+def _follow_others(order: MintOrder, target: CacheTarget, state: _State) -> None:
+    """Take what another replica has done since: made the Secret anew, proven a login."""
+    if state.life is None:
+        state.secret_uid = target.secret_uid or state.secret_uid
+        state.proof.is_needed = state.proof.is_needed and order.needs_verify
+    elif not state.secret_uid:
+        state.secret_uid = target.secret_uid
 
 
 def _entries(order: MintOrder) -> set[Entry]:

@@ -1,5 +1,7 @@
 """The store: newest bodies, parsed once, and who names which group."""
 
+import traceback
+
 import pytest
 from tests.builders import group_manifest, user_manifest
 
@@ -27,6 +29,16 @@ def test_a_resource_is_parsed_once_per_version(store):
     store.observe(USER, user_manifest(suspend=True))
     assert store.user(USER) is not first
     assert store.user(USER).spec.suspend
+
+
+def test_what_is_wrong_with_a_resource_takes_no_more_room_each_time_it_is_told(store):
+    store.observe(USER, user_manifest(access={"preset": "Everything"}))
+
+    for _ in range(50):
+        with pytest.raises(InvalidResourceError) as caught:
+            store.user(USER)
+
+    assert len(traceback.extract_tb(caught.value.__traceback__)) < 10
 
 
 def test_only_the_latest_in_use_are_kept_parsed(store, monkeypatch):

@@ -657,6 +657,70 @@ async def test_what_the_leader_before_answered_is_not_answered_again(ground):
     assert ground.writes == []
 
 
+async def test_a_standby_follows_what_the_leader_has_made_and_proven():
+    ground = Ground(verify_logins=True)
+    ground.kube.put_service_account("shop", "checkout")
+    ground.plane.observe(KEY, order(secret_uid="s-1", needs_verify=False))
+    ground.plane.observe(KEY, order(secret_uid="s-1", generation=2))
+
+    ground.plane.observe(KEY, order(secret_uid="s-2", generation=2, needs_verify=False))
+
+    assert ground.plane.delivered() == {"s-2": KEY}
+    assert not ground.plane._states[(*KEY, "main")].proof.is_needed
+
+
+@pytest.mark.parametrize("others", [5, 31], ids=["with-room", "in-a-full-house"])
+async def test_a_secret_that_is_deleted_before_its_write_is_answered_is_back_soon(ground, others):
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(5)
+    uid = ground.of(Delivered)[0].secret_uid
+    crowd = [f"user-{number}" for number in range(others)]
+    for name in crowd:
+        ground.plane.observe(("shop", name), order(name))
+    await asyncio.sleep(5)
+    replace_secret = ground.kube.replace_secret
+
+    async def answered_late(namespace, name, **changes):
+        await replace_secret(namespace, name, **changes)
+        await asyncio.sleep(3)
+
+    ground.kube.replace_secret = answered_late
+    for name in [*crowd, "checkout"]:
+        ground.plane.observe(("shop", name), order(name, refresh="now"))
+    await asyncio.sleep(1)
+
+    ground.kube.delete("secrets", "shop", "checkout")
+    ground.plane.restore(KEY, uid)
+    await asyncio.sleep(30)
+
+    assert ground.kube.secret("shop", "checkout") is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessDeniedError("may not update secrets", code="Forbidden"),
+        AccessDeniedError("no such audience", code="InvalidIdentityToken", reason="AudienceMissing"),
+    ],
+    ids=["of-the-api-server", "of-the-identity-provider"],
+)
+async def test_who_is_refused_with_all_others_keeps_its_place_by_expiry(ground, error):
+    ground.sts.life_s = 900
+    ground.start()
+    names = [f"user-{number:02}" for number in range(40)]
+    for name in names:
+        ground.plane.observe(("shop", name), order(name))
+        await asyncio.sleep(1)
+
+    ground.kube.down = ground.sts.error = error
+    await asyncio.sleep(600)
+
+    failing = [state for state in ground.plane._states.values() if state.attempts]
+    assert len(failing) == len(names)
+    assert all(ground.plane._rank(state) == state.life.expires_at.timestamp() for state in failing)
+
+
 async def test_a_refresh_that_is_asked_for_during_another_is_not_lost(ground):
     ground.start()
     ground.kube.latency_s = 0.5

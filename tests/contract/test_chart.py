@@ -724,7 +724,9 @@ def test_an_upgrade_brings_newer_crds_and_a_rollback_the_older(cluster_cli, cont
     install(cluster_cli, "older", namespace)
     before = columns(control_plane, CRDS[1])
 
-    upgraded = cluster_cli("upgrade", "older", newer, "--namespace", namespace, "--reset-then-reuse-values")
+    # Other tests share the control plane and have applied the same CRDs with kubectl.
+    options = ("--namespace", namespace, "--reset-then-reuse-values", "--force-conflicts")
+    upgraded = cluster_cli("upgrade", "older", newer, *options)
     after = columns(control_plane, CRDS[1])
     cluster_cli("rollback", "older", "1", "--namespace", namespace)
     rolled_back = columns(control_plane, CRDS[1])

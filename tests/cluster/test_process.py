@@ -274,7 +274,10 @@ def test_missing_rights_are_told_and_once_given_no_restart_is_needed(bare, launc
 
     assert is_told(operator, "cluster", f"may not list, watch, patch usergroups in {bare.namespaces['platform']}; ")
     (text,) = complaints(operator, "cluster")
-    for missing in (f"create, update, delete secrets in {shop}", f"get, create, update leases in {home}"):
+    for missing in (
+        f"create, update, delete secrets in {shop}",
+        f"get, update leases elasticache-iam-operator in {home}",
+    ):
         assert missing in text
     assert wait_for(lambda: events_of(bare, "ClusterNotReady"), what="an Event")
     stranger.give_rights()

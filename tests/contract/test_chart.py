@@ -22,7 +22,7 @@ from elasticache_iam.api.keys import API_VERSION, DEFAULT_AUDIENCE, FINALIZER, L
 from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.kube.connection import Connection, load_configuration
 from elasticache_iam.kube.kube import ApiKube
-from elasticache_iam.kube.lease import ApiLease, LeaseRecord
+from elasticache_iam.kube.lease import LEASE_NAME, ApiLease, LeaseRecord
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam_sandbox.cluster.control_plane import free_port
 from elasticache_iam_sandbox.cluster.errors import ApiError
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.cluster
 CRDS = ("elasticacheiamusers.elasticache-iam.dev", "usergroups.elasticache-iam.dev")
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+LEASES = "/apis/coordination.k8s.io/v1"
 ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 
 MERGE = "application/merge-patch+json"
@@ -509,13 +510,23 @@ def test_another_configmap_is_out_of_reach(release):
 
 
 async def test_the_lease_is_taken_and_renewed(release, connection):
-    lease = ApiLease(connection, namespace=release.namespace, name="leader")
+    lease = ApiLease(connection, namespace=release.namespace, name=LEASE_NAME)
 
     assert await lease.get() is None
     taken = await lease.create(LeaseRecord("a", 15, renewed_at=datetime.now(UTC)))
     renewed = await lease.replace(taken)
 
     assert renewed.holder == "a"
+    release.admin.request("DELETE", f"{LEASES}/namespaces/{release.namespace}/leases/{LEASE_NAME}")
+
+
+def test_the_lease_of_another_program_is_out_of_reach(release):
+    path = f"{LEASES}/namespaces/{release.namespace}/leases"
+    body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "theirs"}, "spec": {}}
+    release.admin.request("POST", path, body)
+
+    assert release.operator.send("GET", f"{path}/theirs")[0] == 403
+    assert release.operator.send("PUT", f"{path}/theirs", body)[0] == 403
 
 
 async def test_a_resource_is_listed_and_its_status_and_finalizers_written(release, kube):

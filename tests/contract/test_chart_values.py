@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 
 import pytest
@@ -177,6 +178,9 @@ WRONG = {
         'metrics.prometheusRule.disabled: there is no alert "Foo"; there are ElastiCacheIAMTokensExpiring, ',
     ),
     "an-interval-without-unit": ("metrics.podMonitor.interval=fast", "at '/metrics/podMonitor/interval'"),
+    "a-name-that-is-none": ("fullnameOverride=FOO_", "at '/fullnameOverride'"),
+    "an-account-that-is-none": ("serviceAccount.name=Foo_Bar", "at '/serviceAccount/name'"),
+    "a-page-without-address": ("metrics.prometheusRule.runbookUrl=foo", "at '/metrics/prometheusRule/runbookUrl'"),
     "a-privileged-port": ("port=80", "at '/port': minimum: got 80, want 1,024"),
 }
 
@@ -713,6 +717,28 @@ def test_the_notes_say_what_a_choice_means(cli, setting, says):
 @pytest.mark.parametrize("setting", ["config.signing=AssumeRole", "config.audience=sts.amazonaws.com"])
 def test_the_notes_ask_for_no_client_id_that_is_not_needed(cli, setting):
     assert "add-client-id" not in notes(cli, *OWNER, "--set", setting)
+
+
+def test_the_notes_commands_find_this_installation(cli):
+    text = notes(cli, *OWNER)
+
+    assert f"  elasticache-iam setup --operator-namespace operators --name {NAME}\n" in text
+    assert "`elasticache-iam status -A --operator-namespace operators`" in text
+
+
+def test_the_notes_commands_are_plain_where_the_names_are_the_default_ones(cli):
+    arguments = ("--dry-run=client", "--namespace", "elasticache-iam", *OWNER)
+    text = cli("install", "elasticache-iam-operator", CHART, *arguments).stdout.partition("NOTES:\n")[2]
+
+    assert "  elasticache-iam setup\n" in text
+    assert "`elasticache-iam status -A`" in text
+
+
+def test_the_notes_name_pages_that_are_there(cli):
+    pages = re.findall(r"docs/[\w/.-]+\.md", notes(cli, *OWNER))
+
+    assert pages
+    assert [page for page in pages if not (ROOT / page).exists()] == []
 
 
 def test_the_notes_are_short_enough_to_be_read(cli):

@@ -13,6 +13,7 @@ from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP, LABEL_MANAGED_BY, 
 from elasticache_iam.cli.operator import operator
 from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.errors import ApiStatus
+from elasticache_iam.kube.lease import LEASE_NAME
 from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +103,15 @@ def test_the_only_configmap_it_may_read_or_patch_is_the_checkpoint():
 
     assert at_home["resourceNames"] == [CHECKPOINT_NAME]
     assert set(anywhere["verbs"]) == {"create", "update", "delete"}
+
+
+def test_the_only_lease_it_may_read_or_change_is_its_own():
+    rights = [rule for rule in rules("ClusterRole", "Role") if "leases" in rule["resources"]]
+
+    assert [(rule.get("resourceNames"), rule["verbs"]) for rule in rights] == [
+        (None, ["create"]),
+        ([LEASE_NAME], ["get", "update"]),
+    ]
 
 
 def test_roles_are_bound_to_the_operators_serviceaccount_alone():

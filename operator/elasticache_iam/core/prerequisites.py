@@ -354,7 +354,9 @@ def needed_rights(*, is_cluster_wide: bool, signs_by_web_identity: bool) -> Iter
     yield Right("events.k8s.io", "events", "create")
     if is_cluster_wide:
         yield from (Right("", "namespaces", verb, "cluster") for verb in ("get", "list", "watch"))
-    yield from (Right("coordination.k8s.io", "leases", verb, "own") for verb in ("get", "create", "update"))
+    yield Right("coordination.k8s.io", "leases", "create", "own")
+    lease = "elasticache-iam-operator"
+    yield from (Right("coordination.k8s.io", "leases", verb, "own", lease) for verb in ("get", "update"))
     checkpoint = "elasticache-iam-operator-checkpoint"
     yield from (Right("", "configmaps", verb, "own", checkpoint) for verb in ("get", "create", "patch"))
 

@@ -8,6 +8,9 @@ from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.ports import Document
 
+LEASE_NAME: Final = "elasticache-iam-operator"
+"""The one of every installation, each in its own namespace: the chart gives rights on this Lease alone."""
+
 _API: Final = "/apis/coordination.k8s.io/v1"
 
 

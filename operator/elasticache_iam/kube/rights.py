@@ -11,6 +11,7 @@ from typing import Final
 from elasticache_iam.api.config import OperatorConfig, Signing
 from elasticache_iam.api.keys import GROUP
 from elasticache_iam.kube.connection import Connection, Request
+from elasticache_iam.kube.lease import LEASE_NAME
 from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
 
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1"
@@ -57,7 +58,8 @@ def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...
             found.append(Right("create", "serviceaccounts/token", "", place))
         found.append(Right("create", "events", "events.k8s.io", place))
         found.append(Right("get", "namespaces", name=place))
-    found += [Right(verb, "leases", "coordination.k8s.io", namespace) for verb in ("get", "create", "update")]
+    found.append(Right("create", "leases", "coordination.k8s.io", namespace))
+    found += [Right(verb, "leases", "coordination.k8s.io", namespace, LEASE_NAME) for verb in ("get", "update")]
     found += [Right(verb, "configmaps", "", namespace, CHECKPOINT_NAME) for verb in ("get", "create", "patch")]
     return tuple(found)
 

@@ -35,7 +35,7 @@ from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import MintOrder, Report
 from elasticache_iam.kube.connection import Connection, open_connection
 from elasticache_iam.kube.kube import ApiKube
-from elasticache_iam.kube.lease import ApiLease
+from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.kube.secret_watch import SecretWatch
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam.reconcile.plane import Plane
@@ -57,7 +57,6 @@ from elasticache_iam.tokens.plane import Counting, Fault, TokenPlane, TokenSetti
 log = structlog.get_logger("operator")
 
 VERSION: Final = version("elasticache-iam-operator")
-LEASE: Final = "elasticache-iam-operator"
 RECONCILE_WORKERS: Final = 16
 SAMPLE_S: Final = 5.0
 LOOP_STALL_S: Final = 60.0
@@ -220,7 +219,7 @@ class _Operator:
 
         identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         leader = Leader(
-            ApiLease(connection, namespace=self._namespace, name=LEASE),
+            ApiLease(connection, namespace=self._namespace, name=LEASE_NAME),
             identity=identity,
             clock=clock,
             on_elected=on_elected,

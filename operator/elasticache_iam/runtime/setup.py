@@ -29,7 +29,7 @@ from elasticache_iam.core.prerequisites import AWS, CACHES, CLUSTER, ROLE, Ident
 from elasticache_iam.core.state import CacheRef, Inventory, ObservedRole
 from elasticache_iam.kube.connection import Connection, Request, open_connection
 from elasticache_iam.kube.kube import ApiKube
-from elasticache_iam.kube.lease import ApiLease
+from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.reconcile.queue import GROUPS
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.config import setting_fault
@@ -37,7 +37,6 @@ from elasticache_iam.runtime.resources import ReadOnly
 
 T = TypeVar("T")
 
-LEASE: Final = "elasticache-iam-operator"
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1"
 
@@ -328,7 +327,7 @@ async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
             async for found in _look_at_rights(ground, connection):
                 yield found
     lease = await _told(
-        CLUSTER, "the operator's Lease", ApiLease(connection, namespace=place.namespace, name=LEASE).get
+        CLUSTER, "the operator's Lease", ApiLease(connection, namespace=place.namespace, name=LEASE_NAME).get
     )
     if isinstance(lease, Prerequisite):
         yield lease

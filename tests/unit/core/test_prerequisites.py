@@ -212,7 +212,10 @@ def test_what_is_installed_gives_all_rights_that_are_asked_for(kind):
         right
         for right in wanted
         if not any(
-            right.api_group in rule["apiGroups"] and right.resource in rule["resources"] and right.verb in rule["verbs"]
+            right.api_group in rule["apiGroups"]
+            and right.resource in rule["resources"]
+            and right.verb in rule["verbs"]
+            and ("resourceNames" not in rule or right.name in rule["resourceNames"])
             for rule in rules
         )
     ]

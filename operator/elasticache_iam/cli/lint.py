@@ -40,7 +40,8 @@ def lint(
     does though its author mostly doesn't think so. Neither a cluster nor AWS is asked. Objects of other kinds are
     passed over.
 
-    Exits with 1 if there is an error. SARIF is for code hosts: GitHub shows it beside the lines of a pull request.
+    Exits with 1 if there is an error, with 2 if a file isn't there or a folder has no YAML and no JSON of its own.
+    SARIF is for code hosts: GitHub shows it beside the lines of a pull request.
     """
     # Not at the top: the other commands start without pydantic.
     from elasticache_iam.core.remarks import has_errors, remarks_document, sarif_document  # noqa: PLC0415

@@ -142,6 +142,8 @@ def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+            if not files:
+                raise ConfigurationError(f"no .yaml, .yml or .json file in {path}: name the files, or their own folder")
         for file in files:
             try:
                 yield str(file), file.read_text(encoding="utf-8")
@@ -169,17 +171,15 @@ class _Reader:
         self.scan = Scan()
 
     def read(self, where: str, text: str) -> None:
+        nodes, documents = yaml.compose_all(text, Loader=yaml.SafeLoader), yaml.safe_load_all(text)
         try:
-            nodes, documents = yaml.compose_all(text, Loader=yaml.SafeLoader), yaml.safe_load_all(text)
-            pairs = [(node, document) for node, document in zip(nodes, documents, strict=True) if document is not None]
+            for node, document in zip(nodes, documents, strict=True):  # one by one: what comes before a fault counts
+                for part_node, part in _parts(node, document) if document is not None else ():
+                    self._take(part, part_node, where)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             spot = Spot(where, mark.line + 1, mark.column + 1) if mark is not None else Spot(where)
             self._refuse("not-yaml", spot, "", f"not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")
-            return
-        for node, document in pairs:
-            for part_node, part in _parts(node, document):
-                self._take(part, part_node, where)
 
     def _refuse(self, code: str, spot: Spot, what: str, problem: str) -> None:
         self.scan.faults.append(Fault(code, spot, what, problem))

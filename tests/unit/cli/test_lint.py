@@ -44,7 +44,7 @@ def codes(remarks):
 # -- manifests ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir()))
+@pytest.mark.parametrize("folder", sorted({path.parent.name for path in (ROOT / "examples").glob("*/*.yaml")}))
 def test_the_examples_have_no_errors(folder):
     path = ROOT / "examples" / folder
 
@@ -69,6 +69,23 @@ def test_a_file_that_is_not_yaml_is_an_error_with_its_line(tmp_path):
     (remark,) = json.loads(run(tmp_path / "broken.yaml", "-o", "json").stdout)
 
     assert (remark["code"], remark["line"]) == ("not-yaml", 2)
+
+
+def test_a_document_that_is_not_yaml_does_not_hide_the_errors_before_it(tmp_path):
+    path = tmp_path / "manifests.yaml"
+    path.write_text(f"{yaml.safe_dump(user_manifest(access={'preset': 'ReadWrite'}))}---\na: b\nc: [", encoding="utf-8")
+
+    assert codes(json.loads(run(path, "-o", "json").stdout)) == ["invalid-field", "not-yaml"]
+
+
+def test_a_folder_without_manifests_is_the_callers_fault(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "user.yaml").write_text(USER, encoding="utf-8")
+
+    result = run(tmp_path)
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert result.exception.message.startswith(f"no .yaml, .yml or .json file in {tmp_path}")
 
 
 def test_a_misspelt_kind_is_an_error(tmp_path):

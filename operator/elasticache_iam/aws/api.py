@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import botocore
 from boto3.session import Session
@@ -17,7 +17,7 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from elasticache_iam.aws.bridge import Lane, ObserveCall
+from elasticache_iam.aws.bridge import Lane
 from elasticache_iam.aws.rate import TokenBucket
 from elasticache_iam.aws.skew import Skew
 from elasticache_iam.core.policy.operator import CALLS
@@ -44,6 +44,9 @@ MARKER: Final = Cursor("Marker", "Marker")
 NEXT_TOKEN: Final = Cursor("NextToken", "NextToken")
 PAGINATION_TOKEN: Final = Cursor("PaginationToken", "PaginationToken")
 
+ObserveApiCall: TypeAlias = Callable[[str, str, str, float, str], None]
+"""As `aws.bridge.ObserveCall`, and last the region: one that doesn't answer isn't another that does."""
+
 
 class Api:
     """Calls in one region, through one lane.
@@ -69,7 +72,7 @@ class Api:
         lane: Lane,
         fence: Fence | None = None,
         paces: Mapping[str, TokenBucket] | None = None,
-        observe_call: ObserveCall | None = None,
+        observe_call: ObserveApiCall | None = None,
         attempts: int = ATTEMPTS,
         skew: Skew | None = None,
         unsigned: bool = False,
@@ -117,8 +120,12 @@ class Api:
             self._bind(service, operation, parameters, on_end),
             service=service,
             operation=operation,
-            observe=self._observe_call,
+            observe=self._observe,
         )
+
+    def _observe(self, service: str, operation: str, code: str, duration_s: float) -> None:
+        if self._observe_call is not None:
+            self._observe_call(service, operation, code, duration_s, self._region)
 
     async def pages(
         self, service: str, operation: str, parameters: Mapping[str, Any], *, cursor: Cursor = MARKER

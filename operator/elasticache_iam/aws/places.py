@@ -11,9 +11,9 @@ from boto3.session import Session
 
 from elasticache_iam.api.config import AccountConfig
 from elasticache_iam.api.group import Service
-from elasticache_iam.aws.api import Api
+from elasticache_iam.aws.api import Api, ObserveApiCall
 from elasticache_iam.aws.aws import BotoAws
-from elasticache_iam.aws.bridge import Bridge, ObserveCall
+from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.directory import Directory
 from elasticache_iam.aws.elasticache import ElastiCache
 from elasticache_iam.aws.iam import Iam
@@ -52,7 +52,7 @@ class AwsPlaces:
         bridge: Bridge,
         fence: Fence,
         clock: Clock,
-        observe_call: ObserveCall | None = None,
+        observe_call: ObserveApiCall | None = None,
         new_session: Callable[[], Session] = Session,
         service_per_s: float = 10.0,
         iam_per_s: float = 15.0,

@@ -5,8 +5,8 @@ from typing import Any
 
 from boto3.session import Session
 
-from elasticache_iam.aws.api import Api
-from elasticache_iam.aws.bridge import Bridge, ObserveCall
+from elasticache_iam.aws.api import Api, ObserveApiCall
+from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.core.token import Credentials
 
 
@@ -23,7 +23,7 @@ class BotoSts:
     """
 
     def __init__(
-        self, session: Session, *, region: str, bridge: Bridge, observe_call: ObserveCall | None = None
+        self, session: Session, *, region: str, bridge: Bridge, observe_call: ObserveApiCall | None = None
     ) -> None:
         def make(*, unsigned: bool) -> Api:
             return Api(

@@ -28,6 +28,7 @@ class Right:
         group: The API group; "" for the core's.
         namespace: "" for all namespaces, or for what has none.
         name: "" for all.
+        is_vital: Whether no token can be made or delivered without it.
     """
 
     verb: str
@@ -35,13 +36,15 @@ class Right:
     group: str = ""
     namespace: str = ""
     name: str = ""
+    is_vital: bool = False
 
 
 def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...]:
-    """Return the rights without which the operator can't do its work.
+    """Return the rights that the operator's work takes, those marked without which there are no tokens.
 
-    Others add to it, and the operator says itself what it does without them: to watch Secrets, to list Pods, to write
-    ConfigMaps, to annotate ServiceAccounts.
+    Without one of the others a part of the work stands still, and says so where it does. More rights add to it, and
+    the operator says itself what it does without them: to watch Secrets, to list Pods, to write ConfigMaps, to
+    annotate ServiceAccounts.
 
     Args:
         config: Where it watches, and how it signs.
@@ -50,16 +53,19 @@ def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...
     found: list[Right] = []
     for place in config.namespaces or ("",):
         for kind in _KINDS:
-            found += [Right(verb, kind, GROUP, place) for verb in ("list", "watch", "patch")]
-            found.append(Right("patch", f"{kind}/status", GROUP, place))
-        found += [Right(verb, "secrets", "", place) for verb in ("create", "update", "delete")]
+            found += [Right(verb, kind, GROUP, place, is_vital=True) for verb in ("list", "watch")]
+            found.append(Right("patch", kind, GROUP, place))
+            found.append(Right("patch", f"{kind}/status", GROUP, place, is_vital=True))
+        found += [Right(verb, "secrets", "", place, is_vital=True) for verb in ("create", "update")]
+        found.append(Right("delete", "secrets", "", place))
         found.append(Right("get", "serviceaccounts", "", place))
         if config.signing is Signing.WEB_IDENTITY:
-            found.append(Right("create", "serviceaccounts/token", "", place))
+            found.append(Right("create", "serviceaccounts/token", "", place, is_vital=True))
         found.append(Right("create", "events", "events.k8s.io", place))
         found.append(Right("get", "namespaces", name=place))
-    found.append(Right("create", "leases", "coordination.k8s.io", namespace))
-    found += [Right(verb, "leases", "coordination.k8s.io", namespace, LEASE_NAME) for verb in ("get", "update")]
+    found.append(Right("create", "leases", "coordination.k8s.io", namespace, is_vital=True))
+    for verb in ("get", "update"):
+        found.append(Right(verb, "leases", "coordination.k8s.io", namespace, LEASE_NAME, is_vital=True))
     found += [Right(verb, "configmaps", "", namespace, CHECKPOINT_NAME) for verb in ("get", "create", "patch")]
     return tuple(found)
 

@@ -142,7 +142,7 @@ class _Operator:
             port = await self._listen(health, loops)
             connection = await loops.control.run(open_connection(on_request=self._metrics.observe_k8s_request))
             loops.control.start(self._sample({"main": main, **loops.by_name()}))
-            check = ClusterCheck(connection, self._config, namespace=self._namespace)
+            check = ClusterCheck(connection, self._config, namespace=self._namespace, clock=self._clock)
             reporter = Reporter(self._needs, pod=own_pod(self._namespace), connection=connection, clock=self._clock)
             found = await self._find_installation(check, reporter, bridge, loops)
             if found is not None:
@@ -196,9 +196,9 @@ class _Operator:
             async with asyncio.timeout(LOOK_AGAIN_S):
                 await self._stop.wait()
 
-    def _observe_aws(self, service: str, operation: str, code: str, duration_s: float) -> None:
+    def _observe_aws(self, service: str, operation: str, code: str, duration_s: float, region: str) -> None:
         self._metrics.observe_aws_request(service, operation, code, duration_s)
-        self._surroundings.reach.observe(service, operation, code, duration_s)
+        self._surroundings.reach.observe(service, operation, code, duration_s, region)
 
     async def _run(
         self,

@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -32,8 +33,12 @@ PATIENCE_S: Final = 60.0
 REPORT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 5.0
 """Between two looks at what is missing."""
+LONGEST_PAUSE_S: Final = 60.0
+"""Between two reviews of rights while some are missing: a review is dozens of requests, so they grow rarer."""
 RECHECK_S: Final = 60.0
 """Between two looks at whether the cluster still has it."""
+FORGET_S: Final = 600.0
+"""A service that failed and wasn't called for so long is nobody's concern any more: who needs it asks more often."""
 REASONS: Final[Mapping[str, str]] = {"cluster": "ClusterNotReady", "AWS": "AwsNotReady", "leader": "NoLeader"}
 """Reasons of Events by the check that fails; of others it is NotReady."""
 
@@ -52,13 +57,22 @@ def unworkable(error: OperatorError) -> str:
 class ClusterCheck:
     """Whether the cluster knows our kinds and gives us our rights. It belongs to its connection's loop."""
 
-    def __init__(self, connection: Connection, config: OperatorConfig, *, namespace: str) -> None:
+    def __init__(self, connection: Connection, config: OperatorConfig, *, namespace: str, clock: Clock) -> None:
         self._connection = connection
         self._config = config
         self._namespace = namespace
+        self._clock = clock
+        self._warned = ""
+        self._missing_rights = ""
+        self._pause_s = LOOK_AGAIN_S
+        self._review_at = 0.0
 
     async def find_fault(self) -> str | None:
-        """Return all that is missing in a line for people; None if nothing is."""
+        """Return what has to be waited for, in a line for people; None if nothing has.
+
+        What tokens can be made without is only warned of: else replicas started anew, as when nodes are drained,
+        would let all tokens end for want of an Event.
+        """
         faults = []
         for look in (self.find_missing_kinds, self._find_missing_rights):
             try:
@@ -85,13 +99,44 @@ class ClusterCheck:
         return None
 
     async def _find_missing_rights(self) -> str | None:
-        missing = await list_missing(self._connection, needed_rights(self._config, namespace=self._namespace))
+        """Return which rights are missing, if one is vital. Raises core.errors: nothing at all can be asked."""
+        if self._missing_rights and self._clock.monotonic() < self._review_at:
+            return self._missing_rights
+        self._missing_rights = ""
+        try:
+            missing = await list_missing(self._connection, needed_rights(self._config, namespace=self._namespace))
+        except OperatorError as error:
+            await self.find_missing_kinds()  # raises if it isn't the review alone that fails
+            self._warn(f"can't tell whether the operator's ServiceAccount has its rights: {error.message}")
+            return None
         if not missing:
             return None
-        return (
+        fault = (
             f"the operator's ServiceAccount may not {in_words(missing)}: these calls are forbidden; install the chart "
             "with rbac.create=true, or bind the roles of packaging/install.yaml to it"
         )
+        if not any(right.is_vital for right in missing):
+            self._warn(fault)
+            return None
+        self._missing_rights = fault
+        self._review_at = self._clock.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        return fault
+
+    def _warn(self, why: str) -> None:
+        """Say once that we work with less than all rights."""
+        if why != self._warned:
+            log.warning("starting all the same", why=why)
+        self._warned = why
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """A service that doesn't answer: its first and its last failure, on the monotonic clock, and the last's code."""
+
+    since: float
+    last: float
+    code: str
 
 
 class AwsReach:
@@ -99,30 +144,37 @@ class AwsReach:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failing: dict[str, tuple[float, str]] = {}
+        self._failing: dict[tuple[str, str], _Silence] = {}  # by service and region
 
-    def observe(self, service: str, _operation: str, code: str, _duration_s: float) -> None:
-        """Take a call's outcome: `aws.bridge.ObserveCall`. Whatever AWS itself says, a refusal too, is an answer."""
+    def observe(self, service: str, _operation: str, code: str, _duration_s: float, region: str) -> None:
+        """Take a call's outcome: `aws.api.ObserveApiCall`. Whatever AWS itself says, a refusal too, is an answer."""
+        where = (service, region)
         if is_out_of_reach(code):
-            since, _ = self._failing.get(service, (self._clock.monotonic(), code))
-            self._failing[service] = (since, code)
+            now = self._clock.monotonic()
+            before = self._remembered().get(where)
+            self._failing[where] = _Silence(now if before is None else before.since, now, code)
         else:
-            self._failing.pop(service, None)
+            self._failing.pop(where, None)
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether a service didn't answer when it was called last."""
-        return bool(self._failing)
+        """Whether a service didn't answer when it was called last, not too long ago."""
+        return bool(self._remembered())
 
     def find_fault(self) -> str | None:
         """Return which services haven't answered for a while; None if all have."""
         now = self._clock.monotonic()
         faults = [
-            f"{name} is out of reach for more than {PATIENCE_S:.0f} s ({code})"
-            for name, (since, code) in sorted(self._failing.items())
-            if now - since > PATIENCE_S
+            f"{service} in {region} is out of reach for more than {PATIENCE_S:.0f} s ({silence.code})"
+            for (service, region), silence in sorted(self._remembered().items())
+            if now - silence.since > PATIENCE_S
         ]
         return "; ".join(faults) or None
+
+    def _remembered(self) -> dict[tuple[str, str], _Silence]:
+        """Return what failed lately: a service that nobody calls any more would fail us for ever."""
+        now = self._clock.monotonic()
+        return {where: silence for where, silence in self._failing.copy().items() if now - silence.last <= FORGET_S}
 
 
 class Surroundings:
@@ -156,7 +208,7 @@ class Surroundings:
                     await get_account(session, region=region, bridge=bridge)
                 except OperatorError as error:
                     code = error.code
-                self.reach.observe("sts", "GetCallerIdentity", code, 0.0)
+                self.reach.observe("sts", "GetCallerIdentity", code, 0.0, region)
             await asyncio.sleep(LOOK_AGAIN_S)
             is_due = self.reach.is_in_doubt
 

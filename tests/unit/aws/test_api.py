@@ -321,11 +321,12 @@ async def test_the_usual_variable_moves_the_endpoint(bridge, monkeypatch):
 async def test_calls_are_observed(bridge):
     seen = []
     wire = Wire(refusal("UserNotFound", status=404))
-    api = Api(signed(wire), region=REGION, lane=bridge.control, observe_call=lambda *call: seen.append(call[:3]))
+    api = Api(signed(wire), region=REGION, lane=bridge.control, observe_call=lambda *call: seen.append(call))
 
     await _outcome(api.call("elasticache", "DeleteUser", {"UserId": "demo-a"}))
 
-    assert seen == [("elasticache", "DeleteUser", "UserNotFound")]
+    ((service, operation, code, _, region),) = seen
+    assert (service, operation, code, region) == ("elasticache", "DeleteUser", "UserNotFound", REGION)
 
 
 SESSION_XML = (

@@ -15,6 +15,7 @@ from tests.world.virtual import BridgeInPlace, VirtualGround, play, virtual_grou
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import ROLE_POLICY_NAME
 from elasticache_iam.core.diagnosis_tree import Tree
+from elasticache_iam.core.errors import UnavailableError
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 from elasticache_iam.runtime import planning
 from elasticache_iam.runtime.verifying import Inquiry, verify
@@ -490,6 +491,73 @@ def test_a_login_that_a_crash_forgot_is_tried_by_the_next_operator():
             before = count_logins(ground)
             await ground.start()
             await ground.until(lambda: count_logins(ground) > before, timeout_s=900.0)
+
+    play(story())
+
+
+def chain_of(ground: VirtualGround) -> dict[str, str] | None:
+    """Return what the status has of the chain."""
+    return (ground.kube.get(*USER) or {})["status"].get("chain")
+
+
+async def start_with_chain(ground: VirtualGround, chain: dict[str, str] | None) -> None:
+    """Start another operator on a status that has this chain."""
+    body = ground.kube.get(*USER) or {}
+    status = {key: value for key, value in body["status"].items() if key != "chain"} | (
+        {"chain": chain} if chain else {}
+    )
+    await ground.kube.patch_status(*USER, uid=body["metadata"]["uid"], status=status)
+    await ground.start()
+
+
+def test_of_a_user_that_logged_in_before_chains_were_known_a_change_outlives_a_failover():
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 600.0)
+            await ground.kill_all()
+            logins = count_logins(ground)
+            await start_with_chain(ground, None)
+            first = await ground.until(lambda: chain_of(ground))
+            await pass_quietly(ground, 2 * SLOW_S)
+            assert first["proven"] == first["seen"] != ""
+            assert (chain_of(ground), count_logins(ground)) == (first, logins)
+            upgrade_engine(chain)
+            await ground.until(lambda: chain_of(ground) != first, timeout_s=2 * SLOW_S)
+            await ground.kill_all()
+            await ground.start()
+            await ground.until(lambda: count_logins(ground) > logins, timeout_s=900.0)
+
+    play(story())
+
+
+def test_a_chain_that_somebody_else_wrote_into_the_status_ends_proven():
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 600.0)
+            await ground.kill_all()
+            digest = (chain_of(ground) or {})["seen"].partition(".")[0]
+            await start_with_chain(ground, {"seen": f"{digest}.x", "proven": "\u00b2"})
+            leave_iam_mode(chain)
+            await ground.until(
+                lambda: chain_of(ground) == {"seen": f"{digest}.1", "proven": f"{digest}.1"}, timeout_s=2 * SLOW_S
+            )
+            assert ground.failures() == []
+
+    play(story())
+
+
+def test_a_repair_whose_status_could_not_be_written_is_proven_all_the_same():
+    async def story() -> None:
+        async with virtual_ground() as ground:
+            chain = await begin(ground)
+            await pass_quietly(ground, 600.0)
+            before, logins = chain_of(ground) or {}, count_logins(ground)
+            ground.kube.fail_next("patch_status", UnavailableError("the API server is away"), times=2)
+            leave_iam_mode(chain)
+            await ground.until(lambda: chain_of(ground) != before, timeout_s=2 * SLOW_S)
+            await ground.until(lambda: count_logins(ground) > logins, timeout_s=900.0)
 
     play(story())
 

@@ -132,7 +132,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
             verified is not None
             and verified.status is ConditionStatus.TRUE
             and verified.observed_generation == meta.generation
-            and chain.proven in {"", chain.seen}
+            and chain.proven == chain.seen
         ),
         role_id=status.role.unique_id,
         chain=chain.seen,

@@ -91,6 +91,22 @@ def test_a_login_is_tried_until_it_was_seen_to_work(status, needed):
     assert order.needs_verify is needed
 
 
+@pytest.mark.parametrize(
+    ("chain", "needed"),
+    [
+        pytest.param(None, False, id="not-known-yet"),
+        pytest.param({"seen": "a.0", "proven": "a.0"}, False, id="proven"),
+        pytest.param({"seen": "b.0", "proven": "a.0"}, True, id="changed"),
+        pytest.param({"seen": "b.0"}, True, id="changed-before-the-first-proof"),
+    ],
+)
+def test_a_chain_that_no_login_has_proven_asks_for_one(chain, needed):
+    order = order_of({**verified("True", 3), **({"chain": chain} if chain else {})})
+
+    assert order is not None
+    assert order.needs_verify is needed
+
+
 def test_tokens_are_signed_as_the_first_service_account():
     order = order_of(serviceAccounts=["worker", "checkout"])
 

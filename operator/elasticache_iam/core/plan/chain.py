@@ -11,9 +11,13 @@ from typing import Any, Final
 
 from elasticache_iam.api.user import ChainStatus, UserCacheStatus
 from elasticache_iam.core.mint import LoginOutcome, TokenReports
+from elasticache_iam.core.policy import normal_form
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedRole
 
 _DIGITS: Final = 16
+
+_ROUND_DIGITS: Final = 9
+"""No more repairs than that are counted: the status takes 64 characters."""
 
 
 def digest_chain(
@@ -63,7 +67,9 @@ def _role(role: ObservedRole | None) -> list[Any] | None:
     if role is None:
         return None
     managed = sorted(role.managed_policies) if role.managed_policies is not None else None
-    return [role.arn, role.unique_id, role.trust, role.policies, role.boundary, managed]
+    # IAM hands lists back in any order: what a policy says counts, and not how it is spelled.
+    policies = {name: normal_form(document) for name, document in (role.policies or {}).items()}
+    return [role.arn, role.unique_id, normal_form(role.trust), policies, role.boundary, managed]
 
 
 def next_chain(
@@ -71,6 +77,7 @@ def next_chain(
     digest: str | None,
     *,
     was_repaired: bool,
+    is_verified: bool,
     caches: Iterable[UserCacheStatus],
     reports: TokenReports,
 ) -> ChainStatus | None:
@@ -81,19 +88,34 @@ def next_chain(
         digest: Of what AWS shows; None: not known.
         was_repaired: Whether something of it was changed and put back since: it looks the same, and logins may have
             failed or may fail.
+        is_verified: Whether the status says that logins work. If nothing is held, they were seen to work before
+            anything was known of the chain: that proves what is found first, so that a change of it isn't proven.
         caches: Those that the user gets tokens for.
         reports: What the token plane has said.
     """
-    before = held or ChainStatus()
-    known, _, round_ = before.seen.partition(".")
-    seen = before.seen
-    if digest is not None and (digest != known or was_repaired):
-        seen = f"{digest}.{int(round_ or 0) + 1 if was_repaired else round_ or 0}"
-    if not seen:
-        return held
     verified = [reports.verified.get(cache.name) for cache in caches]
-    is_proven = all(
-        report is not None and report.chain == seen and report.result.outcome is LoginOutcome.LOGGED_IN
+    logged_in_for = {
+        report.chain if report is not None and report.result.outcome is LoginOutcome.LOGGED_IN else None
         for report in verified
-    )
-    return ChainStatus(seen=seen, proven=seen if is_proven else before.proven)
+    }
+    if held is None or not held.seen:
+        if digest is None:
+            return held
+        first = f"{digest}.0"  # a repair before that is told by the next pass: only what follows on something is tried
+        return ChainStatus(seen=first, proven=first if is_verified or logged_in_for <= {"", first} else "")
+    known, _, round_ = held.seen.partition(".")
+    seen = held.seen
+    if digest is not None and (digest != known or was_repaired):
+        seen = f"{digest}.{_count(round_) + was_repaired}"
+    return ChainStatus(seen=seen, proven=seen if logged_in_for <= {seen} else held.proven)
+
+
+def shows_repair(held: ChainStatus | None, chain: ChainStatus | None) -> bool:
+    """Whether a repair has its login once this chain follows on what was held: then it needn't be told again."""
+    return held is not None and chain is not None and bool(held.seen) and chain.seen != held.seen
+
+
+def _count(round_: str) -> int:
+    """Return how many repairs a status has counted; none if somebody else wrote it."""
+    is_ours = round_.isascii() and round_.isdecimal() and len(round_) <= _ROUND_DIGITS
+    return int(round_) if is_ours else 0

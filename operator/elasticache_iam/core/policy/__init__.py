@@ -1,6 +1,6 @@
 """IAM policy documents: what a workload may (Connect), who may be it (trust), and what the operator itself may."""
 
-from elasticache_iam.core.policy.compare import same_policy
+from elasticache_iam.core.policy.compare import normal_form, same_policy
 from elasticache_iam.core.policy.connect import connect_policy, is_exact_arn, session_policy
 from elasticache_iam.core.policy.evaluate import (
     Verdict,
@@ -29,6 +29,7 @@ __all__ = [
     "judge_pod_identity",
     "judge_role_chain",
     "judge_trust",
+    "normal_form",
     "operator_policy",
     "pod_identity_trust",
     "render_hcl",

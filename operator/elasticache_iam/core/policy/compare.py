@@ -17,17 +17,16 @@ def same_policy(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     of condition keys, and names (Sid, Id) don't matter. Anything else does: when in doubt they differ, which costs one
     idempotent write.
     """
-    return _document(a) == _document(b)
+    return normal_form(a) == normal_form(b)
 
 
-def _document(document: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
+def normal_form(document: Mapping[str, Any]) -> str:
+    """Return a document as JSON that is the same for all documents that say the same, see `same_policy`."""
     statements = document.get("Statement", [])
     if isinstance(statements, Mapping):
         statements = [statements]
-    return (
-        str(document.get("Version", _DEFAULT_VERSION)),
-        frozenset(json.dumps(_statement(statement), sort_keys=True) for statement in statements),
-    )
+    distinct = {json.dumps(_statement(statement), sort_keys=True) for statement in statements}
+    return json.dumps([str(document.get("Version", _DEFAULT_VERSION)), sorted(distinct)])
 
 
 def _statement(statement: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespa
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.mint import TokenReports, asked_refresh
 from elasticache_iam.core.plan.attachment import cache_ref
-from elasticache_iam.core.plan.chain import digest_chain, next_chain
+from elasticache_iam.core.plan.chain import digest_chain, next_chain, shows_repair
 from elasticache_iam.core.plan.group import MAX_MEMBERS, is_full
 from elasticache_iam.core.plan.tokens import (
     binding_of,
@@ -33,6 +33,7 @@ from elasticache_iam.core.status import (
     TOKEN_DELIVERED,
     USER_STAGES,
     USER_SYNCED,
+    VERIFIED,
     Stage,
 )
 from elasticache_iam.reconcile.opening import open_pass
@@ -102,6 +103,7 @@ class _UserPass:
         self._stages = self._findings.stages
         self._fields = self._findings.fields
         self._may_mint = False
+        self._repairs_shown: int | None = None
         self._user_id = plane.installation.user_id(user)
         self._place = plane.installation.last_place_of(user)
 
@@ -128,6 +130,8 @@ class _UserPass:
             polling=self._findings.polling,
             ready_message=f"{self._user_id} can log in",
         )
+        if self._repairs_shown is not None:  # a status that wasn't kept has no login tried
+            self._memory.note_repairs(key, self._repairs_shown)
         if self._may_mint:  # not before the status says what
             plane.allow_minting((key.namespace, key.name))
         return again_s
@@ -408,13 +412,20 @@ class _UserPass:
         digest = digest_chain(
             user_id=self._user_id, group_id=subject.group_id, caches=caches, role=found, inventory=inventory
         )
-        self._fields["chain"] = next_chain(
+        repairs = plane.count_repairs(self._key)
+        self._fields["chain"] = chain = next_chain(
             user.status.chain,
             digest if is_known else None,
-            was_repaired=self._memory.was_repaired(self._key, plane.count_repairs(self._key)),
+            was_repaired=self._memory.was_repaired(self._key, repairs),
+            is_verified=any(
+                condition.type == VERIFIED and condition.status is ConditionStatus.TRUE
+                for condition in user.status.conditions
+            ),
             caches=caches,
             reports=reports,
         )
+        if shows_repair(user.status.chain, chain):
+            self._repairs_shown = repairs
 
     async def _with_warning(self, stage: Stage, caches: Iterable[UserCacheStatus]) -> Stage:
         """Return a stage that also warns of pods in which tokens never update; an Event does so once."""

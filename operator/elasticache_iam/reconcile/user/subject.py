@@ -63,9 +63,12 @@ class Memory:
         return found[0] if found is not None else None
 
     def was_repaired(self, key: Key, count: int) -> bool:
-        """Whether something of a user was put back since this was last asked."""
-        before, self._repaired[key] = self._repaired.get(key, 0), count
-        return count > before
+        """Whether something of a user was put back that no kept status tells of."""
+        return count > self._repaired.get(key, 0)
+
+    def note_repairs(self, key: Key, count: int) -> None:
+        """Remember how many repairs of a user its status tells of."""
+        self._repaired[key] = count
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a user that is gone."""

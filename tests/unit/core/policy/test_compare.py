@@ -1,11 +1,12 @@
 """IAM's spelling of a policy is not a change; anything that means something else is."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
-from elasticache_iam.core.policy import same_policy
+from elasticache_iam.core.policy import normal_form, same_policy
 
 
 def policy(*statements: dict[str, Any], version: str = "2012-10-17") -> dict[str, Any]:
@@ -94,3 +95,12 @@ def test_a_policy_is_the_same_after_a_trip_through_json():
     document = policy(allow(), TRUST)
 
     assert same_policy(document, json.loads(json.dumps(document)))
+
+
+def test_the_normal_form_is_one_for_all_orders_and_another_for_another_meaning():
+    statements = [allow(), allow(Effect="Deny"), TRUST]
+
+    forms = {normal_form(policy(*order)) for order in itertools.permutations(statements)}
+
+    assert len(forms) == 1
+    assert normal_form(policy(*statements[:2])) not in forms

@@ -69,6 +69,11 @@ def wait_for(look, *, timeout_s=PATIENCE_S, what="it"):
         time.sleep(POLL_S)
 
 
+def pass_second():
+    """Wait for the next whole second: within one the same credentials sign the same token."""
+    time.sleep(1 - time.time() % 1)
+
+
 @dataclass(frozen=True)
 class Login:
     """A kubeconfig and how the audit log names its token."""

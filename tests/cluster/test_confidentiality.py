@@ -7,14 +7,13 @@ wrong; AWS even quotes them in its errors, as its validation errors quote what t
 import base64
 import gzip
 import json
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from tests.builders import user_manifest
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS, pass_second, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -113,7 +112,7 @@ def talkative(new_ground):
         role = ground.get(USERS, "checkout")["status"]["role"]["arn"].rpartition("/")[2]
         ground.iam.delete_role_policy(RoleName=role, PolicyName="elasticache-iam-connect")
         ground.patch(USERS, "checkout", {"spec": {"access": {"keys": ["orders:1:*"]}}})
-        time.sleep(1.0)  # within one second the signature is the same
+        pass_second()
         ground.annotate("checkout", refresh="again")
         wait_for(lambda: ground.secret() != first, what="a new token")
         wait_for(lambda: "Refused" in operator.probe("/metrics")[1], what="a refused login")

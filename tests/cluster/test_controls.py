@@ -5,7 +5,7 @@ import time
 import pytest
 import redis
 from tests.builders import group_manifest
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS, pass_second, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -42,7 +42,7 @@ def live_access_string(ground, name):
 
 def test_the_refresh_annotation_mints_anew_and_is_answered(shared_orders, user):
     before = shared_orders.secret(user)
-    time.sleep(1.0)  # within one second the signature is the same
+    pass_second()
 
     shared_orders.annotate(user, refresh="2026-11-21T09:00Z")
 

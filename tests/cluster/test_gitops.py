@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from tests.cluster.ground import EXAMPLES, GROUPS, PATIENCE_S, USERS, wait_for
+from tests.cluster.ground import EXAMPLES, GROUPS, PATIENCE_S, USERS, pass_second, wait_for
 from tests.gitops.asking import Engine, argocd_data
 
 pytestmark = pytest.mark.cluster
@@ -228,6 +228,8 @@ def test_the_applications_waves_are_in_the_order_of_the_work(rotation):
 def test_argo_cds_actions_do_what_they_say(attentive, engine):
     group = attentive.add_group()
     name = attentive.add_user(group=group)
+    first = attentive.secret(name)["password"]
+    pass_second()
 
     def act(action):
         attentive.patch(USERS, name, engine.ask("act", object=attentive.get(USERS, name), action=action))
@@ -240,9 +242,9 @@ def test_argo_cds_actions_do_what_they_say(attentive, engine):
 
         wait_for(look, what=wanted)
 
-    wait_for_health("Healthy")
     act("refresh")
-    assert attentive.get(USERS, name)["metadata"]["annotations"]["elasticache-iam.dev/refresh"]
+    wait_for(lambda: attentive.secret(name)["password"] != first, what="a new token")
+    wait_for_health("Healthy")
 
     act("suspend")
     wait_for_health("Suspended")

@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 from tests.builders import group_manifest
-from tests.cluster.ground import GROUPS, USERS, note_measured, wait_for
+from tests.cluster.ground import GROUPS, USERS, note_measured, pass_second, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -126,7 +126,7 @@ def test_deletion_cuts_the_connection_and_takes_role_and_user_away(shared_orders
 
 def test_a_refresh_brings_a_new_token_and_leaves_connections_and_old_tokens_as_aws_does(shared_orders, user, connect):
     connected, begin = connect(user), time.monotonic()
-    time.sleep(1.0)  # within one second the signature is the same
+    pass_second()
 
     shared_orders.annotate(user, refresh="2026-11-21T09:00Z")
 

@@ -96,7 +96,7 @@ async def test_without_consent_it_is_told_what_would_change_and_how_to_agree(wor
 
     message = world.condition(*USER, "UserSynced")["message"]
     assert 'from "on ~* +@all" to "on ~orders:*' in message
-    assert f"aws elasticache add-tags-to-resource --resource-name {arn(world)}" in message
+    assert f"aws elasticache add-tags-to-resource --region eu-central-1 --resource-name {arn(world)}" in message
     assert f"Value={OWNER}/shop" in message
     assert live(world) == before
     await writes_nothing_more(world, operator)

@@ -176,7 +176,8 @@ async def test_a_cluster_without_consent_is_told_with_its_own_command(world: Gro
     world.apply(memorydb())
     await world.until_reason("ConsentMissing", of=GROUP)
 
-    assert "aws memorydb tag-resource --resource-arn" in world.condition(*GROUP, "Ready")["message"]
+    message = world.condition(*GROUP, "Ready")["message"]
+    assert "aws memorydb tag-resource --region eu-central-1 --resource-arn" in message
     assert cluster(world)["ACLName"] == "open-access"
 
 

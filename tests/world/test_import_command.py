@@ -78,7 +78,7 @@ async def test_an_adoption_is_taken_over_by_the_operator(made_by_hand: Ground, s
     bodies = list(yaml.safe_load_all(result.stdout))
     for line in result.stdout.splitlines():
         if line.startswith("#   aws elasticache add-tags-to-resource"):
-            arn, tag = line.split()[5], line.split()[7]
+            arn, tag = line.split()[7], line.split()[9]
             value = tag.partition("Value=")[2]
             world.elasticache.add_tags_to_resource(
                 ResourceName=arn, Tags=[{"Key": "elasticache-iam.dev/allow", "Value": value}]

@@ -134,7 +134,8 @@ async def test_a_memorydb_user_of_somebody_else_is_adopted_with_consent(world: G
     world.apply(memorydb(admits=(), admission=[rule]), user_manifest(id="legacy", adoption="Adopt"))
 
     await world.until(lambda: world.conditions(*USER).get("UserSynced") == ("False", "ConsentMissing"))
-    assert f"aws memorydb tag-resource --resource-arn {arn}" in world.condition(*USER, "UserSynced")["message"]
+    message = world.condition(*USER, "UserSynced")["message"]
+    assert f"aws memorydb tag-resource --region eu-central-1 --resource-arn {arn}" in message
     client.tag_resource(ResourceArn=arn, Tags=[{"Key": "elasticache-iam.dev/allow", "Value": f"{OWNER}/shop"}])
 
     await world.later(world.is_ready, step_s=10)

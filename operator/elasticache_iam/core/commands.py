@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from elasticache_iam.api.group import Service
-from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_REFRESH, ROLE_POLICY_NAME
+from elasticache_iam.api.keys import (
+    ANNOTATION_CONFIRM_DELETIONS,
+    ANNOTATION_PAUSED,
+    ANNOTATION_REFRESH,
+    ROLE_POLICY_NAME,
+    TAG_ALLOW,
+)
+from elasticache_iam.core.names import place_of_arn
 from elasticache_iam.core.policy import compact_json, connect_policy
 from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
@@ -22,6 +29,17 @@ def refresh(namespace: str, name: str) -> str:
 def unpause(namespace: str, name: str) -> str:
     """Return what lets the operator put right by itself what it is responsible for."""
     return f"{_annotate(namespace, name)} {ANNOTATION_PAUSED}-   # and is the operator running?"
+
+
+def confirm_deletions(namespace: str) -> str:
+    """Return what confirms a namespace's deletions for the next ten minutes."""
+    annotate = _command("kubectl", "annotate", "--overwrite", "namespace", namespace)
+    return f'{annotate} {ANNOTATION_CONFIRM_DELETIONS}="$(date -u +%FT%TZ)"'
+
+
+def delete(kind: str, namespace: str, name: str) -> str:
+    """Return what deletes an object of ours that somebody else has spoiled."""
+    return _command("kubectl", "-n", namespace, "delete", kind.lower(), name)
 
 
 def _annotate(namespace: str, name: str) -> str:
@@ -127,6 +145,35 @@ def _change_cache(cache: CacheRef, region: str, *change: str) -> str:
             assert_never(cache.kind)
 
 
+def exchange(cache: CacheRef, region: str, group_id: str) -> str:
+    """Return what gives a cache another group in the place of one."""
+    match cache.kind:
+        case CacheKind.REPLICATION_GROUP:
+            change = ("--user-group-ids-to-remove", group_id, "--user-group-ids-to-add", "OTHER")
+            return _change_cache(cache, region, *change)
+        case CacheKind.SERVERLESS_CACHE:
+            return _change_cache(cache, region, "--user-group-id", "OTHER")
+        case CacheKind.MEMORYDB_CLUSTER:
+            return _change_cache(cache, region, "--acl-name", "OTHER")
+        case _:
+            assert_never(cache.kind)
+
+
+def consent(arn: str, value: str) -> str:
+    """Return what lets a namespace use a user, group or cache of somebody else's: its owner says it.
+
+    Args:
+        arn: The object's.
+        value: The tag's new one; see `names.with_consent`.
+    """
+    place = place_of_arn(arn)
+    region = ("--region", place.region) if place is not None else ()
+    tag = f"Key={TAG_ALLOW},Value={value}"
+    if place is not None and place.service is Service.MEMORYDB:
+        return _command("aws", "memorydb", "tag-resource", *region, "--resource-arn", arn, "--tags", tag)
+    return _command("aws", "elasticache", "add-tags-to-resource", *region, "--resource-name", arn, "--tags", tag)
+
+
 # -- the role ---------------------------------------------------------------------------------------------------------
 
 
@@ -158,9 +205,26 @@ def set_trust(role_name: str, trust: Mapping[str, Any] | None, *, is_ours: bool)
     return _command("aws", "iam", "update-assume-role-policy", *what) + note
 
 
-def create_role(role_name: str) -> str:
-    """Return how the command begins that makes a role of somebody else's."""
-    return _command("aws", "iam", "create-role", "--role-name", role_name) + " …"
+def create_role(role_name: str, trust: Mapping[str, Any] | None = None) -> str:
+    """Return what makes a role of somebody else's; without its trust policy only how the command begins."""
+    create = _command("aws", "iam", "create-role", "--role-name", role_name)
+    if trust is None:
+        return f"{create} …"
+    return f"{create} {_command('--assume-role-policy-document', compact_json(trust))}"
+
+
+def create_boundary(name: str) -> str:
+    """Return what makes a permissions boundary that allows logging in, and nothing else."""
+    allow = {"Effect": "Allow", "Action": ["elasticache:Connect", "memorydb:Connect"], "Resource": "*"}
+    document = compact_json({"Version": "2012-10-17", "Statement": [allow]})
+    return _command("aws", "iam", "create-policy", "--policy-name", name, "--policy-document", document)
+
+
+def put_operator_policy(role_name: str, print_policy: str) -> str:
+    """Return what gives the operator's role the policy that another command prints."""
+    name, file = "elasticache-iam-operator", "operator-policy.json"
+    what = ("--role-name", role_name, "--policy-name", name, "--policy-document", f"file://{file}")
+    return f"{print_policy} > {file} && {_command('aws', 'iam', 'put-role-policy', *what)}"
 
 
 def find_denial() -> str:
@@ -168,9 +232,9 @@ def find_denial() -> str:
     return "aws iam get-account-authorization-details --filter Role   # look for the Deny in the role named above"
 
 
-def consent_to_role(role_name: str, tag: str, consent: str) -> str:
-    """Return what lets us put our policy into a role of somebody else's."""
-    return _command("aws", "iam", "tag-role", "--role-name", role_name, "--tags", f"Key={tag},Value={consent}")
+def consent_to_role(role_name: str, value: str) -> str:
+    """Return what lets us put our policy into a role of somebody else's; the value is that of `names.with_consent`."""
+    return _command("aws", "iam", "tag-role", "--role-name", role_name, "--tags", f"Key={TAG_ALLOW},Value={value}")
 
 
 def show_role_terms(namespace: str, name: str, field: str) -> str:
@@ -191,6 +255,17 @@ def add_audience(issuer: str, audience: str, *, provider_arn: str | None) -> str
         return _command("aws", "iam", "create-open-id-connect-provider", *what)
     what = ("--open-id-connect-provider-arn", provider_arn, "--client-id", audience)
     return _command("aws", "iam", "add-client-id-to-open-id-connect-provider", *what)
+
+
+def associate(cluster: str, namespace: str, account: str, role_arn: str) -> str:
+    """Return what gives a ServiceAccount a role by EKS Pod Identity."""
+    who = ("--cluster-name", cluster, "--namespace", namespace, "--service-account", account)
+    return _command("aws", "eks", "create-pod-identity-association", *who, "--role-arn", role_arn)
+
+
+def add_pod_identity_agent(cluster: str) -> str:
+    """Return what installs the add-on that hands roles to pods."""
+    return _command("aws", "eks", "create-addon", "--cluster-name", cluster, "--addon-name", "eks-pod-identity-agent")
 
 
 def _aws(service: str, operation: str, region: str, *parameters: str) -> str:

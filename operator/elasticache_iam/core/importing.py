@@ -11,8 +11,8 @@ from typing import Any, Final
 from elasticache_iam.api.group import GroupAdoption, Service
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, API_VERSION, GROUP_KIND, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
-from elasticache_iam.core.consent import consent_command
-from elasticache_iam.core.names import consents
+from elasticache_iam.core import commands
+from elasticache_iam.core.names import consents, with_consent
 from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedUser, Place
 
 _DEFAULT: Final = "default"
@@ -287,5 +287,6 @@ _SOME_GROUP: Final = ObservedGroup("any", "", "redis", "active")
 
 
 def _ask(draft: _Draft, inventory: Inventory, arn: str, owner: str, namespace: str) -> None:
-    if not consents(inventory.tags.get(arn, {}), owner=owner, namespace=namespace):
-        draft.consents.append(consent_command(arn, f"{owner}/{namespace}"))
+    tags = inventory.tags.get(arn, {})
+    if not consents(tags, owner=owner, namespace=namespace):
+        draft.consents.append(commands.consent(arn, with_consent(tags, owner=owner, namespace=namespace)))

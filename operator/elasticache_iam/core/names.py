@@ -215,6 +215,17 @@ def consents(tags: Mapping[str, str], *, owner: str, namespace: str) -> bool:
     return owner in allowed or f"{owner}/{namespace}" in allowed
 
 
+def with_consent(tags: Mapping[str, str], *, owner: str, namespace: str) -> str:
+    """Return the tag's value with which `consents` holds; whom the object's owner said yes to before stays.
+
+    Args:
+        tags: The object's.
+        owner: The installation.
+        namespace: Of the resource; "": every namespace.
+    """
+    return " ".join([*tags.get(TAG_ALLOW, "").split(), f"{owner}/{namespace}" if namespace else owner])
+
+
 def object_labels(owner: str, user_name: str) -> dict[str, str]:
     """Return the labels of every Kubernetes object we make for a user."""
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_OWNER: owner, LABEL_USER: user_name}

@@ -11,13 +11,11 @@ from typing import Any, Final
 
 from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, GROUP, STS_AUDIENCE
 from elasticache_iam.core import commands
-from elasticache_iam.core.consent import consent_command
 from elasticache_iam.core.diagnosis import Mark
-from elasticache_iam.core.names import consents, role_name_of
+from elasticache_iam.core.names import consents, role_name_of, with_consent
 from elasticache_iam.core.plan.attachment import MIN_VERSIONS, has_iam
 from elasticache_iam.core.policy import (
     Verdict,
-    compact_json,
     judge_pod_identity,
     judge_trust,
     pod_identity_trust,
@@ -113,20 +111,11 @@ def check_boundary(arn: str | None, *, is_there: bool) -> Prerequisite:
     """Tell whether roles get a permissions boundary that exists."""
     if arn is None:
         says = "permissionsBoundary isn't set: a stolen operator could give a role of its own any right of the account"
-        return AWS.untold(says, _create_boundary("elasticache-iam-boundary"))
+        return AWS.untold(says, commands.create_boundary("elasticache-iam-boundary"))
     if not is_there:
-        return AWS.missing(f"the permissions boundary {arn} isn't there", _create_boundary(arn.rpartition("/")[2]))
+        create = commands.create_boundary(arn.rpartition("/")[2])
+        return AWS.missing(f"the permissions boundary {arn} isn't there", create)
     return AWS.there(f"the permissions boundary {arn}")
-
-
-def _create_boundary(name: str) -> str:
-    document = compact_json(
-        {
-            "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": ["elasticache:Connect", "memorydb:Connect"], "Resource": "*"}],
-        }
-    )
-    return f"aws iam create-policy --policy-name {name} --policy-document '{document}'"
 
 
 # -- the operator's role ----------------------------------------------------------------------------------------------
@@ -171,7 +160,7 @@ def check_role_known(identity: Identity, *, is_account_seen: bool) -> Prerequisi
         )
     place = identity.place
     annotate = (
-        f"kubectl -n {place.namespace} annotate serviceaccount {place.name} {ANNOTATION_ROLE_ARN}=ROLE_ARN"
+        f"{commands.annotate_service_account(place.namespace, place.name, ANNOTATION_ROLE_ARN, 'ROLE_ARN')}"
         "   # or helm: serviceAccount.annotations; with Pod Identity: --operator-role ROLE_ARN"
     )
     return ROLE.missing(f"the ServiceAccount {place.namespace}/{place.name} names no role", annotate)
@@ -188,8 +177,7 @@ def check_role(role: ObservedRole | None, identity: Identity) -> Iterator[Prereq
     )
     if role is None:
         says = f"the role {arn} isn't there"
-        create = f"aws iam create-role --role-name {name} --assume-role-policy-document '{compact_json(trust)}'"
-        yield ROLE.missing(says, create)
+        yield ROLE.missing(says, commands.create_role(name, trust))
         return
     yield ROLE.there(f"the role {role.arn}")
     who = "system:serviceaccount:{}:{}".format(*identity.subject)
@@ -233,10 +221,7 @@ def check_policy(
         print_policy: The command that prints the least.
     """
     held = list(documents)
-    put = (
-        f"{print_policy} > operator-policy.json && aws iam put-role-policy --role-name {role_name} "
-        "--policy-name elasticache-iam-operator --policy-document file://operator-policy.json"
-    )
+    put = commands.put_operator_policy(role_name, print_policy)
     if any(same_policy(document, each) for document in held for each in wanted):
         return ROLE.there("its policy is the one that this version needs")
     actions = sorted({action for statement in wanted[0]["Statement"] for action in _listed(statement["Action"])})
@@ -427,8 +412,8 @@ def check_cache(
     allowed = consents(tags, owner=owner, namespace=namespace) or (not namespace and f"{owner}/" in str(tags))
     if not allowed:
         faults += 1
-        consent = f"{owner}/{namespace}" if namespace else owner
-        yield CACHES.missing(f"the owner of {cache_id} hasn't agreed", consent_command(cache.arn, consent))
+        agree = commands.consent(cache.arn, with_consent(tags, owner=owner, namespace=namespace))
+        yield CACHES.missing(f"the owner of {cache_id} hasn't agreed", agree)
     if not faults:
         state = f"has the group {', '.join(sorted(cache.future_group_ids))}" if cache.future_group_ids else "is open"
         note = (

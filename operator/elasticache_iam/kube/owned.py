@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Final
 
 from elasticache_iam.api.keys import FIELD_MANAGER, TOKEN_FIELD_MANAGER
+from elasticache_iam.core import commands
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     InvalidSpecError,
@@ -182,7 +183,7 @@ def _immutable(what: OwnedKind, namespace: str, name: str, refusal: ApiStatus) -
         return None
     return InvalidSpecError(
         f"{what.kind} {namespace}/{name} was made immutable by somebody, so it can't be kept up to date: "
-        f"kubectl -n {namespace} delete {what.kind.lower()} {name}; it is made anew within a minute",
+        f"{commands.delete(what.kind, namespace, name)}; it is made anew within a minute",
         reason="MadeImmutable",
         code=refusal.reason,
     )

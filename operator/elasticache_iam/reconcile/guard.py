@@ -8,6 +8,7 @@ from typing import Final
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import ANNOTATION_CONFIRM_DELETIONS
 from elasticache_iam.api.user import ElastiCacheIAMUser
+from elasticache_iam.core import commands
 from elasticache_iam.core.errors import NotFoundError
 from elasticache_iam.core.guard import GRACE, WINDOW, Deletions, find_mass, is_recent
 from elasticache_iam.core.status import USER_SYNCED, Stage
@@ -64,10 +65,7 @@ class DeletionGuard:
     @property
     def how_to_confirm(self) -> str:
         """The command that confirms deletions for the next ten minutes."""
-        return (
-            f"kubectl annotate --overwrite namespace {self._namespace} "
-            f'{ANNOTATION_CONFIRM_DELETIONS}="$(date -u +%FT%TZ)"'
-        )
+        return commands.confirm_deletions(self._namespace)
 
     # -- users that are being deleted ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from elasticache_iam.api.group import Service
 from elasticache_iam.core import commands
+from elasticache_iam.core.names import group_arn
 from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 HOSTILE = st.one_of(
@@ -31,7 +32,15 @@ COMMANDS: dict[str, Callable[[str], str]] = {
     ),
     "boundary": lambda text: commands.widen(text, "elasticache"),
     "role": commands.create_role,
-    "consent": lambda text: commands.consent_to_role("role", "tag", text),
+    "consent of a role's owner": lambda text: commands.consent_to_role("role", text),
+    "boundary that is missing": commands.create_boundary,
+    "role with its trust": lambda text: commands.create_role(text, {"Statement": []}),
+    "policy": lambda text: commands.put_operator_policy(text, "print it"),
+    "association": lambda text: commands.associate("cluster", "shop", text, "arn"),
+    "agent": commands.add_pod_identity_agent,
+    "deletion": lambda text: commands.delete("Secret", "shop", text),
+    "confirmation": commands.confirm_deletions,
+    **{f"consent, {at.service}": lambda text, at=at: commands.consent(group_arn(at, "g"), text) for at in PLACES},
     "terms": lambda text: commands.show_role_terms(text, "app", "trust"),
     "annotation": lambda text: commands.annotate_service_account("shop", "app", "key", text),
     "audience": lambda text: commands.add_audience("https://issuer.example", text, provider_arn=None),
@@ -42,6 +51,7 @@ COMMANDS: dict[str, Callable[[str], str]] = {
     **{f"member, {at.service}": lambda text, at=at: commands.add_member(at, text, "u") for at in PLACES},
     **{f"show {kind}": lambda text, kind=kind: commands.show_cache(CacheRef(kind, text), "r") for kind in CacheKind},
     **{f"attach to {kind}": lambda t, kind=kind: commands.attach(CacheRef(kind, "c"), "r", t) for kind in CacheKind},
+    **{f"exchange on {kind}": lambda t, k=kind: commands.exchange(CacheRef(k, t), "r", "g") for kind in CacheKind},
     **{f"upgrade {kind}": lambda t, kind=kind: commands.upgrade(CacheRef(kind, "c"), "r", t) for kind in CacheKind},
 }  # fmt: skip
 
@@ -68,3 +78,23 @@ def test_rights_stay_one_argument_when_a_user_is_switched_on(rules: list[str]):
         *("--user-id", "demo-app", "--access-string"),
     ]
     assert words[-1] == " ".join(["on", *kept])
+
+
+@pytest.mark.parametrize(
+    ("arn", "command"),
+    [
+        (
+            "arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders",
+            "aws elasticache add-tags-to-resource --region eu-central-1 --resource-name",
+        ),
+        (
+            "arn:aws:memorydb:us-east-1:111122223333:cluster/orders",
+            "aws memorydb tag-resource --region us-east-1 --resource-arn",
+        ),
+    ],
+    ids=["elasticache", "memorydb"],
+)
+def test_each_service_has_its_own_command_to_consent_by(arn: str, command: str):
+    assert commands.consent(arn, "demo/platform") == (
+        f"{command} {arn} --tags Key=elasticache-iam.dev/allow,Value=demo/platform"
+    )

@@ -88,7 +88,7 @@ def test_only_a_referenced_groups_owner_has_to_agree():
 
     (command,) = made.consents
     assert command == (
-        f"aws elasticache add-tags-to-resource --resource-name {ARN}:usergroup:orders "
+        f"aws elasticache add-tags-to-resource --region eu-central-1 --resource-name {ARN}:usergroup:orders "
         "--tags Key=elasticache-iam.dev/allow,Value=demo/platform"
     )
 
@@ -128,7 +128,7 @@ def test_what_is_adopted_is_only_planned_at_first():
 def test_owners_of_group_cache_and_user_have_to_agree_to_an_adoption():
     made = write_resources(inventory(group(users=["batch"]), user("batch")), PLACE, ADOPT)
 
-    objects = [command.split()[4] for command in made.consents]
+    objects = [command.split()[6] for command in made.consents]
     assert objects == [f"{ARN}:usergroup:orders", f"{ARN}:replicationgroup:orders-prod", f"{ARN}:user:batch"]
 
 

@@ -190,6 +190,15 @@ def test_consent_names_owner_and_namespace_as_whole_words(tag: str, allowed: boo
     assert names.consents({TAG_ALLOW: tag}, owner="prod", namespace="shop") is allowed
 
 
+@pytest.mark.parametrize("held", ["", "prod", "prod/platform  test/shop"])
+@pytest.mark.parametrize("namespace", ["shop", ""])
+def test_a_consent_comes_beside_those_that_were_given_before(held, namespace):
+    value = names.with_consent({TAG_ALLOW: held}, owner="demo", namespace=namespace)
+
+    assert names.consents({TAG_ALLOW: value}, owner="demo", namespace="shop")
+    assert set(held.split()) <= set(value.split())
+
+
 def test_without_the_tag_nobody_consents():
     assert not names.consents({}, owner="prod", namespace="shop")
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, UserGroup
-from elasticache_iam.core.consent import consent_command
+from elasticache_iam.core import commands
 from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
 MIN_VERSIONS: Final = {"redis": (7, 0), "valkey": (7, 2)}
@@ -120,7 +120,7 @@ def judge_attachment(cache: ObservedCache, group: ObservedGroup, claim: Claim) -
             return Verdict(
                 AttachmentState.CONSENT_MISSING,
                 f"the owner of cache {cache_id} has withdrawn the consent: nobody gets tokens for it. The group stays "
-                f"on it, as the cache would be open without one; {_remedy(cache, claim)}",
+                f"on it, as the cache would be open without one; {commands.consent(cache.arn, claim.consent)}",
             )
         if group.group_id in cache.group_ids:
             return Verdict(AttachmentState.ATTACHED)
@@ -180,7 +180,8 @@ def _judge_consent(cache: ObservedCache, claim: Claim) -> Verdict:
     cache_id = cache.ref.id
     if not claim.consented:
         return Verdict(
-            AttachmentState.CONSENT_MISSING, f"the owner of cache {cache_id} hasn't consented: {_remedy(cache, claim)}"
+            AttachmentState.CONSENT_MISSING,
+            f"the owner of cache {cache_id} hasn't consented: {commands.consent(cache.arn, claim.consent)}",
         )
     if cache.auth_token_enabled:
         return Verdict(
@@ -206,10 +207,6 @@ def _judge_consent(cache: ObservedCache, claim: Claim) -> Verdict:
             f"the group goes onto cache {cache_id} once it is in order: attached now, it would lock out its members",
         )
     return Verdict(AttachmentState.READY_TO_ATTACH)
-
-
-def _remedy(cache: ObservedCache, claim: Claim) -> str:
-    return consent_command(cache.arn, claim.consent)
 
 
 def judge_missing(
@@ -282,20 +279,6 @@ def found_state(group: UserGroup, cache: CacheSpec) -> str:
     """
     wanted = (cache.name, cache_ref(cache).id)
     return next((known.state for known in group.status.caches if (known.name, known.id) == wanted), "")
-
-
-def exchange_command(cache: CacheRef, group_id: str) -> str:
-    """Return the command that gives a cache another group in our group's place."""
-    match cache.kind:
-        case CacheKind.REPLICATION_GROUP:
-            return (
-                f"aws elasticache modify-replication-group --replication-group-id {cache.id} "
-                f"--user-group-ids-to-remove {group_id} --user-group-ids-to-add OTHER --apply-immediately"
-            )
-        case CacheKind.SERVERLESS_CACHE:
-            return f"aws elasticache modify-serverless-cache --serverless-cache-name {cache.id} --user-group-id OTHER"
-        case CacheKind.MEMORYDB_CLUSTER:
-            return f"aws memorydb update-cluster --cluster-name {cache.id} --acl-name OTHER"
 
 
 def has_iam(engine: str, version: str) -> bool:

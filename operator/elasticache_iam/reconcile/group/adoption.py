@@ -5,9 +5,8 @@ from typing import Final
 
 from elasticache_iam.api.group import GroupAdoption, UserGroup
 from elasticache_iam.api.keys import GROUP_KIND, TAG_NAME, TAG_NAMESPACE, TAG_ORPHANED, TAG_OWNER
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.admission import CONSENT_MISSING
-from elasticache_iam.core.consent import consent_command
 from elasticache_iam.core.errors import InvalidSpecError, NotFoundError, NotOwnedError
 from elasticache_iam.core.plan.group import DesiredGroup, describe, foretell_group
 from elasticache_iam.core.state import Inventory, ObservedGroup
@@ -112,9 +111,11 @@ class Holding:
         """Raise unless the group's owner lets us put members in."""
         if self._consents(inventory.tags.get(live.arn, {})):
             return
-        if not self._consents(await self._plane.aws(self._place).list_tags(live.arn)):
+        tags = await self._plane.aws(self._place).list_tags(live.arn)
+        if not self._consents(tags):
             raise NotFoundError(
-                f"the owner of group {live.group_id} hasn't consented that our users join it: {self._remedy(live)}",
+                f"the owner of group {live.group_id} hasn't consented that our users join it: "
+                f"{self._remedy(live, tags)}",
                 reason=CONSENT_MISSING,
             )
 
@@ -136,7 +137,7 @@ class Holding:
             raise NotOwnedError(
                 f"the user group {live.group_id} exists in AWS and isn't ours; {_OTHER_WAYS}. To use it, set "
                 f"spec.adoption: Adopt (we manage it) or Reference (its owner does), with spec.id: {live.group_id}, "
-                f"and have its owner consent: {self._remedy(live)}"
+                f"and have its owner consent: {self._remedy(live, tags)}"
             )
         if live.engine != desired.engine and (live.engine, desired.engine) != ("redis", "valkey"):
             raise InvalidSpecError(
@@ -146,8 +147,8 @@ class Holding:
         if not self._consents(tags):
             changes = "; ".join(self._foretell(live, inventory, desired))
             raise NotFoundError(
-                f"the owner of group {live.group_id} hasn't consented to its adoption: {self._remedy(live)}. Then this "
-                f"would be done: {changes}",
+                f"the owner of group {live.group_id} hasn't consented to its adoption: {self._remedy(live, tags)}. "
+                f"Then this would be done: {changes}",
                 reason=CONSENT_MISSING,
             )
         note = f"taking over the group {live.group_id}: {'; '.join(self._foretell(live, inventory, desired))}"
@@ -165,8 +166,11 @@ class Holding:
     def _consents(self, tags: Mapping[str, str]) -> bool:
         return names.consents(tags, owner=self._plane.installation.owner, namespace=self._group.metadata.namespace)
 
-    def _remedy(self, live: ObservedGroup) -> str:
-        return consent_command(live.arn, f"{self._plane.installation.owner}/{self._group.metadata.namespace}")
+    def _remedy(self, live: ObservedGroup, tags: Mapping[str, str]) -> str:
+        namespace = self._group.metadata.namespace
+        return commands.consent(
+            live.arn, names.with_consent(tags, owner=self._plane.installation.owner, namespace=namespace)
+        )
 
 
 _OTHER_WAYS: Final = "choose another spec.id, or delete it in AWS if it is nobody's"

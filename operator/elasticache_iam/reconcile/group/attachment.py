@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elasticache_iam.api.group import CacheSpec, GroupAdoption, GroupCacheStatus, UserGroup
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import ContestedError, OperatorError
 from elasticache_iam.core.plan.attachment import (
     HELD_STATES,
@@ -15,7 +15,6 @@ from elasticache_iam.core.plan.attachment import (
     Verdict,
     cache_ref,
     encryption_notes,
-    exchange_command,
     judge_attachment,
     judge_missing,
 )
@@ -115,7 +114,9 @@ class Attacher:
         def judge(tags: Mapping[str, str]) -> Verdict:
             claim = Claim(
                 consented=is_referenced or self._consents(cache, tags, self._group.metadata.namespace),
-                consent=f"{self._plane.installation.owner}/{self._group.metadata.namespace}",
+                consent=names.with_consent(
+                    tags, owner=self._plane.installation.owner, namespace=self._group.metadata.namespace
+                ),
                 claimed_by=self._claimed_by(cache, tags),
                 policy=self._group.spec.attachment.policy,
                 was_attached=self._was_attached(spec),
@@ -214,7 +215,7 @@ class Attacher:
             message = (
                 f"cache {', '.join(ref.id for ref in left)} isn't in spec.caches any more but still uses the group; it "
                 "is never detached, as that would leave the cache open: put it back, or have its owner attach another "
-                f"group ({exchange_command(left[0], live.group_id)})"
+                f"group ({commands.exchange(left[0], self._place.region, live.group_id)})"
             )
             return Stage.waiting(CACHES_ATTACHED, "StillAttached", message, retry_after_s=300.0)
         if not caches:

@@ -4,9 +4,8 @@ import structlog
 
 from elasticache_iam.api.group import DeletionPolicy, UserGroup
 from elasticache_iam.api.keys import FINALIZER, GROUP_KIND, TAG_ORPHANED
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
-from elasticache_iam.core.plan.attachment import exchange_command
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import GROUP_STAGES, GROUP_SYNCED, Stage
 from elasticache_iam.reconcile.group.adoption import Holding
@@ -87,10 +86,11 @@ class GroupDeletion:
     async def _delete_group(self, live: ObservedGroup, inventory: Inventory) -> Stage:
         using = {ref for ref, cache in inventory.caches.items() if live.group_id in cache.future_group_ids}
         if attached := sorted(using | live.cache_refs):
+            exchange = commands.exchange(attached[0], self._place.region, live.group_id)
             message = (
                 f"cache {', '.join(ref.id for ref in attached)} uses the group; it is never detached, as that would "
-                f"leave the cache open: attach another group ({exchange_command(attached[0], live.group_id)}) or "
-                "delete the cache, or set spec.deletionPolicy: Retain"
+                f"leave the cache open: attach another group ({exchange}) or delete the cache, or set "
+                "spec.deletionPolicy: Retain"
             )
             return Stage.waiting(GROUP_SYNCED, "StillAttached", message, retry_after_s=30.0)
         if live.is_active and await self._holding.may_change(live, inventory):

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from elasticache_iam.api.group import Service
-from elasticache_iam.api.keys import TAG_ALLOW, TAG_OWNER, USER_KIND
+from elasticache_iam.api.keys import TAG_OWNER, USER_KIND
 from elasticache_iam.api.user import AccessStringStatus, UserAdoption
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.access import lint, render_access_string
 from elasticache_iam.core.errors import AlreadyExistsError, BusyError, NotFoundError
 from elasticache_iam.core.plan.tags import TagChange, plan_tags
@@ -166,16 +165,10 @@ class AwsUser:
             await self._plane.post_event(self._subject.key, self._meta, reason="Adopted", note=note)
             return await self._plane.observe_again(self._place)
         if refusal.reason == "ConsentMissing":
-            message = f"{refusal.message}: {self._consent_command(live.arn, tags.get(TAG_ALLOW, ''))}"
+            value = names.with_consent(tags, owner=owner, namespace=namespace)
+            message = f"{refusal.message}: {commands.consent(live.arn, value)}"
             raise RefusedError(Stage.waiting(USER_SYNCED, refusal.reason, message, retry_after_s=LOOK_AGAIN_S))
         raise RefusedError(Stage.blocked(USER_SYNCED, refusal.reason, refusal.message, retry_after_s=NOT_OURS_LOOK_S))
-
-    def _consent_command(self, arn: str, allowed: str) -> str:
-        """Return the command by which the user's owner says yes; whom they said yes to before stays."""
-        value = " ".join([*allowed.split(), f"{self._plane.installation.owner}/{self._meta.namespace}"])
-        if self._place.service is Service.MEMORYDB:
-            return f"aws memorydb tag-resource --resource-arn {arn} --tags 'Key={TAG_ALLOW},Value={value}'"
-        return f"aws elasticache add-tags-to-resource --resource-name {arn} --tags 'Key={TAG_ALLOW},Value={value}'"
 
     @staticmethod
     def _not_owned(live: ObservedUser) -> RefusedError:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from elasticache_iam.api.keys import TAG_ALLOW
 from elasticache_iam.api.user import RoleMode, RoleStatus
 from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import InvalidSpecError, NotFoundError
@@ -73,7 +72,7 @@ class ForeignRole:
             granted = Verdict.UNKNOWN  # a managed policy may do it: nobody is sent to repair what may be in order
         if granted is Verdict.NO:
             self._tell_missing(arn, policy=policy)
-            raise NotFoundError(self._policy_missing(name), reason="PolicyMissing")
+            raise NotFoundError(self._policy_missing(live), reason="PolicyMissing")
         await self._leave_to_its_owner(live)
         role = RoleStatus(arn=arn, unique_id=live.unique_id, max_session_seconds=live.max_session_s)
         if granted.both(trusted) is Verdict.YES:
@@ -179,14 +178,15 @@ class ForeignRole:
             policy=statements_of(policy) if policy is not None else (),
         )
 
-    def _policy_missing(self, name: str) -> str:
+    def _policy_missing(self, live: ObservedRole) -> str:
         message = (
-            f"role {name} may not connect as {self._subject.user_id}; its owner has to give it a policy with what "
+            f"role {live.name} may not connect as {self._subject.user_id}; its owner has to give it a policy with what "
             f"status.role.policy shows: {self._show_command('policy')}"
         )
         if self._spec.role.mode is RoleMode.EXISTING:
-            consent = f"{self._plane.installation.owner}/{self._meta.namespace}"
-            message += f", or let us do it: {commands.consent_to_role(name, TAG_ALLOW, consent)}"
+            owner = self._plane.installation.owner
+            value = names.with_consent(live.tags or {}, owner=owner, namespace=self._meta.namespace)
+            message += f", or let us do it: {commands.consent_to_role(live.name, value)}"
         return message
 
     def _show_command(self, field: str) -> str:

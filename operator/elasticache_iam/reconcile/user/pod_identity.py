@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from elasticache_iam.api.config import PodIdentityAgent
 from elasticache_iam.api.keys import USER_KIND
 from elasticache_iam.api.user import AssociationStatus, DeliveryMode, ElastiCacheIAMUser, RoleBinding, RoleMode
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -142,15 +142,13 @@ class Associations:
                 reason="AssociationTaken",
             )
         if found.missing:
-            cluster = self._subject.plane.installation.config.cluster_name
-            commands = "; ".join(
-                f"aws eks create-pod-identity-association --cluster-name {cluster} --namespace {self._namespace} "
-                f"--service-account {account} --role-arn {role_arn}"
-                for account in found.missing
+            cluster = self._subject.plane.installation.config.cluster_name or "CLUSTER"
+            associate = "; ".join(
+                commands.associate(cluster, self._namespace, account, role_arn) for account in found.missing
             )
             raise NotFoundError(
                 f"no Pod Identity association gives ServiceAccount {', '.join(found.missing)} the role; as the role "
-                f"isn't ours, its owner has to: {commands}",
+                f"isn't ours, its owner has to: {associate}",
                 reason="AssociationMissing",
             )
 
@@ -158,9 +156,10 @@ class Associations:
         config = self._subject.plane.installation.config
         if config.pod_identity_agent is PodIdentityAgent.OWN or await port.has_agent(max_age_s=self._slow_s):
             return
+        cluster = config.cluster_name or "CLUSTER"
         raise NotFoundError(
-            f"cluster {config.cluster_name} lacks the add-on that hands roles to pods: aws eks create-addon "
-            f"--cluster-name {config.cluster_name} --addon-name eks-pod-identity-agent; where the agent comes "
+            f"cluster {cluster} lacks the add-on that hands roles to pods: "
+            f"{commands.add_pod_identity_agent(cluster)}; where the agent comes "
             "otherwise (EKS Auto Mode has it), set podIdentityAgent: Own in the operator's configuration",
             reason="PodIdentityAgentMissing",
         )

@@ -8,7 +8,7 @@ from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.config import Signing
 from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.api.user import DeliveryMode, RoleBinding
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import AccessDeniedError, InvalidSpecError, NotFoundError
 from elasticache_iam.core.policy import (
     PolicyTooLargeError,
@@ -112,12 +112,8 @@ class RoleTerms:
             )
         audiences = await self.aws.get_oidc_audiences(issuer)
         if audiences is None or self.audience not in audiences:
-            fix = (
-                f"aws iam create-open-id-connect-provider --url {issuer} --client-id-list {self.audience}"
-                if audiences is None
-                else "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "
-                f"{self.provider_arn} --client-id {self.audience}"
-            )
+            provider_arn = None if audiences is None else self.provider_arn
+            fix = commands.add_audience(issuer, self.audience, provider_arn=provider_arn)
             raise NotFoundError(
                 f"the IAM OIDC provider of {issuer} in account {self._place.account} doesn't list the audience "
                 f"{self.audience}: {fix}",

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from elasticache_iam.api.group import AttachmentPolicy, Service
+from elasticache_iam.core import commands
 from elasticache_iam.core.plan.attachment import (
     HELD_STATES,
     STALLED_STATES,
     AttachmentState,
     Claim,
     encryption_notes,
-    exchange_command,
     has_iam,
     judge_attachment,
     judge_missing,
@@ -21,7 +21,7 @@ from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, Obser
 GROUP = ObservedGroup("ours", "arn:ours", "redis", "active")
 CACHE = ObservedCache(
     ref=CacheRef(CacheKind.REPLICATION_GROUP, "orders"),
-    arn="arn:orders",
+    arn="arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders",
     status="available",
     engine="redis",
     engine_version="7.1.0",
@@ -237,7 +237,7 @@ def test_what_is_encrypted_or_not_told_is_no_note(at_rest):
 
 @pytest.mark.parametrize("kind", CacheKind)
 def test_each_kind_of_cache_has_a_command_for_another_group(kind):
-    command = exchange_command(CacheRef(kind, "orders"), "ours")
+    command = commands.exchange(CacheRef(kind, "orders"), "eu-central-1", "ours")
 
     assert command.startswith("aws ")
     assert "orders" in command
@@ -247,7 +247,7 @@ def test_each_kind_of_cache_has_a_command_for_another_group(kind):
 def test_a_missing_consent_is_told_with_the_command():
     message = judge(consented=False).message
 
-    assert "aws elasticache add-tags-to-resource --resource-name arn:orders" in message
+    assert f"aws elasticache add-tags-to-resource --region eu-central-1 --resource-name {CACHE.arn}" in message
     assert "Value=demo/platform" in message
 
 

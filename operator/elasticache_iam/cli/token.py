@@ -75,15 +75,16 @@ def token(
     # Not at the top: the other commands start without boto3 and the Kubernetes client.
     from dataclasses import replace  # noqa: PLC0415
 
+    from elasticache_iam.runtime.installation import find_region  # noqa: PLC0415
     from elasticache_iam.runtime.personal import Door, find_door, mint, open_session  # noqa: PLC0415
 
     if (user is None) == (user_id is None):
         raise click.UsageError("say either USER, or --user-id and --cache-id", click_context)
     session = open_session(profile)
     if user_id is not None:
-        where = region or session.region_name
-        if not cache_id or not where:
-            raise click.UsageError("--user-id needs --cache-id and --region", click_context)
+        if not cache_id:
+            raise click.UsageError("--user-id needs --cache-id", click_context)
+        where = find_region(region, session)
         door = Door(user_id, cache_id, "memorydb" if memorydb else "elasticache", where, serverless=serverless)
     else:
         here = resolve_namespace(namespace, kubeconfig=kubeconfig, context=context)

@@ -11,11 +11,10 @@ from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.elasticache import ElastiCache
 from elasticache_iam.aws.identity import get_account
 from elasticache_iam.aws.memorydb import MemoryDb
-from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.importing import Import, Wish, write_resources
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.config import setting_fault
+from elasticache_iam.runtime.installation import find_region
 from elasticache_iam.runtime.resources import ReadOnly
 
 
@@ -49,11 +48,7 @@ async def make_import(request: Request, session: Session) -> Import:
         ConfigurationError: Nobody says the region.
         OperatorError: AWS refuses, or doesn't answer.
     """
-    region = request.region or request.config.region or session.region_name
-    if not region:
-        raise ConfigurationError("which AWS region? say --region, or set AWS_REGION in the environment")
-    if (fault := setting_fault("region", region)) is not None:
-        raise ConfigurationError(f"which AWS region? {fault}")
+    region = find_region(request.region or request.config.region, session)
     bridge = Bridge()
     try:
         account = await get_account(session, region=region, bridge=bridge)

@@ -12,6 +12,26 @@ from elasticache_iam.core.installation import Installation
 from elasticache_iam.runtime import config as configuration
 
 
+def find_region(said: str | None, session: Session, *, setting: str = "say --region") -> str:
+    """Return the AWS region: what was said, else that of the AWS settings and of the environment.
+
+    Args:
+        said: In the configuration, or on the command line.
+        session: The credentials of whoever runs this, with the region of their AWS settings. boto3 reads
+            AWS_DEFAULT_REGION; the other SDKs, IRSA and Pod Identity say AWS_REGION.
+        setting: What to do where nobody says it.
+
+    Raises:
+        ConfigurationError: Nobody says the region, or it can't be one.
+    """
+    region = said or session.region_name or os.environ.get("AWS_REGION")
+    if not region:
+        raise ConfigurationError(f"which AWS region? {setting}, or set AWS_REGION in the environment")
+    if (fault := configuration.setting_fault("region", region)) is not None:
+        raise ConfigurationError(f"which AWS region? {fault}")
+    return region
+
+
 async def resolve(
     config: OperatorConfig, session: Session, bridge: Bridge, *, is_operator: bool = True
 ) -> Installation:
@@ -27,12 +47,7 @@ async def resolve(
         ConfigurationError: Something can't be found out; the text says which setting would tell. A SurroundingsError
             where it is AWS that doesn't say.
     """
-    region = config.region or session.region_name or os.environ.get("AWS_REGION")
-    if not region:
-        setting = "set `region`" if is_operator else "say --region"
-        raise ConfigurationError(f"which AWS region? {setting}, or set AWS_REGION in the environment")
-    if (fault := configuration.setting_fault("region", region)) is not None:
-        raise ConfigurationError(f"which AWS region? {fault}")
+    region = find_region(config.region, session, setting="set `region`" if is_operator else "say --region")
     try:
         account = config.account or await get_account(session, region=region, bridge=bridge)
         issuer = config.oidc_issuer

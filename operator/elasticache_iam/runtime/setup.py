@@ -32,7 +32,7 @@ from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.reconcile.queue import GROUPS
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.config import setting_fault
+from elasticache_iam.runtime.installation import find_region
 from elasticache_iam.runtime.resources import ReadOnly
 
 T = TypeVar("T")
@@ -133,11 +133,7 @@ async def _find_installation(
         config = OperatorConfig.model_validate({**document, "cacheCA": None})
     except ValidationError as error:
         raise ConfigurationError(f"the operator's configuration is invalid: {error.errors()[0]['msg']}") from error
-    region = config.region or session.region_name
-    if not region:
-        raise ConfigurationError("which AWS region? say --region, or set AWS_REGION in the environment")
-    if (fault := setting_fault("region", region)) is not None:
-        raise ConfigurationError(f"which AWS region? {fault}")
+    region = find_region(config.region, session)
     account = config.account or await get_account(session, region=region, bridge=bridge)
     issuer = config.oidc_issuer
     if issuer is None and config.cluster_name is not None:

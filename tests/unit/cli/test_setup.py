@@ -75,6 +75,21 @@ def test_what_it_can_not_find_out_is_asked_for(arguments, said):
 
 @pytest.mark.parametrize(
     "arguments",
+    [["setup", "--no-cluster", "--owner", "demo"], ["import", "-n", "platform", "--owner", "demo"]],
+    ids=["setup", "import"],
+)
+@pytest.mark.usefixtures("person")
+def test_the_region_may_stand_in_the_environment(monkeypatch, arguments):
+    monkeypatch.setenv("AWS_REGION", "mars")  # told apart from none before AWS is asked
+
+    result = CliRunner().invoke(cli, arguments)
+
+    assert isinstance(result.exception, ConfigurationError), result.exception
+    assert "'mars' is no AWS region" in result.exception.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
     [
         ["setup", "--no-cluster", "--owner", "demo", "--region", "eu-central-1", "--issuer", "https://issuer.example"],
         ["import", "-n", "platform", "--owner", "demo", "--region", "eu-central-1"],

@@ -173,6 +173,19 @@ def test_the_region_of_the_profile_will_do():
     assert "/eu-west-1/" in signed(result.stdout)["X-Amz-Credential"]
 
 
+def test_the_region_may_stand_in_the_environment(monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setattr(
+        personal, "Session", lambda profile_name=None: Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+    )
+
+    result = run("--user-id", "jane", "--cache-id", "orders-prod", "-o", "token")
+
+    assert "/eu-north-1/" in signed(result.stdout)["X-Amz-Credential"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["jane", "--user-id", "jane"], ["--user-id", "jane"]],

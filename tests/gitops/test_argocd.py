@@ -19,6 +19,7 @@ NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(minutes=20)
 JUST_NOW = NOW - timedelta(minutes=2)
 PAUSED = {"elasticache-iam.dev/paused": "true"}
+LOUDLY = {"elasticache-iam.dev/paused": "TRUE"}
 PLAN_ONLY = {"elasticache-iam.dev/plan-only": "true"}
 KINDS = ["user", "group"]
 
@@ -81,6 +82,7 @@ def suspended():
         pytest.param(lambda k: resource(k, seen=1), "Progressing", "this generation", id="edited"),
         pytest.param(lambda k: resource(k, blocked(k), seen=1), "Progressing", "this generation", id="mended"),
         pytest.param(lambda k: resource(k, annotations=PAUSED), "Suspended", "Paused: only", id="paused"),
+        pytest.param(lambda k: resource(k, annotations=LOUDLY), "Suspended", "Paused: only", id="paused-in-capitals"),
         pytest.param(lambda k: resource(k, seen=1, annotations=PAUSED), "Suspended", "An edit waits", id="paused-edit"),
         pytest.param(
             lambda k: resource(k, blocked(k), annotations=PAUSED), "Suspended", "InvalidSpec", id="paused-bad"
@@ -183,6 +185,7 @@ def test_every_health_is_documented():
         ),
         pytest.param(lambda: resource("group"), {"pause"}, id="group"),
         pytest.param(lambda: resource("group", annotations=PAUSED), {"resume"}, id="paused-group"),
+        pytest.param(lambda: resource("group", annotations=LOUDLY), {"resume"}, id="group-paused-in-capitals"),
     ],
 )
 def test_argo_cd_offers_what_makes_sense_now(engine, make, usable):

@@ -171,7 +171,7 @@ statuses: Final = st.fixed_dictionaries(
 
 annotations: Final = st.dictionaries(
     st.sampled_from(("paused", "plan-only", "refresh", "owner", "x")).map("elasticache-iam.dev/{}".format),
-    st.sampled_from(("true", "false", "", "1", "🦊")),
+    st.sampled_from(("true", "True", "false", "", "1", "🦊")),
     max_size=2,
 )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from tests.builders import Manifest, group_manifest, user_manifest
 from tests.world.harness import Ground
 
@@ -178,11 +179,12 @@ async def test_a_paused_user_that_goes_on_is_brought_up_to_date(world: Ground):
     )
 
 
-async def test_a_paused_group_is_not_touched(world: Ground):
+@pytest.mark.parametrize("says", ["true", "True"])
+async def test_a_paused_group_is_not_touched(world: Ground, says: str):
     world.add_cache()
     operator = await world.start()
 
-    world.apply(_annotated(group_manifest(), "paused", "true"))
+    world.apply(_annotated(group_manifest(), "paused", says))
     await world.until_quiet(operator)
 
     assert world.in_aws()["groups"] == {}

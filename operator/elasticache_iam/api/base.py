@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY
 from elasticache_iam.api.schema import VALIDATIONS, Rule, Schema, at_most, cel_string
 
 
@@ -59,6 +60,21 @@ class Metadata(ApiModel):
     def is_deleting(self) -> bool:
         """Whether the API server has been asked to delete the object."""
         return self.deletion_timestamp is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the resource asks us to keep our hands off (token refreshes go on)."""
+        return is_asked(self.annotations, ANNOTATION_PAUSED)
+
+    @property
+    def is_plan_only(self) -> bool:
+        """Whether the resource asks for a plan instead of the deed."""
+        return is_asked(self.annotations, ANNOTATION_PLAN_ONLY)
+
+
+def is_asked(annotations: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether an annotation asks for what it is named after: it says "true", in whatever case people write that."""
+    return str((annotations or {}).get(name, "")).lower() == "true"
 
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

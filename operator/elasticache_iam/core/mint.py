@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from elasticache_iam.api.base import ConditionStatus
-from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, ANNOTATION_REFRESH, FINALIZER
+from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER
 from elasticache_iam.api.user import REFRESH_LIMIT, ChainStatus, DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.names import role_name_of, secret_name
 from elasticache_iam.core.policy import is_exact_arn
@@ -84,7 +84,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
     spec, status, meta = user.spec, user.status, user.metadata
     if meta.is_deleting and FINALIZER not in meta.finalizers:
         return None  # while the finalizer stands the deletion may be held back; it ends minting itself
-    if spec.suspend and meta.annotations.get(ANNOTATION_PLAN_ONLY) != "true":
+    if spec.suspend and not meta.is_plan_only:
         return None  # a plan only shows what would end
     if spec.delivery.mode is not DeliveryMode.SECRET:
         return None

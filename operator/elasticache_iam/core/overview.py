@@ -235,7 +235,7 @@ def _problems(
         explain = kind == USER_KIND and not meta.is_deleting
         command = f"elasticache-iam verify {meta.name} {where}" if explain else describe
         yield problem("Deleting" if meta.is_deleting else ready.reason, ready.message, command)
-    if meta.annotations.get(ANNOTATION_PAUSED, "").lower() == "true":
+    if meta.is_paused:
         message = "paused: nothing is put right, though tokens are refreshed"
         yield problem("", message, f"kubectl {where} annotate {short} {meta.name} {ANNOTATION_PAUSED}-")
 

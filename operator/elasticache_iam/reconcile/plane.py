@@ -9,8 +9,6 @@ import structlog
 
 from elasticache_iam.api.base import ApiModel, Condition, ConditionStatus, Metadata
 from elasticache_iam.api.keys import (
-    ANNOTATION_PAUSED,
-    ANNOTATION_PLAN_ONLY,
     API_VERSION,
     FINALIZER,
     GROUP_KIND,
@@ -224,7 +222,7 @@ class Plane:
 
     async def is_held(self, meta: Metadata) -> bool:
         """Whether annotations keep our hands off the resource; nothing holds up a namespace that ends."""
-        if not is_paused(meta) and not is_plan_only(meta):
+        if not meta.is_paused and not meta.is_plan_only:
             return False
         return not (meta.is_deleting and await self.kube.is_namespace_ending(meta.namespace))
 
@@ -425,16 +423,6 @@ async def is_ours(
         return matches(await plane.aws(place_of_arn(arn) or plane.installation.home).list_tags(arn))
     except NotFoundError:
         return False
-
-
-def is_plan_only(meta: Metadata) -> bool:
-    """Whether the resource asks for a plan instead of the deed."""
-    return meta.annotations.get(ANNOTATION_PLAN_ONLY) == "true"
-
-
-def is_paused(meta: Metadata) -> bool:
-    """Whether the resource asks us to keep our hands off (token refreshes go on)."""
-    return meta.annotations.get(ANNOTATION_PAUSED) == "true"
 
 
 def status_document(status: ApiModel) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from elasticache_iam.core.plan.changes import Plan
 from elasticache_iam.core.plan.describe import status_lines, summarise_plan
 from elasticache_iam.core.status import GROUP_STAGES, USER_STAGES, USER_SYNCED, Stage
 from elasticache_iam.reconcile.group.reconciler import GroupReconciler
-from elasticache_iam.reconcile.plane import Plane, is_paused, is_plan_only
+from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.preview.run import Preview, is_plan_only_body
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.reconcile.user.reconciler import UserReconciler
@@ -29,8 +29,8 @@ class Reconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Do one pass; return after how many seconds to look again, None: when woken."""
         resource = self._read(key)
-        if resource is not None and not is_paused(resource.metadata):
-            if is_plan_only(resource.metadata) and await self._may_hold(resource):
+        if resource is not None and not resource.metadata.is_paused:
+            if resource.metadata.is_plan_only and await self._may_hold(resource):
                 return await self._show_plan(key, resource)
             if isinstance(resource, ElastiCacheIAMUser) and self._waits_for_plan_of_group(key, resource):
                 return await self._hold_user(key, resource)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import kopf
 import structlog
 
+from elasticache_iam.api.base import is_asked
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, GROUP, VERSION
 from elasticache_iam.api.parse import InvalidResourceError, salvage_user
 from elasticache_iam.core.errors import OperatorError
@@ -132,7 +133,7 @@ def _is_edit_on_hold(before: Body | None, body: Body) -> bool:
     """Whether a resource that we know asks for a plan only: tokens go on as they were asked for before."""
     if before is None or before["metadata"].get("uid") != body["metadata"].get("uid"):
         return False
-    return (body["metadata"].get("annotations") or {}).get(ANNOTATION_PLAN_ONLY) == "true"
+    return is_asked(body["metadata"].get("annotations"), ANNOTATION_PLAN_ONLY)
 
 
 def make_registry(edge: Edge) -> kopf.OperatorRegistry:

@@ -27,7 +27,7 @@ from elasticache_iam.core.plan.attachment import cache_ref
 from elasticache_iam.core.state import CacheKind, Inventory
 from elasticache_iam.core.status import USER_STAGES, VERIFIED
 from elasticache_iam.kube.connection import Connection, Request
-from elasticache_iam.reconcile.plane import Plane, is_paused
+from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import USERS, Key
 from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user.diagnosis import Examination, Trial
@@ -267,7 +267,7 @@ def _ahead(signed: SignedFor | None, plane: Plane) -> timedelta | None:
 
 def _operator_says(user: ElastiCacheIAMUser) -> Iterator[Check]:
     meta = user.metadata
-    if is_paused(meta):
+    if meta.is_paused:
         says = "the resource is paused: nothing is put right, though tokens are refreshed"
         yield Check("paused", Mark.UNTOLD, says, repair=commands.unpause(meta.namespace, meta.name))
     conditions = {condition.type: condition for condition in user.status.conditions}

@@ -34,6 +34,17 @@ def test_a_document_becomes_values():
     assert parsed.status.observed_generation == -1
 
 
+@pytest.mark.parametrize(
+    ("says", "is_on"), [("true", True), ("True", True), ("TRUE", True), ("false", False), ("", False), ("yes", False)]
+)
+def test_an_annotation_that_says_true_counts_in_any_case(says, is_on):
+    annotations = {"elasticache-iam.dev/paused": says, "elasticache-iam.dev/plan-only": says}
+
+    metadata = parse_user(manifest("user", {"metadata.annotations": annotations})).metadata
+
+    assert (metadata.is_paused, metadata.is_plan_only) == (is_on, is_on)
+
+
 def test_a_group_is_parsed_as_a_group():
     assert parse_group(manifest("group")).spec.engine is Engine.VALKEY
 

@@ -18,7 +18,7 @@ from elasticache_iam.core.plan.attachment import CONSENTED_STATES, AttachmentSta
 from elasticache_iam.core.plan.group import ModifyGroup, is_named_default
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.reconcile.group.missing import Strays, find_strays
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_plan_only
+from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import USERS, Key
 
 
@@ -85,7 +85,7 @@ async def _find_admitted(
     members: list[str] = []
     for user in sorted(plane.store.users_of(key), key=_age):
         meta = user.metadata
-        if meta.is_deleting or user.spec.suspend or is_plan_only(meta):
+        if meta.is_deleting or user.spec.suspend or meta.is_plan_only:
             continue
         if meta.namespace not in labels_of:
             labels_of[meta.namespace] = await _labels(plane, meta.namespace) if needs_namespace_labels(group) else {}
@@ -136,7 +136,7 @@ async def _find_held(plane: Plane, group: UserGroup, has: frozenset[str], invent
             user = plane.store.user(key) if key is not None else None
         except InvalidResourceError:
             continue
-        if user is None or not is_plan_only(user.metadata):
+        if user is None or not user.metadata.is_plan_only:
             continue
         labels = await _labels(plane, user.metadata.namespace) if needs_namespace_labels(group) else {}
         sent = user.status.access_string

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from typing_extensions import override
 
-from elasticache_iam.api.base import Condition, ConditionStatus, Metadata
+from elasticache_iam.api.base import Condition, ConditionStatus, Metadata, is_asked
 from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY
 from elasticache_iam.api.parse import InvalidResourceError
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
@@ -170,8 +170,7 @@ class Preview:
 
     def _paused(self, keys: Iterable[Key]) -> Iterator[Note]:
         for key in keys:
-            annotations = ((self._store.body(key) or {}).get("metadata") or {}).get("annotations") or {}
-            if annotations.get(ANNOTATION_PAUSED) == "true":
+            if is_asked(_annotations(self._store.body(key)), ANNOTATION_PAUSED):
                 yield Note(_resource(key), f"paused: nothing is done until the annotation {ANNOTATION_PAUSED} is gone")
 
     def _user(self, key: Key) -> ElastiCacheIAMUser | None:
@@ -228,8 +227,11 @@ class _Recorder:
 
 def is_plan_only_body(body: Body | None) -> bool:
     """Whether a resource asks for a plan instead of the deed, also if it can't be read."""
-    annotations = ((body or {}).get("metadata") or {}).get("annotations") or {}
-    return annotations.get(ANNOTATION_PLAN_ONLY) == "true"
+    return is_asked(_annotations(body), ANNOTATION_PLAN_ONLY)
+
+
+def _annotations(body: Body | None) -> Mapping[str, Any]:
+    return ((body or {}).get("metadata") or {}).get("annotations") or {}
 
 
 def _resource(key: Key) -> Resource:

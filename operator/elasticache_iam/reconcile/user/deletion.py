@@ -14,7 +14,7 @@ from elasticache_iam.core.errors import BusyError, ConflictError, NotFoundError,
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, Stage
 from elasticache_iam.delivery.secret import render_emptied_secret, rfc3339
-from elasticache_iam.reconcile.plane import Plane, is_ours, is_paused, is_plan_only
+from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user import pod_identity, service_accounts
@@ -152,7 +152,7 @@ class UserDeletion:
 def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
     """Whether passes of a group change its members; else nobody would take the user out."""
     meta, spec, installation = group.metadata, group.spec, plane.installation
-    if is_paused(meta) or is_plan_only(meta) or is_withdrawn(group):
+    if meta.is_paused or meta.is_plan_only or is_withdrawn(group):
         return False
     if not installation.may_use_account(meta.namespace, installation.place_of(group).account):
         return False

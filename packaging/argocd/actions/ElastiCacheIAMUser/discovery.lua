@@ -1,6 +1,7 @@
 local annotations = obj.metadata.annotations or {}
 local is_suspended = obj.spec.suspend == true
-local is_paused = annotations["elasticache-iam.dev/paused"] == "true"
+local says_yes = { ["true"] = true, ["True"] = true, ["TRUE"] = true } -- the operator takes any case
+local is_paused = says_yes[annotations["elasticache-iam.dev/paused"]]
 local is_going = obj.metadata.deletionTimestamp ~= nil
 local mints = (obj.spec.delivery or {}).mode ~= "None"
 

@@ -1,5 +1,6 @@
 local annotations = obj.metadata.annotations or {}
-local is_paused = annotations["elasticache-iam.dev/paused"] == "true"
+local says_yes = { ["true"] = true, ["True"] = true, ["TRUE"] = true } -- the operator takes any case
+local is_paused = says_yes[annotations["elasticache-iam.dev/paused"]]
 local is_going = obj.metadata.deletionTimestamp ~= nil
 
 return {

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,9 +21,11 @@ import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from elasticache_iam.core.errors import ConfigurationError, NotLeaderError, OperatorError, UnavailableError
 from elasticache_iam.kube.errors import ApiStatus, parse_status, to_error
+from elasticache_iam.kube.service_account import own_namespace
 from elasticache_iam.ports import Document, Fence
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -51,7 +54,11 @@ _METHODS: Final[Mapping[str, str]] = {
     "delete": "DELETE",
 }
 
-_POD_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_RENEW_AHEAD: Final = timedelta(seconds=10)
+"""A plugin hands out a credential that it keeps until shortly before its end, so that more would run it in vain."""
+_UNREADABLE: Final = (kube_config.ConfigException, OSError, ValueError)
+_NO_KUBECONFIG: Final = (yaml.YAMLError, TypeError, KeyError, AttributeError)
+"""How the client's reading of a file ends that is no kubeconfig; their texts are of no use to anybody."""
 
 RequestObserver = Callable[[str, str, str], None]
 """Told each request's verb, resource (`secrets`, `usergroups/status`) and outcome.
@@ -284,70 +291,104 @@ class Connection:
         return aiohttp.ClientTimeout(total=min(self._total_timeout_s, fence.left_s()), connect=self._timeout.connect)
 
 
-def _existing(files: str) -> str:
-    """Return those of a list of files that are there: of the others the client would print that they aren't."""
-    return os.pathsep.join(path for path in files.split(os.pathsep) if path and Path(path).expanduser().exists())
-
-
 async def load_configuration(
     kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ, *, context: str | None = None
 ) -> Configuration:
     """Return how to reach the API server.
 
     In this order: a kubeconfig given or in KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config. A context is one of a
-    kubeconfig's; None: its current one.
+    kubeconfig's; None: its current one. A credential plugin runs now, and again when what it gave ends.
 
     Raises:
         ConfigurationError: There is none, or it can't be read.
     """
     configuration = Configuration()
-    default_file = Path.home() / ".kube" / "config"
-    named = kubeconfig or environment.get("KUBECONFIG")
-    file = _existing(named or "")
-    if named and not file:
-        raise ConfigurationError(f"can't read the Kubernetes configuration: there is no file {named}")
+    files = _find_files(kubeconfig, environment)
     try:
-        if not file and "KUBERNETES_SERVICE_HOST" in environment:
+        if files is None:
             kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return configuration
-        if not file and not default_file.exists():
-            raise ConfigurationError("no Kubernetes cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
-        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=file or str(default_file),
-            context=context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except (kube_config.ConfigException, OSError, ValueError) as error:
+        merged, current = _read_files(files)
+        await _Credentials(merged, context or current).load(configuration)
+    except _UNREADABLE as error:
         if context is not None and "/contexts list" in str(error):
             raise ConfigurationError(
-                f"there is no context {context} in {file or default_file}; see: kubectl config get-contexts"
+                f"there is no context {context} in {files}; see: kubectl config get-contexts"
             ) from error
         raise ConfigurationError(f"can't read the Kubernetes configuration: {error}") from error
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-        # The client's reading of a file that is no kubeconfig; its text is of no use to anybody.
-        raise ConfigurationError(
-            f"can't read the Kubernetes configuration: {file or default_file} is not a kubeconfig"
-        ) from error
+    except _NO_KUBECONFIG as error:
+        raise ConfigurationError(f"can't read the Kubernetes configuration: {files} is not a kubeconfig") from error
     return configuration
 
 
 def find_namespace(
     kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ, *, context: str | None = None
 ) -> str:
-    """Return the namespace that kubectl would mean if none is named: the context's, or the Pod's, or `default`."""
-    file = kubeconfig or environment.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    """Return the namespace that kubectl would mean if none is named: the context's, or the Pod's, or `default`.
+
+    It is looked for where `load_configuration` looks, which tells better what is wrong with what can't be read.
+    """
     try:
-        if not kubeconfig and not environment.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in environment:
-            return _POD_NAMESPACE.read_text(encoding="utf-8").strip() or "default"
-        if not Path(file).exists():  # the client would print that
-            return "default"
-        contexts, current = kube_config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
-    except (kube_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError):
-        return "default"  # connecting tells better what is wrong
-    named = {entry["name"]: entry for entry in contexts}
-    found = named.get(context, {}) if context else (current or {})
-    return str((found.get("context") or {}).get("namespace") or "default")
+        files = _find_files(kubeconfig, environment)
+        if files is None:
+            return own_namespace() or "default"
+        merged, current = _read_files(files)
+        found = merged["contexts"].get_with_name(context or current)["context"].safe_get("namespace")
+    except (ConfigurationError, *_UNREADABLE, *_NO_KUBECONFIG):
+        return "default"
+    return str(found or "default")
+
+
+def _find_files(kubeconfig: str | None, environment: Mapping[str, str]) -> str | None:
+    """Return the kubeconfig's files that are there, separated as in KUBECONFIG; None: the Pod's ServiceAccount.
+
+    Raises ConfigurationError: there is neither.
+    """
+    if named := kubeconfig or environment.get("KUBECONFIG"):
+        # Of those that aren't there the client would print that they aren't.
+        there = [path for path in named.split(os.pathsep) if path and Path(path).expanduser().exists()]
+        if not there:
+            raise ConfigurationError(f"can't read the Kubernetes configuration: there is no file {named}")
+        return os.pathsep.join(there)
+    if "KUBERNETES_SERVICE_HOST" in environment:
+        return None
+    default_file = Path.home() / ".kube" / "config"
+    if not default_file.exists():
+        raise ConfigurationError("no Kubernetes cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
+    return str(default_file)
+
+
+def _read_files(files: str) -> tuple[Any, str | None]:
+    """Return what the files hold together, and the current context: as for kubectl, the first file that names one.
+
+    To the client the last one counts.
+    """
+    merger = KubeConfigMerger(files)  # type: ignore[no-untyped-call]
+    named = (document.get("current-context") for document in merger.config_files.values())
+    return merger.config, next(filter(None, named), None)
+
+
+class _Credentials:
+    """Those of a kubeconfig's context, loaded again when they end, if a plugin has said when that is."""
+
+    def __init__(self, merged: Any, context: str | None) -> None:
+        self._merged = merged
+        self._context = context
+        self._ends_at: datetime | None = None
+        self._lock = asyncio.Lock()
+
+    async def load(self, configuration: Configuration) -> None:
+        """Put them into a configuration, with all else that the context says."""
+        loader = KubeConfigLoader(self._merged, self._context, config_base_path=None)  # type: ignore[no-untyped-call]
+        await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+        if (ends_at := getattr(loader, "exec_plugin_expiry", None)) is not None:  # else a renewal is tried again
+            self._ends_at = ends_at
+            configuration.refresh_api_key_hook = self._renew  # type: ignore[assignment]
+
+    async def _renew(self, configuration: Configuration) -> None:
+        async with self._lock:  # many requests go out at once
+            if self._ends_at is not None and datetime.now(UTC) >= self._ends_at - _RENEW_AHEAD:
+                await self.load(configuration)
 
 
 async def open_connection(
@@ -355,8 +396,6 @@ async def open_connection(
     *,
     context: str | None = None,
     on_request: RequestObserver | None = None,
-    max_in_flight: int = MAX_IN_FLIGHT,
 ) -> Connection:
     """Return a connection for the running event loop. Raises ConfigurationError."""
-    configuration = await load_configuration(kubeconfig, context=context)
-    return Connection(configuration, on_request=on_request, max_in_flight=max_in_flight)
+    return Connection(await load_configuration(kubeconfig, context=context), on_request=on_request)

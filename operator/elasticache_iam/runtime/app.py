@@ -37,6 +37,7 @@ from elasticache_iam.kube.connection import Connection, open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.kube.secret_watch import SecretWatch
+from elasticache_iam.kube.service_account import own_namespace
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam.reconcile.plane import Plane
 from elasticache_iam.reconcile.queue import Key, WorkQueue
@@ -76,7 +77,7 @@ def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str
     # A neighbour thread that parses JSON costs the token loop 100 times less latency with this than with 5 ms.
     sys.setswitchinterval(0.0005)
     config = configuration.load_config(config_path)
-    where = namespace or configuration.own_namespace()
+    where = namespace or own_namespace()
     if where is None:
         raise ConfigurationError("in which namespace do the Lease and the checkpoint live? set --namespace")
     host, _, port = listen.rpartition(":")

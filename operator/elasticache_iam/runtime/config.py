@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.words import say, suggest
 from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.kube.service_account import SERVICE_ACCOUNT
 
 _OPTIONS: Final = {"owner": "--owner", "region": "--region", "account": "--account", "oidcIssuer": "--issuer"}
 """The settings that a command line can replace."""
@@ -25,8 +26,6 @@ _PATTERNS: Final = {
     "account": "must be the account's id, 12 digits (in quotes)",
 }
 """What a setting must be, where its pattern alone would be no help."""
-
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def load_config(path: Path) -> OperatorConfig:
@@ -131,14 +130,6 @@ def own_issuer() -> str | None:
     try:
         return str(token_claims((SERVICE_ACCOUNT / "token").read_text(encoding="ascii"))["iss"])
     except (OSError, KeyError, ValueError):
-        return None
-
-
-def own_namespace() -> str | None:
-    """Return the Pod's namespace; None outside a Pod."""
-    try:
-        return (SERVICE_ACCOUNT / "namespace").read_text(encoding="ascii").strip() or None
-    except OSError:
         return None
 
 

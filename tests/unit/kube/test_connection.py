@@ -2,6 +2,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,8 @@ from elasticache_iam.core.errors import (
     ThrottledError,
     UnavailableError,
 )
-from elasticache_iam.kube.connection import APPLY_PATCH, Connection, Request, load_configuration
+from elasticache_iam.kube import service_account
+from elasticache_iam.kube.connection import APPLY_PATCH, Connection, Request, find_namespace, load_configuration
 
 PODS = Request("get", "/api/v1", "pods", "shop", "a")
 
@@ -242,22 +244,103 @@ async def test_a_pod_without_a_token_is_a_configuration_error():
         await load_configuration(environment=environment)
 
 
+def write_kubeconfig(folder, name, *, current=True, user=None):
+    """Write a kubeconfig whose one context, cluster and namespace are called as it is; return its path."""
+    document = {
+        "clusters": [{"name": name, "cluster": {"server": f"http://{name}"}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": f"team-{name}"}}],
+        "users": [{"name": name, "user": user or {"token": "t"}}],
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps({**document, "current-context": name} if current else document))
+    return str(path)
+
+
 async def test_a_kubeconfig_given_wins(tmp_path):
-    file = tmp_path / "kubeconfig"
-    file.write_text(
-        json.dumps(
-            {
-                "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "users": [{"name": "u", "user": {"token": "t"}}],
-            }
-        )
+    file = write_kubeconfig(tmp_path, "a")
+
+    found = await load_configuration(file, environment={"KUBECONFIG": "/nowhere"})
+
+    assert found.host == "http://a"
+    assert find_namespace(file, {"KUBECONFIG": "/nowhere"}) == "team-a"
+
+
+@pytest.mark.parametrize(
+    ("files", "context", "meant"),
+    [
+        pytest.param("a", None, "a", id="one-file"),
+        pytest.param("a:b", None, "a", id="the-first-that-names-a-context"),
+        pytest.param("a:b", "b", "b", id="a-context-that-is-said"),
+        pytest.param("unset:b", None, "b", id="one-that-names-none-is-passed-over"),
+        pytest.param("unset:b", "unset", "unset", id="a-context-of-one-that-names-none"),
+        pytest.param("unset", "unset", "unset", id="nobody-names-a-context-but-the-caller"),
+        pytest.param("missing:a:missing", None, "a", id="missing-files-are-passed-over"),
+    ],
+)
+async def test_cluster_and_namespace_are_those_that_kubectl_means(tmp_path, files, context, meant):
+    paths = {
+        "a": write_kubeconfig(tmp_path, "a"),
+        "b": write_kubeconfig(tmp_path, "b"),
+        "unset": write_kubeconfig(tmp_path, "unset", current=False),
+        "missing": "/nonexistent",
+    }
+    environment = {"KUBECONFIG": ":".join(paths[name] for name in files.split(":"))}
+
+    found = await load_configuration(environment=environment, context=context)
+
+    assert found.host == f"http://{meant}"
+    assert find_namespace(environment=environment, context=context) == f"team-{meant}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "context"),
+    [
+        ({}, None),
+        ({"KUBECONFIG": "/nonexistent"}, None),
+        ({"KUBECONFIG": "{text}"}, None),
+        ({"KUBECONFIG": "{a}"}, "other"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None),
+    ],
+    ids=["nothing", "no-such-file", "no-kubeconfig", "no-such-context", "a-pod-that-has-none"],
+)
+def test_where_no_namespace_can_be_told_it_is_default(monkeypatch, tmp_path, capsys, environment, context):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "text").write_text("just text")
+    paths = {"text": tmp_path / "text", "a": write_kubeconfig(tmp_path, "a")}
+
+    found = find_namespace(None, {key: value.format(**paths) for key, value in environment.items()}, context=context)
+
+    assert found == "default"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_pod_the_namespace_is_its_own(monkeypatch, tmp_path):
+    (tmp_path / "namespace").write_text("team-pod")
+    monkeypatch.setattr(service_account, "SERVICE_ACCOUNT", tmp_path)
+
+    assert find_namespace(environment={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "team-pod"
+
+
+@pytest.mark.parametrize(("lives_s", "runs"), [(900, 1), (60, 1), (-60, 3)], ids=["fresh", "kept-long", "ended"])
+async def test_a_credential_plugin_runs_once_in_the_life_of_what_it_gives(tmp_path, lives_s, runs):
+    ends = datetime.now(UTC) + timedelta(seconds=lives_s)
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        f"""#!/bin/sh
+echo run >> {tmp_path}/runs
+runs=$(wc -l < {tmp_path}/runs)
+echo '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status":
+  {{"token": "t'$((runs))'", "expirationTimestamp": "{ends:%Y-%m-%dT%H:%M:%SZ}"}}}}'
+"""
     )
+    plugin.chmod(0o755)
+    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
+    found = await load_configuration(write_kubeconfig(tmp_path, "a", user={"exec": command}), environment={})
 
-    found = await load_configuration(str(file), environment={"KUBECONFIG": "/nowhere"})
+    tokens = [await found.get_api_key_with_prefix("BearerToken") for _ in range(2)]
 
-    assert found.host == "http://127.0.0.1:1"
+    assert (tmp_path / "runs").read_text().count("run") == runs
+    assert tokens == [f"Bearer t{min(run, runs)}" for run in (2, 3)]
 
 
 def test_the_typed_clients_stay_out_of_memory():

@@ -44,7 +44,7 @@ config.operatorRoleArn: {{ quote . }} is no role's ARN; they look like arn:aws:i
 {{- end -}}
 
 {{- with $config.permissionsBoundary }}
-{{- if not (regexMatch "^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/\\S+$" .) }}
+{{- if not (regexMatch "^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[^*?\\s]+$" .) }}
 config.permissionsBoundary: {{ quote . }} is no policy's ARN; they look like arn:aws:iam::111122223333:policy/NAME
 {{- end }}
 {{- end -}}

@@ -1,13 +1,15 @@
 """The operator's configuration: one YAML file, the same keys as the chart's `config:`."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from elasticache_iam.api.base import ApiModel
 from elasticache_iam.api.keys import DEFAULT_AUDIENCE
+
+PolicyArn: TypeAlias = Annotated[str, Field(pattern=r"^arn:[a-z-]+:iam::(\d{12}|aws):policy/[^*?\s]+$")]
 
 
 class Signing(StrEnum):
@@ -35,7 +37,7 @@ class AccountConfig(ApiModel):
     external_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@:/-]+$", min_length=2, max_length=1224)] | None = None
     namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
     """Namespaces whose UserGroups may use the account; `*` stands for all."""
-    permissions_boundary: str | None = None
+    permissions_boundary: PolicyArn | None = None
     """The boundary of roles made there; that of the operator's own account doesn't exist in another one."""
 
     @model_validator(mode="after")
@@ -70,7 +72,7 @@ class OperatorConfig(ApiModel):
         default=PodIdentityAgent.ADD_ON,
         description="AddOn: look whether the EKS add-on is there; Own: don't",
     )
-    permissions_boundary: str | None = None
+    permissions_boundary: PolicyArn | None = None
     max_session_seconds: Annotated[int, Field(ge=3600, le=43200)] = 43200
     allowed_tag_keys: tuple[str, ...] = ()
     trusted_caches: tuple[str, ...] = Field(

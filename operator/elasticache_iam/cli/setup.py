@@ -79,19 +79,17 @@ def setup(
     from elasticache_iam.core.diagnosis import Mark  # noqa: PLC0415
     from elasticache_iam.core.prerequisites import Place, prerequisites_document  # noqa: PLC0415
     from elasticache_iam.runtime import log  # noqa: PLC0415
-    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.config import read_settings  # noqa: PLC0415
     from elasticache_iam.runtime.personal import open_session, require_credentials  # noqa: PLC0415
     from elasticache_iam.runtime.setup import Survey, survey  # noqa: PLC0415
 
     log.configure("error", log.LogFormat.TEXT)
     settings = {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer}
-    if owner is not None or config_path is not None:
-        override_config(config_path, settings)  # refuses what can't be meant, by the option's name
-    more = {"clusterName": cluster_name, "permissionsBoundary": boundary}
+    settings |= {"clusterName": cluster_name, "permissionsBoundary": boundary}
     asked = Survey(
         Place(operator_namespace, name),
-        {**settings, **more},
-        override_config(config_path, {}) if config_path is not None else None,
+        settings,
+        read_settings(config_path) if config_path is not None else None,
         operator_role,
         caches,
         uses_cluster=not no_cluster,

@@ -17,13 +17,20 @@ from elasticache_iam.api.words import say, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.kube.service_account import SERVICE_ACCOUNT
 
-_OPTIONS: Final = {"owner": "--owner", "region": "--region", "account": "--account", "oidcIssuer": "--issuer"}
+_OPTIONS: Final = {
+    "owner": "--owner",
+    "region": "--region",
+    "account": "--account",
+    "oidcIssuer": "--issuer",
+    "permissionsBoundary": "--boundary",
+}
 """The settings that a command line can replace."""
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
 _ISSUER: Final = re.compile(r"https://[^\s/?#]+(/[^\s?#]*)?")
 _PATTERNS: Final = {
     "owner": "must be 1 to 10 lower-case letters and digits, the first a letter",
     "account": "must be the account's id, 12 digits (in quotes)",
+    "permissionsBoundary": "must be a policy's ARN; they look like arn:aws:iam::111122223333:policy/NAME",
 }
 """What a setting must be, where its pattern alone would be no help."""
 
@@ -36,7 +43,7 @@ def load_config(path: Path) -> OperatorConfig:
     Raises:
         ConfigurationError: The file can't be read, isn't YAML, or a key is unknown or wrong; the text names it.
     """
-    return _parse_config(_read_document(path), f"the configuration {path}")
+    return _parse_config(read_settings(path), f"the configuration {path}")
 
 
 def override_config(path: Path | None, settings: Mapping[str, str | None]) -> OperatorConfig:
@@ -45,23 +52,43 @@ def override_config(path: Path | None, settings: Mapping[str, str | None]) -> Op
     Raises:
         ConfigurationError: As `load_config`, and where nobody says the owner.
     """
-    document = _read_document(path) if path is not None else {}
-    document |= {name: value for name, value in settings.items() if value is not None}
-    if "owner" not in document:
-        raise ConfigurationError("whose AWS objects are ours? set --owner, or --config with the operator's settings")
+    if path is None:
+        return override_settings({}, settings, what="the options")
+    return override_settings(read_settings(path), settings, what=f"the configuration {path}")
+
+
+def override_settings(
+    document: Mapping[str, Any], settings: Mapping[str, str | None], *, what: str, way_out: str = ""
+) -> OperatorConfig:
+    """Return the configuration of a document, with some settings replaced: those that aren't None.
+
+    Args:
+        document: Settings by their names.
+        settings: Those of the command line.
+        what: The document, for people.
+        way_out: What else to do where nobody says the owner, at the end of the message.
+
+    Raises:
+        ConfigurationError: As `override_config`.
+    """
+    said = {name: value for name, value in settings.items() if value is not None}
+    if "owner" not in {**document, **said}:
+        raise ConfigurationError(
+            f"whose AWS objects are ours? set --owner, or --config with the operator's settings{way_out}"
+        )
     for name, option in _OPTIONS.items():
-        if settings.get(name) is not None:
-            _check_option(name, option, settings[name])
-    return _parse_config(document, f"the configuration {path}" if path is not None else "the options")
+        if name in said:
+            _check_option(name, option, said[name])
+    return _parse_config({**document, **said}, what)
 
 
-def _check_option(name: str, option: str, value: str | None) -> None:
+def _check_option(name: str, option: str, value: str) -> None:
     """Raise ConfigurationError, in the words of the command line, for an option that can't be meant so."""
     try:
         OperatorConfig.model_validate({"owner": "any", name: value})
     except ValidationError as error:
         raise ConfigurationError(f"{option}: {_first_problem(error).partition(': ')[2]}") from error
-    if (fault := setting_fault(name, value or "")) is not None:
+    if (fault := setting_fault(name, value)) is not None:
         raise ConfigurationError(f"{option}: {fault}")
 
 
@@ -74,7 +101,8 @@ def setting_fault(name: str, value: str) -> str | None:
     return None
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what a configuration file says, unchecked. Raises ConfigurationError: it can't be read, or is none."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -103,7 +131,7 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in OperatorConfig.model_fields.items()]
         return f"unknown setting {where}{suggest(where, known)}{more}"
-    return f"{where}: {_PATTERNS.get(where) or say(first)}{more}"
+    return f"{where}: {_PATTERNS.get(where.rpartition('.')[2]) or say(first)}{more}"
 
 
 def _read_ca(value: str | None) -> str | None:

@@ -9,6 +9,7 @@ from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account, get_issuer, get_principal
 from elasticache_iam.core.errors import ConfigurationError, OperatorError, SurroundingsError
 from elasticache_iam.core.installation import Installation
+from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.runtime import config as configuration
 
 
@@ -30,6 +31,18 @@ def find_region(said: str | None, session: Session, *, setting: str = "say --reg
     if (fault := configuration.setting_fault("region", region)) is not None:
         raise ConfigurationError(f"which AWS region? {fault}")
     return region
+
+
+async def with_issuer(config: OperatorConfig, connection: Connection | None) -> OperatorConfig:
+    """Ask the cluster who signs its tokens, if nobody has said so."""
+    if config.oidc_issuer is not None or config.cluster_name is not None or connection is None:
+        return config
+    try:
+        answer = await connection.call(Request("get", "/.well-known", "openid-configuration"))
+    except OperatorError:  # many may not ask this; then it has to be said
+        return config
+    issuer = answer.get("issuer")
+    return config.model_copy(update={"oidc_issuer": issuer}) if isinstance(issuer, str) else config
 
 
 async def resolve(

@@ -16,7 +16,7 @@ from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.core.errors import ConfigurationError, NotFoundError, NotLeaderError, OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.plan.changes import Plan
-from elasticache_iam.kube.connection import Connection, Request, open_connection
+from elasticache_iam.kube.connection import Connection, open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.ports import Clock, Document
 from elasticache_iam.reconcile.plane import Plane
@@ -24,7 +24,7 @@ from elasticache_iam.reconcile.preview.run import Preview
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Store
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.installation import resolve
+from elasticache_iam.runtime.installation import resolve, with_issuer
 from elasticache_iam.runtime.manifests import Manifests
 from elasticache_iam.runtime.resources import ReadOnly
 
@@ -83,7 +83,7 @@ async def open_plane(question: Question) -> AsyncIterator[tuple[Plane, Connectio
             connection = await _connect(question)
             stack.push_async_callback(connection.close)
         session = _open_session()
-        config = await _with_issuer(question.config, connection)
+        config = await with_issuer(question.config, connection)
         installation = await resolve(config, session, bridge, is_operator=False)
         clock = SystemClock()
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=clock)
@@ -118,18 +118,6 @@ async def _connect(question: Question) -> Connection:
         return await open_connection(question.kubeconfig, context=question.context)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error.message}{question.way_out}") from error
-
-
-async def _with_issuer(config: OperatorConfig, connection: Connection | None) -> OperatorConfig:
-    """Ask the cluster who signs its tokens, if nobody has said so."""
-    if config.oidc_issuer is not None or config.cluster_name is not None or connection is None:
-        return config
-    try:
-        answer = await connection.call(Request("get", "/.well-known", "openid-configuration"))
-    except OperatorError:  # many may not ask this; then it has to be said
-        return config
-    issuer = answer.get("issuer")
-    return config.model_copy(update={"oidc_issuer": issuer}) if isinstance(issuer, str) else config
 
 
 async def _furnish(

@@ -3,21 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import yaml
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import ValidationError
 
 from elasticache_iam.api import crd
-from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.config import Signing
 from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN
 from elasticache_iam.api.parse import salvage_group
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.errors import translate
-from elasticache_iam.aws.identity import get_account, get_issuer
 from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.core import names
 from elasticache_iam.core import prerequisites as need
@@ -32,7 +30,8 @@ from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.reconcile.queue import GROUPS
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.installation import find_region
+from elasticache_iam.runtime.config import override_settings
+from elasticache_iam.runtime.installation import resolve, with_issuer
 from elasticache_iam.runtime.resources import ReadOnly
 
 T = TypeVar("T")
@@ -48,7 +47,7 @@ class Survey:
     Attributes:
         place: Where the operator is, or is to be.
         settings: Settings by their names in the configuration, said on the command line.
-        document: The configuration file; None: that in the cluster, if there is one.
+        document: What the configuration file says; None: that in the cluster, if there is one.
         operator_role: The operator's role; None: as its ServiceAccount says.
         cache_ids: Only these caches; empty: those that UserGroups name, or whose owners have agreed.
         uses_cluster: Whether there is a cluster to look at.
@@ -58,7 +57,7 @@ class Survey:
 
     place: Place
     settings: Mapping[str, str | None]
-    document: OperatorConfig | None = None
+    document: Mapping[str, Any] | None = None
     operator_role: str | None = None
     cache_ids: tuple[str, ...] = ()
     uses_cluster: bool = True
@@ -120,31 +119,19 @@ async def _connect(asked: Survey) -> Connection:
 async def _find_installation(
     asked: Survey, session: Session, bridge: Bridge, connection: Connection | None
 ) -> Installation:
-    document = asked.document.model_dump(by_alias=True, exclude_unset=True) if asked.document is not None else {}
-    if not document and connection is not None:
+    document = asked.document
+    if document is None and connection is not None:
         document = await _deployed_config(connection, asked.place)
-    document |= {name: value for name, value in asked.settings.items() if value is not None}
-    if "owner" not in document:
-        raise ConfigurationError(
-            "whose AWS objects are ours? set --owner, or --config with the operator's settings; an installation's "
-            "own are read where it is: --operator-namespace"
-        )
-    try:
-        config = OperatorConfig.model_validate({**document, "cacheCA": None})
-    except ValidationError as error:
-        raise ConfigurationError(f"the operator's configuration is invalid: {error.errors()[0]['msg']}") from error
-    region = find_region(config.region, session)
-    account = config.account or await get_account(session, region=region, bridge=bridge)
-    issuer = config.oidc_issuer
-    if issuer is None and config.cluster_name is not None:
-        issuer = await get_issuer(session, region=region, bridge=bridge, cluster_name=config.cluster_name)
-    if issuer is None and connection is not None:
-        with contextlib.suppress(OperatorError):  # many may not ask this; then it has to be said
-            answer = await connection.call(Request("get", "/.well-known", "openid-configuration"))
-            issuer = str(answer.get("issuer") or "")
-    if not issuer:
-        raise ConfigurationError("which OIDC issuer signs the ServiceAccounts' tokens? say --issuer")
-    return Installation(config, region=region, account=account, issuer=issuer)
+    config = override_settings(
+        document or {},
+        asked.settings,
+        what="the operator's configuration",
+        way_out="; an installation's own are read where it is: --operator-namespace",
+    )
+    config = await with_issuer(config, connection)
+    # Whoever signs, the operator's role is looked at by the issuer, and where it signs itself it need not be known yet.
+    as_any = config.model_copy(update={"signing": Signing.WEB_IDENTITY})
+    return replace(await resolve(as_any, session, bridge, is_operator=False), config=config)
 
 
 async def _deployed_config(connection: Connection, place: Place) -> dict[str, Any]:
@@ -155,7 +142,9 @@ async def _deployed_config(connection: Connection, place: Place) -> dict[str, An
         document = yaml.safe_load(body["data"]["config.yaml"])
     except (OperatorError, KeyError, yaml.YAMLError):
         return {}
-    return document if isinstance(document, dict) else {}
+    if not isinstance(document, dict):
+        return {}
+    return document | {"cacheCA": None}  # a path in the Pod
 
 
 # -- one thing after the other ----------------------------------------------------------------------------------------

@@ -61,9 +61,10 @@ def person(monkeypatch):
             ["--no-cluster", "--owner", "demo", "--region", "eu-central-1", "--account", "111122223333"],
             "say --issuer",
         ),
+        (["--no-cluster", "--owner", "demo", "--boundary", "nonsense"], "--boundary: must be a policy's ARN"),
         (["--owner", "demo"], "or look at AWS alone: --no-cluster"),
     ],
-    ids=["owner", "region", "no-region", "issuer", "cluster"],
+    ids=["owner", "region", "no-region", "issuer", "boundary", "cluster"],
 )
 @pytest.mark.usefixtures("person")
 def test_what_it_can_not_find_out_is_asked_for(arguments, said):
@@ -71,6 +72,28 @@ def test_what_it_can_not_find_out_is_asked_for(arguments, said):
 
     assert isinstance(result.exception, ConfigurationError), result.exception
     assert said in result.exception.message
+
+
+@pytest.mark.usefixtures("person")
+def test_the_options_complete_the_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("account: '111122223333'\nregion: mars\n")
+
+    result = CliRunner().invoke(cli, ["setup", "--no-cluster", "--config", str(path), "--owner", "demo"])
+
+    assert isinstance(result.exception, ConfigurationError), result.exception
+    assert "'mars' is no AWS region" in result.exception.message  # and not: whose AWS objects are ours?
+
+
+@pytest.mark.usefixtures("person")
+def test_a_file_with_a_wrong_setting_is_told_by_the_settings_name(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("owner: demo\ntokenSeconds: 9999\n")
+
+    result = CliRunner().invoke(cli, ["setup", "--no-cluster", "--config", str(path)])
+
+    assert isinstance(result.exception, ConfigurationError), result.exception
+    assert result.exception.message.startswith("the operator's configuration: tokenSeconds: ")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_keys_are_camel_case(tmp_path):
         pytest.param(
             "owner: demo\noperatorRoleArn: 'arn:aws:iam::111122223333:role/*'", "operatorRoleArn", id="any-role"
         ),
+        pytest.param("owner: demo\npermissionsBoundary: b;id", "must be a policy's ARN", id="a-boundary-that-is-none"),
+        pytest.param(
+            "owner: demo\naccounts:\n"
+            "- {id: '444455556666', namespaces: ['*'], roleArn: 'arn:aws:iam::444455556666:role/x',"
+            " permissionsBoundary: b}",
+            "accounts.0.permissionsBoundary: must be a policy's ARN",
+            id="a-boundary-in-another-account-that-is-none",
+        ),
         pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),
     ],
 )

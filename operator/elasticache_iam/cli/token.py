@@ -10,6 +10,7 @@ import click
 
 from elasticache_iam.cli.options import cluster_options, namespace_option, resolve_namespace
 from elasticache_iam.core.errors import ConfigurationError
+from elasticache_iam.core.times import rfc3339
 
 if TYPE_CHECKING:
     from elasticache_iam.core.token import Token
@@ -107,7 +108,7 @@ def _show_line(door: "Door", call: str, cacert: str | None) -> None:
 
 
 def _show_token(door: "Door", minted: "Token", output: str) -> None:
-    ends = minted.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    ends = rfc3339(minted.expires_at)
     if output == "json":
         shown = {"username": door.user_id, "password": minted.text, "host": door.host or None, "port": door.port}
         click.echo(json.dumps({**shown, "expiresAt": ends}, indent=2))

@@ -32,6 +32,7 @@ from elasticache_iam.core.state import (
     Place,
     SimulatedConnect,
 )
+from elasticache_iam.core.times import rfc3339
 
 TOLERATED_SKEW: Final = timedelta(minutes=5)
 """AWS's APIs refuse a signature that is dated further ahead; what its caches tolerate isn't published."""
@@ -587,7 +588,7 @@ def _trust(facts: Facts, role: ObservedRole) -> Iterator[Check]:
 def _session(facts: Facts) -> Iterator[Check]:
     token, role, renew = facts.token, facts.role, commands.refresh(facts.namespace, facts.name)
     if token is not None and token.expires_at <= facts.now:
-        ended = f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        ended = rfc3339(token.expires_at)
         if token.expires_at - token.issued_at < token.asked:
             says = f"the session that signed the token ended at {ended}, and the token with it"
             yield _broken("session", Cause.SESSION_ENDED, says, renew)
@@ -600,7 +601,7 @@ def _session(facts: Facts) -> Iterator[Check]:
     made_at = role.created_at if role is not None else None
     was_refused = facts.login is not None and facts.login.outcome is LoginOutcome.REFUSED
     if made_at is not None and facts.delivered_at is not None and made_at > facts.delivered_at and was_refused:
-        says = f"the role was made anew at {made_at:%Y-%m-%dT%H:%M:%SZ}: sessions from before that are dead"
+        says = f"the role was made anew at {rfc3339(made_at)}: sessions from before that are dead"
         yield _broken("session", Cause.ROLE_REPLACED, says, renew)
     changed_at = max((at for at in (made_at, facts.granted_at) if at is not None), default=None)
     if changed_at is not None and facts.now - changed_at < YOUNG:

@@ -11,6 +11,7 @@ from typing import Final, TypeGuard
 
 from elasticache_iam.api.base import Condition, ConditionStatus
 from elasticache_iam.core.errors import OperatorError, PermanentError, RetryableError
+from elasticache_iam.core.times import rfc3339
 
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
@@ -139,7 +140,7 @@ def summarise(
     elif drafts[READY].status is not ConditionStatus.TRUE and drafts[READY].reason not in _AT_REST:
         ready = drafts[READY]
         drafts[RECONCILING] = _draft(RECONCILING, ConditionStatus.TRUE, ready.reason, ready.message, generation)
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = rfc3339(now)
     conditions = tuple(_stamp(drafts[key], before.get(key), stamp) for key in _sorted(drafts, order))
     transitions = tuple(
         condition

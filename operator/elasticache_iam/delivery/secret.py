@@ -2,12 +2,12 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT, API_VERSION, USER_KIND
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.names import object_labels
+from elasticache_iam.core.times import rfc3339
 from elasticache_iam.core.token import Token, percent_encoded
 from elasticache_iam.delivery.template import TemplateCache, render_templates
 
@@ -98,11 +98,6 @@ def controller_reference(name: str, uid: str) -> dict[str, Any]:
         # Setting it takes the right to update the resource's finalizers, for a wait that nobody needs.
         "blockOwnerDeletion": False,
     }
-
-
-def rfc3339(at: datetime) -> str:
-    """Return a time in UTC and whole seconds, rounded down: an expiry is never promised later than it comes."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _content(order: MintOrder, target: CacheTarget, token: Token, ca_pem: str | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from elasticache_iam.core.errors import NotFoundError
+from elasticache_iam.core.times import micro_time
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.ports import Document
 
@@ -101,5 +102,4 @@ def _parse_time(text: str | None) -> datetime | None:
 
 
 def _render_time(moment: datetime | None) -> str | None:
-    """Return metav1.MicroTime: always six digits, always Z."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
+    return micro_time(moment) if moment else None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
 from elasticache_iam.core.orders import Order, Progress, patch_of, progress_of, refusal_of
+from elasticache_iam.core.times import micro_time
 from elasticache_iam.kube.connection import MERGE_PATCH, Connection, Request, open_connection
 from elasticache_iam.reconcile.queue import USERS
 from elasticache_iam.runtime.resources import RESOURCES_API, missing_crds
@@ -49,7 +50,7 @@ async def run_errand(errand: Errand, say: Callable[[str], None]) -> bool:
             that come before it on the list have got their order.
         OperatorError: The cluster doesn't answer.
     """
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    stamp = micro_time(datetime.now(UTC))
     async with await open_connection(errand.kubeconfig, context=errand.context) as connection:
         for name in errand.names:
             await _give(errand, connection, name, stamp)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from boto3.session import Session
@@ -16,6 +16,7 @@ from elasticache_iam.aws.places import AwsPlaces
 from elasticache_iam.core.errors import ConfigurationError, NotFoundError, NotLeaderError, OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.plan.changes import Plan
+from elasticache_iam.core.times import rfc3339
 from elasticache_iam.kube.connection import Connection, open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.ports import Clock, Document
@@ -156,7 +157,7 @@ def merge_manifest(
     manifest: Mapping[str, Any], known: Mapping[str, Any] | None, *, now: datetime, is_deletion: bool
 ) -> Mapping[str, Any]:
     """Return a resource as it would stand in the cluster once its manifest is applied, or deleted."""
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = rfc3339(now)
     old = known or {"metadata": {"uid": UNKNOWN_UID, "generation": 0, "creationTimestamp": stamp}, "spec": None}
     metadata = {
         **old["metadata"],

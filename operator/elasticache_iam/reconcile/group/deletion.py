@@ -8,6 +8,7 @@ from elasticache_iam.core import commands, names
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import GROUP_STAGES, GROUP_SYNCED, Stage
+from elasticache_iam.core.times import rfc3339
 from elasticache_iam.reconcile.group.adoption import Holding
 from elasticache_iam.reconcile.group.membership import find_belonging, find_leaving, find_members_left
 from elasticache_iam.reconcile.plane import Plane, is_ours
@@ -117,7 +118,7 @@ class GroupDeletion:
         """Write onto what stays in AWS since when nobody works on it; best effort."""
         if self._holding.is_lent:
             return
-        aws, stamp = self._plane.aws(self._place), self._plane.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        aws, stamp = self._plane.aws(self._place), rfc3339(self._plane.clock.now())
         try:
             inventory = await self._plane.observe_again(self._place)
             default = inventory.users.get(names.default_user_id(self._plane.installation.owner, self._group_id))

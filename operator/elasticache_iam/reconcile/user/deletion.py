@@ -13,7 +13,8 @@ from elasticache_iam.core.admission import is_withdrawn
 from elasticache_iam.core.errors import BusyError, ConflictError, NotFoundError, NotOwnedError, OperatorError
 from elasticache_iam.core.state import Inventory, Place
 from elasticache_iam.core.status import GROUP_SYNCED, USER_STAGES, USER_SYNCED, Stage
-from elasticache_iam.delivery.secret import render_emptied_secret, rfc3339
+from elasticache_iam.core.times import rfc3339
+from elasticache_iam.delivery.secret import render_emptied_secret
 from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import Key
 from elasticache_iam.reconcile.store import group_key

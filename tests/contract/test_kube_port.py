@@ -23,6 +23,7 @@ from elasticache_iam.core.errors import (
     NotLeaderError,
     NotOwnedError,
 )
+from elasticache_iam.core.events import LONGEST_NOTE, event_body
 from elasticache_iam.kube.connection import Connection, load_configuration
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import ApiLease, LeaseRecord
@@ -696,6 +697,25 @@ async def test_events_of_both_kinds_are_taken(ground):
         await ground.kube.create_event(ground.namespace, body)
 
     assert ground.calls() == [("create", "events")] * 2
+
+
+async def test_an_event_with_a_long_note_is_taken(ground):
+    about = {"kind": "ElastiCacheIAMUser", "apiVersion": API_VERSION, "namespace": ground.namespace, "name": "checkout"}
+    body = event_body(
+        about,
+        name="checkout.1",
+        at=datetime.now(UTC),
+        instance="demo",
+        action="Reconcile",
+        reason="InvalidSpec",
+        note="…" * LONGEST_NOTE,
+        is_warning=True,
+    )
+
+    await ground.kube.create_event(ground.namespace, body)
+
+    with pytest.raises(InvalidSpecError):
+        await ground.kube.create_event(ground.namespace, {**body, "note": "…" * 342})
 
 
 async def test_a_lease_is_created_read_and_replaced(ground):

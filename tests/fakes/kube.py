@@ -27,6 +27,7 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
 )
+from elasticache_iam.core.events import LONGEST_NOTE
 from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.lease import LeaseRecord
 from elasticache_iam.ports import Document, Fence, ServiceAccountToken
@@ -420,6 +421,8 @@ class FakeKube:
         """As in the port; `events` has them."""
         await self._enter("create_event", "create", "events", namespace, "")
         self._check_namespace(namespace)
+        if len(str(body.get("note", "")).encode()) > LONGEST_NOTE:
+            raise InvalidSpecError("note: can have at most 1024 bytes", code="Invalid")
         self.events.append(copy.deepcopy(dict(body)))
 
     # Inside.

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from elasticache_iam.api.keys import FIELD_MANAGER, GROUP, VERSION
 from elasticache_iam.core.errors import ConflictError, NotFoundError, OperatorError
+from elasticache_iam.core.events import EVENTS_API
 from elasticache_iam.kube.connection import JSON_PATCH, MERGE_PATCH, Connection, ErrorTranslator, Request
 from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.kube.owned import CONFIG_MAP, SECRET, create_owned, delete_owned, reclaim_owned, replace_owned
@@ -18,7 +19,6 @@ POD_PAGE_SIZE: Final = 100
 _RUNNING: Final = "status.phase!=Succeeded,status.phase!=Failed"
 
 _CORE: Final = "/api/v1"
-_EVENTS: Final = "events.k8s.io/v1"
 _RESOURCES: Final = f"/apis/{GROUP}/{VERSION}"
 
 
@@ -191,22 +191,24 @@ class ApiKube:
 
         A body without a name gets one from the server.
         """
-        metadata: dict[str, Any] = {"namespace": namespace, **body.get("metadata", {})}
-        if "name" not in metadata:
-            metadata.setdefault("generateName", "elasticache-iam-")
-        version = body.get("apiVersion", "v1")
-        await self._connection.send(
-            Request(
-                "create",
-                f"/apis/{_EVENTS}" if version == _EVENTS else _CORE,
-                "events",
-                namespace,
-                query={"fieldManager": FIELD_MANAGER},
-                body={**body, "apiVersion": version, "kind": "Event", "metadata": metadata},
-                metadata_only=True,
-            ),
-            fence=self._fence,
-        )
+        await self._connection.send(event_request(namespace, body), fence=self._fence)
+
+
+def event_request(namespace: str, body: Document) -> Request:
+    """Return the request that makes an Event; its fence is the caller's to say."""
+    metadata: dict[str, Any] = {"namespace": namespace, **body.get("metadata", {})}
+    if "name" not in metadata:
+        metadata.setdefault("generateName", "elasticache-iam-")
+    version = body.get("apiVersion", "v1")
+    return Request(
+        "create",
+        f"/apis/{EVENTS_API}" if version == EVENTS_API else _CORE,
+        "events",
+        namespace,
+        query={"fieldManager": FIELD_MANAGER},
+        body={**body, "apiVersion": version, "kind": "Event", "metadata": metadata},
+        metadata_only=True,
+    )
 
 
 def _conflict(message: str) -> ErrorTranslator:

@@ -2,15 +2,11 @@
 
 import secrets
 from dataclasses import dataclass
-from typing import Any, Final
 
-from elasticache_iam.api.keys import FIELD_MANAGER
-from elasticache_iam.kube.connection import Connection, Request
+from elasticache_iam.core.events import event_body
+from elasticache_iam.kube.connection import Connection
+from elasticache_iam.kube.kube import event_request
 from elasticache_iam.ports import Clock
-
-_EVENTS: Final = "events.k8s.io/v1"
-LONGEST_NOTE: Final = 1024
-"""The API server refuses more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +27,14 @@ class OwnPod:
         self, connection: Connection, clock: Clock, *, reason: str, note: str, is_warning: bool
     ) -> None:
         """Post an Event about it. No leader is needed: each replica speaks for itself. Raises core.errors."""
-        body: dict[str, Any] = {
-            "apiVersion": _EVENTS,
-            "kind": "Event",
-            "metadata": {"name": f"{self.name}.{secrets.token_hex(8)}", "namespace": self.namespace},
-            "eventTime": clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "reportingController": "elasticache-iam.dev/operator",
-            "reportingInstance": self.name,
-            "action": "CheckSurroundings",
-            "reason": reason,
-            "note": note[:LONGEST_NOTE],
-            "type": "Warning" if is_warning else "Normal",
-            "regarding": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": self.namespace,
-                "name": self.name,
-                "uid": self.uid,
-            },
-        }
-        await connection.send(
-            Request(
-                "create",
-                f"/apis/{_EVENTS}",
-                "events",
-                self.namespace,
-                query={"fieldManager": FIELD_MANAGER},
-                body=body,
-                metadata_only=True,
-            )
+        body = event_body(
+            {"apiVersion": "v1", "kind": "Pod", "namespace": self.namespace, "name": self.name, "uid": self.uid},
+            name=f"{self.name}.{secrets.token_hex(8)}",
+            at=clock.now(),
+            instance=self.name,
+            action="CheckSurroundings",
+            reason=reason,
+            note=note,
+            is_warning=is_warning,
         )
+        await connection.send(event_request(self.namespace, body))

@@ -24,6 +24,7 @@ from elasticache_iam.core.errors import (
     ThrottledError,
     UnavailableError,
 )
+from elasticache_iam.core.events import event_body
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.mint import Delivered, DeliveryFailed, LoginOutcome, Report, TokenReports, Verified
 from elasticache_iam.core.names import is_owned, place_of_arn
@@ -334,26 +335,22 @@ class Plane:
     async def post_event(self, key: Key, meta: Metadata, *, reason: str, note: str, warning: bool = False) -> None:
         """Post an Event; best effort: a lost Event is no reason to fail a pass."""
         now = self.clock.now()
-        name = f"{key.name}.{int(now.timestamp() * 1e6):x}"
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": key.namespace},
-            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "reportingController": "elasticache-iam.dev/operator",
-            "reportingInstance": self.installation.owner,
-            "action": "Reconcile",
-            "reason": reason,
-            "note": note[:1024],
-            "type": "Warning" if warning else "Normal",
-            "regarding": {
+        body = event_body(
+            {
                 "apiVersion": API_VERSION,
                 "kind": KINDS[key.plural],
                 "namespace": key.namespace,
                 "name": key.name,
                 "uid": meta.uid,
             },
-        }
+            name=f"{key.name}.{int(now.timestamp() * 1e6):x}",
+            at=now,
+            instance=self.installation.owner,
+            action="Reconcile",
+            reason=reason,
+            note=note,
+            is_warning=warning,
+        )
         try:
             await self.kube.create_event(key.namespace, body)
         except OperatorError as error:

@@ -5,6 +5,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
+from elasticache_iam.cli.terminal import write_text
 from elasticache_iam.core.errors import ConfigurationError
 
 COMPLETE_VARIABLE: Final = "_ELASTICACHE_IAM_COMPLETE"
@@ -26,4 +27,4 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise ConfigurationError(f"no completions for {shell}")
-    click.echo(kind(context.find_root().command, {}, "elasticache-iam", COMPLETE_VARIABLE).source())
+    write_text(kind(context.find_root().command, {}, "elasticache-iam", COMPLETE_VARIABLE).source())

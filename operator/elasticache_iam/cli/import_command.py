@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elasticache_iam.cli.terminal import say, write_text
+from elasticache_iam.core.foreign import shown
+
 if TYPE_CHECKING:
     from elasticache_iam.core.importing import Import
 
@@ -75,22 +78,22 @@ def import_command(
     require_credentials(session)
     made = asyncio.run(make_import(request, session))
     for line in render_import(made):
-        click.echo(line)
+        write_text(line)
     for skipped in made.skipped:
-        click.echo(f"not written: {skipped}", err=True)
+        say(f"not written: {skipped}", err=True)
     kinds = [written.body["kind"] for written in made.written]
     counts = f"{kinds.count('UserGroup')} UserGroup, {kinds.count('ElastiCacheIAMUser')} ElastiCacheIAMUser written"
-    click.echo(f"{counts}; next: elasticache-iam plan -f FILE" if kinds else "nothing to write", err=True)
+    say(f"{counts}; next: elasticache-iam plan -f FILE" if kinds else "nothing to write", err=True)
 
 
 def render_import(made: "Import") -> Iterator[str]:
-    """Yield YAML, a resource a document, with comments."""
+    """Yield YAML, a resource a document, with comments, of which nothing that stands in AWS can break out."""
     import yaml  # noqa: PLC0415
 
     if made.consents:
         yield "# First the owners of these AWS objects have to agree:"
-        yield from (f"#   {command}" for command in made.consents)
+        yield from (f"#   {shown(command)}" for command in made.consents)
     for written in made.written:
         yield "---"
-        yield from (f"# {comment}" for comment in written.comments)
+        yield from (f"# {shown(comment)}" for comment in written.comments)
         yield yaml.safe_dump(written.body, sort_keys=False, allow_unicode=True, width=120).rstrip()

@@ -1,6 +1,5 @@
 """`elasticache-iam lint`: what is wrong or odd in manifests and access strings, before anything is applied."""
 
-import json
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.core.foreign import shown
+from elasticache_iam.cli.terminal import Styled, say, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +53,9 @@ def lint(
     remarks += lint_manifests(paths, namespace=namespace) if paths else ()
     if output == "sarif":
         document = sarif_document(remarks, version=version("elasticache-iam-operator"))
-        click.echo(json.dumps(document, indent=2))
+        write_json(document)
     elif output == "json":
-        click.echo(json.dumps(remarks_document(remarks), indent=2))
+        write_json(remarks_document(remarks))
     else:
         _show(remarks)
     if has_errors(remarks, strict=strict):
@@ -68,12 +67,12 @@ def _show(remarks: "Sequence[Remark]") -> None:
         where = ":".join(str(part) for part in (remark.file, remark.line, remark.column) if part)
         if not remark.file:
             where = f"column {remark.column}" if remark.column else "access string"
-        level = click.style(f"{remark.level.value}[{remark.code}]", fg=_COLOURS[remark.level.value])
+        level = Styled(f"{remark.level.value}[{remark.code}]", _COLOURS[remark.level.value])
         what = f"{remark.what}: " if remark.what else ""
-        click.echo(f"{shown(where)}: {level}: {shown(what + remark.says)}")
+        say(f"{where}: ", level, f": {what}{remark.says}")
     errors = sum(remark.level.value == "error" for remark in remarks)
     counts = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in _counted(errors, len(remarks) - errors))
-    click.echo(", ".join(counts) or "nothing to say", err=True)
+    say(", ".join(counts) or "nothing to say", err=True)
 
 
 def _counted(errors: int, warnings: int) -> "list[tuple[int, str]]":

@@ -17,10 +17,11 @@ from typing import Any, Final
 import click
 from typing_extensions import override
 
+from elasticache_iam.cli.completion import COMPLETE_VARIABLE
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.extras import missing_extra
+from elasticache_iam.cli.terminal import say
 from elasticache_iam.core.errors import ConfigurationError, OperatorError
-from elasticache_iam.core.foreign import shown
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Look": ("status", "verify", "plan", "lint"),
@@ -33,7 +34,6 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 _MODULES: Final = {"import": "import_command"}
 """Where a command isn't in the module of its name."""
 _PLUGIN_PREFIX: Final = "kubectl-"
-_EXTRA_OF: Final = {"sandbox": "sandbox"}
 
 
 class Commands(click.Group):
@@ -92,7 +92,7 @@ def _load(name: str) -> click.Command | None:
 
 def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
     """Return a command that says what to install: the extra that it needs isn't there."""
-    message = missing_extra(error.name, _EXTRA_OF.get(name, name))
+    message = missing_extra(error.name, name)
 
     @click.command(name, hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
@@ -165,9 +165,7 @@ def run(arguments: list[str], *, program: str = "elasticache-iam") -> int:
     """Run a command and return its exit code; what fails is told in one line on the standard error."""
     _debugged.clear()
     try:
-        code: Any = cli.main(
-            arguments, prog_name=program, complete_var="_ELASTICACHE_IAM_COMPLETE", standalone_mode=False
-        )
+        code: Any = cli.main(arguments, prog_name=program, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except click.Abort:
@@ -190,7 +188,7 @@ def _click_error(error: click.ClickException, program: str) -> int:
     if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
         path = error.ctx.command_path if error.ctx is not None else program
         message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in lines of their own
-        _say(path, f"{message[:1].lower()}{message[1:]}; see: {path} --help")
+        say(f"{path}: {message[:1].lower()}{message[1:]}; see: {path} --help", err=True)
     else:
         error.show()
     return error.exit_code
@@ -199,14 +197,14 @@ def _click_error(error: click.ClickException, program: str) -> int:
 def _missing_module(error: ModuleNotFoundError, program: str) -> int:
     if (error.name or "").startswith("elasticache_iam"):
         return _surprise(error, program)
-    _say(program, missing_extra(error.name, "operator,cli"))
+    say(f"{program}: {missing_extra(error.name, 'operator,cli')}", err=True)
     _trace()
     return ExitCode.USAGE
 
 
 def _operator_error(error: OperatorError, program: str) -> int:
     for line in error.message.splitlines():
-        _say(program, line)
+        say(f"{program}: {line}", err=True)
     _trace()
     return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.FAILED
 
@@ -216,7 +214,10 @@ def _surprise(error: Exception, program: str) -> int:
     if _debugged:
         _trace()
     else:
-        _say(program, f"unexpected {type(error).__name__}; that is a fault of ours: run it again with --debug")
+        say(
+            f"{program}: unexpected {type(error).__name__}; that is a fault of ours: run it again with --debug",
+            err=True,
+        )
     return ExitCode.FAILED
 
 
@@ -226,11 +227,8 @@ def _trace() -> None:
         return
     from elasticache_iam.runtime.log import redact  # noqa: PLC0415  # only who debugs pays for it
 
-    click.echo(redact(traceback.format_exc()), err=True, nl=False)
-
-
-def _say(program: str, message: str) -> None:
-    click.echo(f"{program}: {shown(message)}", err=True)
+    for line in redact(traceback.format_exc()).splitlines():
+        say(line, err=True)
 
 
 def _drop_stdout() -> None:

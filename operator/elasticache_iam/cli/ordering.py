@@ -8,6 +8,7 @@ import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import Command, cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.terminal import say
 
 _OPTIONS: Final = (
     click.argument("users", nargs=-1, required=True, metavar="USER..."),
@@ -54,5 +55,5 @@ def give_order(
         kubeconfig=kubeconfig,
         context=context,
     )
-    if not asyncio.run(run_errand(errand, click.echo)):
+    if not asyncio.run(run_errand(errand, say)):
         sys.exit(ExitCode.NOT_YET)

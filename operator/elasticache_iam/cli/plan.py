@@ -1,7 +1,6 @@
 """`elasticache-iam plan`: what manifests would do, before they do it."""
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,7 @@ import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import namespace_option, resolve_namespace
-from elasticache_iam.core.foreign import shown
+from elasticache_iam.cli.terminal import Styled, say, write_json
 
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 
@@ -77,7 +76,7 @@ def plan(  # noqa: PLR0917  # click passes them by name
     here = resolve_namespace(here, kubeconfig=kubeconfig, context=context)
     manifests = read_manifests(files, namespace=here)
     for ignored in manifests.ignored:
-        click.echo(f"not looked at: {shown(ignored)}", err=True)
+        say(f"not looked at: {ignored}", err=True)
     made = asyncio.run(
         make_plan(
             Question(
@@ -91,9 +90,9 @@ def plan(  # noqa: PLR0917  # click passes them by name
         )
     )
     if output == "json":
-        click.echo(json.dumps(plan_document(made), indent=2))
+        write_json(plan_document(made))
     else:
         for line in render_plan(made):
-            click.echo(click.style(shown(line.plain), fg=_COLOURS.get(line.mark), bold=line.mark == "#" or None))
+            say(Styled(line.plain, _COLOURS.get(line.mark), bold=line.mark == "#"))
     if detailed_exitcode and not made.is_empty:
         sys.exit(ExitCode.SOMETHING_TO_DO)

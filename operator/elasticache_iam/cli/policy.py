@@ -1,10 +1,11 @@
 """`elasticache-iam policy`: IAM policies, as JSON or HCL. Nothing is asked of AWS or a cluster."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from elasticache_iam.cli.terminal import write_json, write_text
 
 _output = click.option(
     "-o", "--output", type=click.Choice(["json", "hcl"]), default="json", show_default=True, help="The form."
@@ -135,6 +136,6 @@ def _print(document: Mapping[str, Any], output: str, *, name: str) -> None:
     if output == "hcl":
         from elasticache_iam.core.policy import render_hcl  # noqa: PLC0415  # the other commands start without pydantic
 
-        click.echo(render_hcl(document, name), nl=False)
+        write_text(render_hcl(document, name))
     else:
-        click.echo(json.dumps(document, indent=2))
+        write_json(document)

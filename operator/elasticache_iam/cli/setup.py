@@ -1,7 +1,6 @@
 """`elasticache-iam setup`: what AWS and the cluster still need for an installation."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import cluster_options
+from elasticache_iam.cli.terminal import Line, Styled, say, write_json
 
 if TYPE_CHECKING:
     from elasticache_iam.core.prerequisites import Prerequisite
@@ -100,29 +100,30 @@ def setup(
     require_credentials(session)
     found = asyncio.run(survey(asked, session))
     if output == "json":
-        click.echo(json.dumps(prerequisites_document(found), indent=2))
+        write_json(prerequisites_document(found))
     else:
         for line in render_setup(found):
-            click.echo(line)
+            say(*line)
     if any(each.mark is Mark.BROKEN for each in found):
         sys.exit(ExitCode.FAILED)
 
 
-def render_setup(found: "Sequence[Prerequisite]") -> Iterator[str]:
+def render_setup(found: "Sequence[Prerequisite]") -> Iterator[Line]:
     """Yield the lines that people see."""
     section = ""
     for each in found:
         if each.section != section:
             if section:
-                yield ""
+                yield ()
             section = each.section
-            yield click.style(section, bold=True)
-        yield f"  {click.style(each.mark.value, fg=_COLOURS[each.mark.value])} {each.says}"
+            yield (Styled(section, bold=True),)
+        yield "  ", Styled(each.mark.value, _COLOURS[each.mark.value]), f" {each.says}"
         if each.repair:
-            yield f"      $ {each.repair}"
+            yield (f"      $ {each.repair}",)
     missing = sum(each.mark.value == "✘" for each in found)
-    yield ""
+    yield ()
     if missing:
-        yield f"✘ {missing} {'thing is' if missing == 1 else 'things are'} missing; run this again after each command"
+        things = "1 thing is" if missing == 1 else f"{missing} things are"
+        yield (f"✘ {things} missing; run this again after each command",)
     else:
-        yield "✔ nothing is missing"
+        yield ("✔ nothing is missing",)

@@ -1,7 +1,6 @@
 """`elasticache-iam status`: groups, users, caches, how long tokens live, what is wrong and what to do next."""
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.options import cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.terminal import Line, Styled, say, write_json, write_text
 from elasticache_iam.core.foreign import shown
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def _show(overview: "Overview", output: str, *, namespace: str) -> None:
     from elasticache_iam.core.overview import overview_document  # noqa: PLC0415
 
     if output == "json":
-        click.echo(json.dumps(overview_document(overview), indent=2))
+        write_json(overview_document(overview))
     elif output == "yaml":
         import yaml  # noqa: PLC0415
 
-        click.echo("---\n" + yaml.safe_dump(overview_document(overview), sort_keys=False, allow_unicode=True), nl=False)
+        write_text("---\n" + yaml.safe_dump(overview_document(overview), sort_keys=False, allow_unicode=True))
     else:
         for line in render_overview(overview, namespace=namespace, width=_width()):
-            click.echo(line)
+            say(*line)
 
 
 def _width() -> int | None:
@@ -95,7 +95,7 @@ def _width() -> int | None:
     return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
 
 
-def render_overview(overview: "Overview", *, namespace: str, width: int | None) -> Iterator[str]:
+def render_overview(overview: "Overview", *, namespace: str, width: int | None) -> Iterator[Line]:
     """Yield the lines that people see.
 
     Args:
@@ -104,26 +104,25 @@ def render_overview(overview: "Overview", *, namespace: str, width: int | None) 
         width: Of the terminal. What doesn't fit is cut in the column that can best spare it; None: nothing is.
     """
     if not overview.groups and not overview.users:
-        yield f"no UserGroup and no ElastiCacheIAMUser in {namespace or 'any namespace'}" + (
-            "; all namespaces: -A" if namespace else ""
-        )
+        nothing = f"no UserGroup and no ElastiCacheIAMUser in {namespace or 'any namespace'}"
+        yield nothing, "; all namespaces: -A" if namespace else ""
     if overview.groups:
         rows = [row for view in overview.groups for row in _group_rows(view)]
         yield from _table(("", "GROUP", "REASON", "IN AWS", "MEMBERS", "CACHES"), rows, spare=3, width=width)
     if overview.users:
         if overview.groups:
-            yield ""
+            yield ()
         rows = [row for view in overview.users for row in _user_rows(view, overview)]
         yield from _table(("", "USER", "REASON", "IN AWS", "GROUP", "TOKENS"), rows, spare=3, width=width)
     for problem in overview.problems:
-        yield ""
-        who = click.style(shown(f"{problem.kind} {problem.namespace}/{problem.name}"), bold=True)
+        yield ()
+        who = Styled(f"{problem.kind} {problem.namespace}/{problem.name}", bold=True)
         says = f"{problem.reason}: {problem.message}" if problem.reason else problem.message
-        yield f"{who}: {shown(says)}"
-        yield f"  $ {shown(problem.next)}"
+        yield who, f": {says}"
+        yield (f"  $ {problem.next}",)
     for note in overview.notes:
-        yield ""
-        yield f"note: {shown(note)}"
+        yield ()
+        yield (f"note: {note}",)
 
 
 def _group_rows(view: "GroupView") -> Iterator[Sequence[str]]:
@@ -158,7 +157,7 @@ def _user_rows(view: "UserView", overview: "Overview") -> Iterator[Sequence[str]
         yield "", "", "", "", "", token_text
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, spare: int, width: int | None) -> Iterator[str]:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, spare: int, width: int | None) -> Iterator[Line]:
     """Yield a table without lines. Too wide for the terminal, the column `spare` is cut, and then left out."""
     rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
@@ -174,9 +173,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, spare: int, 
         cells = [_cut(row[column], widths[column]).ljust(widths[column]) for column in kept]
         line = _GAP.join(cells).rstrip()
         if row is header:
-            yield click.style(line, bold=True)
+            yield (Styled(line, bold=True),)
         else:
-            yield click.style(row[0], fg=_COLOURS[row[0]]) + line[len(row[0]) :] if row[0] else line
+            yield (Styled(row[0], _COLOURS[row[0]]), line[len(row[0]) :]) if row[0] else (line,)
 
 
 def _cut(text: str, width: int) -> str:

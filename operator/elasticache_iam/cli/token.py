@@ -1,7 +1,6 @@
 """`elasticache-iam token`: log in to a cache as a person, with one's own AWS identity."""
 
 import asyncio
-import json
 import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elasticache_iam.cli.options import cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.terminal import say, write_json
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.times import rfc3339
 
@@ -104,19 +104,19 @@ def _show_line(door: "Door", call: str, cacert: str | None) -> None:
     trust = ("--cacert", cacert) if cacert else ()
     # -c: follows a cluster's redirections, and does nothing elsewhere.
     options = ("--tls", *trust, "-c", "-h", door.host, "-p", str(door.port), "--user", door.user_id)
-    click.echo(f'REDISCLI_AUTH="$({call})" redis-cli {shlex.join(options)}')
+    say(f'REDISCLI_AUTH="$({call})" redis-cli {shlex.join(options)}')
 
 
 def _show_token(door: "Door", minted: "Token", output: str) -> None:
     ends = rfc3339(minted.expires_at)
     if output == "json":
         shown = {"username": door.user_id, "password": minted.text, "host": door.host or None, "port": door.port}
-        click.echo(json.dumps({**shown, "expiresAt": ends}, indent=2))
+        write_json({**shown, "expiresAt": ends})
     elif output == "env":
-        click.echo(f"export REDISCLI_AUTH={shlex.quote(minted.text)}")
+        say(f"export REDISCLI_AUTH={shlex.quote(minted.text)}")
     else:
-        click.echo(minted.text)
-    click.echo(f"# user {door.user_id}; good until {ends}, or until your AWS session ends", err=True)
+        say(minted.text)
+    say(f"# user {door.user_id}; good until {ends}, or until your AWS session ends", err=True)
 
 
 def _same_call(context: click.Context) -> str:

@@ -1,7 +1,6 @@
 """`elasticache-iam verify`: why can't this user log in?"""
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import namespace_option, resolve_namespace
+from elasticache_iam.cli.terminal import Styled, say, write_json
 
 _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
@@ -70,10 +70,10 @@ def verify(  # noqa: PLR0917  # click passes them by name
     except OperatorError as error:
         raise ConfigurationError(error.message) from error  # not to be taken for a broken link
     if output == "json":
-        click.echo(json.dumps(tree_document(tree), indent=2))
+        write_json(tree_document(tree))
     else:
         for line in render_tree(tree):
-            click.echo(click.style(line.text, fg=_COLOURS[line.mark.value]) if line.mark is not None else line.text)
+            say(Styled(line.text, _COLOURS[line.mark.value]) if line.mark is not None else line.text)
     if tree.broken:
         sys.exit(ExitCode.FAILED)
     if tries_login and not tree.is_proven:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from elasticache_iam.core.diagnosis import Check, Diagnosis, Mark
-from elasticache_iam.core.foreign import shown
 
 _WORDS: Final = {Mark.WHOLE: "ok", Mark.BROKEN: "broken", Mark.UNTOLD: "unknown"}
 _LINK_WIDTH: Final = 9
@@ -76,12 +75,7 @@ class Line:
 
 
 def render_tree(tree: Tree) -> Iterator[Line]:
-    """Yield the tree, and its summary at the end, fit for a terminal whatever somebody has put into it."""
-    for line in _lines(tree):
-        yield Line(shown(line.text), line.mark)
-
-
-def _lines(tree: Tree) -> Iterator[Line]:
+    """Yield the tree, and its summary at the end."""
     yield Line(f"{tree.namespace}/{tree.name}, in AWS {tree.user_id or 'without a user yet'}")
     groups = [*((branch.title, branch.diagnosis.checks) for branch in tree.branches), ("the operator", tree.operator)]
     for number, (title, checks) in enumerate(groups, start=1):

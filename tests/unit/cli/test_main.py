@@ -143,6 +143,14 @@ def test_debug_shows_no_token(failing, capsys):
     assert "0123456789abcdef" not in shown
 
 
+def test_debug_spells_out_what_an_error_quotes(failing, capsys):
+    failing(RuntimeError("a\x1b[2J\r\n::error::b"))
+
+    main.run(["status", "--debug"])
+
+    assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))
+
+
 def test_debug_ends_with_its_run(failing, capsys):
     failing(AccessDeniedError("no right"))
     main.run(["status", "--debug"])

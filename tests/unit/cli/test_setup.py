@@ -8,13 +8,14 @@ from click.testing import CliRunner
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.main import cli, run
 from elasticache_iam.cli.setup import render_setup
+from elasticache_iam.cli.terminal import render
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.prerequisites import AWS, CLUSTER
 from elasticache_iam.runtime import log, personal
 
 
 def shown(*found):
-    return [click.unstyle(line) for line in render_setup(found)]
+    return [click.unstyle(render(line)) for line in render_setup(found)]
 
 
 def test_each_thing_has_a_mark_and_what_is_missing_its_command():

@@ -12,6 +12,7 @@ from tests.builders import group_manifest, user_manifest
 
 from elasticache_iam.cli.main import cli
 from elasticache_iam.cli.status import render_overview
+from elasticache_iam.cli.terminal import render
 from elasticache_iam.core.overview import look_over
 from elasticache_iam.runtime import overview
 
@@ -59,7 +60,7 @@ def shown(*, width=None, notes=(), namespace="shop", left_s=412.0, empty=False):
         operator_namespace="elasticache-iam",
         notes=tuple(notes),
     )
-    return [click.unstyle(line) for line in render_overview(overview, namespace=namespace, width=width)]
+    return [click.unstyle(render(line)) for line in render_overview(overview, namespace=namespace, width=width)]
 
 
 def test_groups_and_users_stand_in_columns():
@@ -189,7 +190,7 @@ def test_what_others_wrote_gives_no_orders_to_a_terminal():
     group = body(group_manifest(), "demo\x1b[2J", ready=False, message="no\r\x1b]0;owned\x07\n::error::x")
     looked = look_over([group], [], lives={}, now=NOW, operator_namespace="elasticache-iam", notes=("a\u202eb",))
 
-    lines = [click.unstyle(line) for line in render_overview(looked, namespace="platform", width=None)]
+    lines = [click.unstyle(render(line)) for line in render_overview(looked, namespace="platform", width=None)]
 
     assert all(line.isprintable() for line in lines)
     assert any("no\\x0d\\x1b]0;owned\\x07\\x0a::error::x" in line for line in lines)

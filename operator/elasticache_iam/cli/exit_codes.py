@@ -20,7 +20,8 @@ MEANINGS: Final = {
     ExitCode.FAILED: "What was looked at isn't right (`verify`: a link is broken; `lint`: an error; `setup`: something "
     "is missing), or the command failed: AWS or the cluster refuses, or doesn't answer.",
     ExitCode.USAGE: "Something for the caller to put right: an option, a file, a resource that isn't there, missing "
-    "credentials. `verify` also exits with it where it can't be told whether a login works.",
+    "credentials. `verify` also exits with it where it can't be told whether a login works, `setup` where something "
+    "couldn't be looked at.",
     ExitCode.SOMETHING_TO_DO: "`plan --detailed-exitcode`: there is something to do.",
     ExitCode.NOT_YET: "Asked for, and not done within `--timeout`: `suspend`, `resume`, `refresh`.",
     ExitCode.INTERRUPTED: "Interrupted by Ctrl-C.",

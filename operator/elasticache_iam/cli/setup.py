@@ -73,7 +73,7 @@ def setup(
     role with its trust and policy, CRDs, rights, admission policies, whether an operator leads, and the caches'
     engine, encryption and consent. Reads AWS and the cluster with your own credentials, and writes nothing.
 
-    Exits with 1 if something is missing.
+    Exits with 0 if nothing is missing, 1 if something is, 2 if that can't be told: something couldn't be looked at.
     """
     # Not at the top: the other commands start without boto3 and the Kubernetes client.
     from elasticache_iam.core.diagnosis import Mark  # noqa: PLC0415
@@ -106,6 +106,8 @@ def setup(
             say(*line)
     if any(each.mark is Mark.BROKEN for each in found):
         sys.exit(ExitCode.FAILED)
+    if not all(each.is_seen for each in found):
+        sys.exit(ExitCode.USAGE)
 
 
 def render_setup(found: "Sequence[Prerequisite]") -> Iterator[Line]:
@@ -121,9 +123,13 @@ def render_setup(found: "Sequence[Prerequisite]") -> Iterator[Line]:
         if each.repair:
             yield (f"      $ {each.repair}",)
     missing = sum(each.mark.value == "✘" for each in found)
+    unseen = sum(not each.is_seen for each in found)
     yield ()
+    if unseen:
+        things = "1 thing" if unseen == 1 else f"{unseen} things"
+        yield (f"? {things} couldn't be looked at, and may be missing",)
     if missing:
         things = "1 thing is" if missing == 1 else f"{missing} things are"
         yield (f"✘ {things} missing; run this again after each command",)
-    else:
+    elif not unseen:
         yield ("✔ nothing is missing",)

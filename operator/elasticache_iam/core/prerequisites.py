@@ -41,12 +41,14 @@ class Prerequisite:
         mark: Whether it is there.
         says: One line.
         repair: The command that brings it, "" where there is none.
+        is_seen: Whether it could be looked at.
     """
 
     section: str
     mark: Mark
     says: str
     repair: str = ""
+    is_seen: bool = True
 
 
 class Section:
@@ -64,8 +66,12 @@ class Section:
         return Prerequisite(self._title, Mark.BROKEN, says, repair)
 
     def untold(self, says: str, repair: str = "") -> Prerequisite:
-        """It can't be told, or is a matter of taste."""
+        """It was looked at, and can't be told from that, or is a matter of taste."""
         return Prerequisite(self._title, Mark.UNTOLD, says, repair)
+
+    def unseen(self, says: str) -> Prerequisite:
+        """It couldn't be looked at: it may be missing."""
+        return Prerequisite(self._title, Mark.UNTOLD, says, is_seen=False)
 
 
 AWS: Final = Section("AWS")
@@ -155,7 +161,7 @@ def check_role_known(identity: Identity, *, is_account_seen: bool) -> Prerequisi
     if identity.role_arn is not None:
         return None
     if not is_account_seen:
-        return ROLE.untold(
+        return ROLE.unseen(
             "the ServiceAccount, which may name the role, wasn't looked at; say --operator-role ROLE_ARN"
         )
     place = identity.place
@@ -439,14 +445,15 @@ def check_any_cache(*, found: int, listed: int) -> Prerequisite | None:
 
 
 def prerequisites_document(found: Collection[Prerequisite]) -> dict[str, Any]:
-    """Return prerequisites as a JSON document."""
+    """Return prerequisites as a JSON document: ready is what was looked at as a whole, and lacks nothing."""
     words = {Mark.WHOLE: "ok", Mark.BROKEN: "missing", Mark.UNTOLD: "unknown"}
     return {
-        "ready": not any(each.mark is Mark.BROKEN for each in found),
+        "ready": all(each.is_seen and each.mark is not Mark.BROKEN for each in found),
         "checks": [
             {
                 "section": each.section,
                 "state": words[each.mark],
+                "seen": each.is_seen,
                 "says": each.says,
                 "repair": each.repair or None,
             }

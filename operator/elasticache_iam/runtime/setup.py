@@ -155,7 +155,7 @@ async def _told(section: Section, what: str, look: Callable[[], Awaitable[T]]) -
     try:
         return await look()
     except OperatorError as error:
-        return section.untold(f"{what} can't be looked at: {error.message}")
+        return section.unseen(f"{what} can't be looked at: {error.message}")
 
 
 async def _look_at_aws(ground: _Ground) -> AsyncIterator[Prerequisite]:
@@ -360,10 +360,10 @@ async def _look_at_rights(ground: _Ground, connection: Connection) -> AsyncItera
         reads = [right for right in need.SECRET_READS if await _may(connection, place, right, config.namespaces)]
     except AccessDeniedError:
         says = "you may not ask what the operator's ServiceAccount may do (create subjectaccessreviews)"
-        yield CLUSTER.untold(says)
+        yield CLUSTER.unseen(says)
         return
     except OperatorError as error:
-        yield CLUSTER.untold(f"the operator's rights can't be looked at: {error.message}")
+        yield CLUSTER.unseen(f"the operator's rights can't be looked at: {error.message}")
         return
     yield need.check_rights(missing)
     yield need.check_secret_reads(reads, repairs_secrets=config.secret_repair)

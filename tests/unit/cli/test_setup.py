@@ -12,6 +12,7 @@ from elasticache_iam.cli.terminal import render
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.prerequisites import AWS, CLUSTER
 from elasticache_iam.runtime import log, personal
+from elasticache_iam.runtime import setup as surveying
 
 
 def shown(*found):
@@ -38,6 +39,38 @@ def test_each_thing_has_a_mark_and_what_is_missing_its_command():
 
 def test_nothing_missing_is_said():
     assert shown(AWS.there("account 1"))[-1] == "✔ nothing is missing"
+
+
+def test_what_could_not_be_looked_at_is_not_taken_for_there():
+    assert shown(AWS.there("account 1"), CLUSTER.unseen("you may not ask"))[-2:] == [
+        "",
+        "? 1 thing couldn't be looked at, and may be missing",
+    ]
+    assert shown(AWS.unseen("no route"), CLUSTER.missing("the CRDs", ""))[-2:] == [
+        "? 1 thing couldn't be looked at, and may be missing",
+        "✘ 1 thing is missing; run this again after each command",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ([AWS.there("account 1"), AWS.untold("no boundary is set")], ExitCode.OK),
+        ([AWS.there("account 1"), CLUSTER.unseen("you may not ask")], ExitCode.USAGE),
+        ([AWS.unseen("no route"), CLUSTER.missing("the CRDs", "")], ExitCode.FAILED),
+    ],
+    ids=["remark", "unseen", "missing"],
+)
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.usefixtures("person")
+def test_the_exit_code_says_whether_something_is_missing_or_can_not_be_told(monkeypatch, capsys, output, found, code):
+    async def survey(*_):
+        return found
+
+    monkeypatch.setattr(surveying, "survey", survey)
+
+    assert run(["setup", "--owner", "demo", "-o", output]) == code
+    assert ('"ready": true' in capsys.readouterr().out) is (output == "json" and code == ExitCode.OK)
 
 
 @pytest.fixture

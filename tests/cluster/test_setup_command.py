@@ -111,7 +111,7 @@ def test_an_operator_that_may_read_secrets_is_told(platform):
     finally:
         control_plane.kubectl("delete", "clusterrolebinding", binding)
 
-    assert any("may get, list, watch, patch Secrets" in check["says"] for check in wrong)
+    assert any("may get, list, watch, patch secrets" in check["says"] for check in wrong)
 
 
 def test_a_namespace_without_an_operator_is_told_how_to_get_one(platform):

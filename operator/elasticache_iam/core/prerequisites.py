@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, GROUP, STS_AUDIENCE
+from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, STS_AUDIENCE
 from elasticache_iam.core import commands
 from elasticache_iam.core.diagnosis import Mark
 from elasticache_iam.core.names import consents, role_name_of, with_consent
@@ -314,63 +314,18 @@ def check_service_account(annotations: Mapping[str, str] | None, *, place: Place
     return CLUSTER.there(f"the ServiceAccount {place.namespace}/{place.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
-    """A right in RBAC.
-
-    Attributes:
-        api_group: "" for the core's.
-        resource: With its subresource: `serviceaccounts/token`.
-        verb: RBAC's word.
-        where: In which namespaces: those that are watched, the operator's own, or none (cluster-scoped).
-        name: The one object's; "" for any.
-    """
-
-    api_group: str
-    resource: str
-    verb: str
-    where: str = "watched"
-    name: str = ""
-
-
-def needed_rights(*, is_cluster_wide: bool, signs_by_web_identity: bool) -> Iterator[Right]:
-    """Yield what the operator can't do without."""
-    for plural in ("elasticacheiamusers", "usergroups"):
-        yield from (Right(GROUP, plural, verb) for verb in ("get", "list", "watch", "patch"))
-        yield Right(GROUP, f"{plural}/status", "patch")
-    yield from (Right("", "secrets", verb) for verb in ("create", "update", "delete"))
-    yield Right("", "serviceaccounts", "get")
-    if signs_by_web_identity:
-        yield Right("", "serviceaccounts/token", "create")
-    yield Right("events.k8s.io", "events", "create")
-    if is_cluster_wide:
-        yield from (Right("", "namespaces", verb, "cluster") for verb in ("get", "list", "watch"))
-    yield Right("coordination.k8s.io", "leases", "create", "own")
-    lease = "elasticache-iam-operator"
-    yield from (Right("coordination.k8s.io", "leases", verb, "own", lease) for verb in ("get", "update"))
-    checkpoint = "elasticache-iam-operator-checkpoint"
-    yield from (Right("", "configmaps", verb, "own", checkpoint) for verb in ("get", "create", "patch"))
-
-
-SECRET_READS: Final = tuple(Right("", "secrets", verb) for verb in ("get", "list", "watch", "patch"))
-"""What the operator must not have: a patch is answered with the whole Secret."""
-
-
-def check_rights(missing: Collection[Right]) -> Prerequisite:
-    """Tell which rights the operator's ServiceAccount lacks."""
+def check_rights(missing: str) -> Prerequisite:
+    """Tell which rights the operator's ServiceAccount lacks: those in words, "" for none."""
     if missing:
-        words = [f"{right.verb} {right.resource}" for right in missing]
-        says = f"the operator's ServiceAccount may not {_named(words)}"
+        says = f"the operator's ServiceAccount may not {missing}"
         return CLUSTER.missing(says, "helm upgrade ... (rbac.create), or apply the roles of install.yaml")
     return CLUSTER.there("the operator's ServiceAccount has the rights that it needs")
 
 
-def check_secret_reads(allowed: Collection[Right], *, repairs_secrets: bool) -> Prerequisite:
-    """Tell whether the operator could read Secrets."""
-    tolerated = {"list", "watch"} if repairs_secrets else set()
-    surplus = [right.verb for right in allowed if right.verb not in tolerated]
-    if surplus:
-        says = f"the operator's ServiceAccount may {', '.join(surplus)} Secrets: whoever steals it reads them all"
+def check_secret_reads(allowed: str) -> Prerequisite:
+    """Tell whether the operator could read Secrets, by rights that it isn't meant to have: in words, "" for none."""
+    if allowed:
+        says = f"the operator's ServiceAccount may {allowed}: whoever steals it reads them all"
         return CLUSTER.missing(
             says, "take that role binding away: kubectl get clusterrolebindings,rolebindings -A -o wide"
         )

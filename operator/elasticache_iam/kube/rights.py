@@ -1,4 +1,4 @@
-"""What the operator's ServiceAccount must be allowed to do, and whether it is: asked of the API server itself.
+"""What the operator's ServiceAccount must and must not be allowed to do, and whether it is: the API server knows.
 
 The chart gives these rights (templates/rbac.yaml); a test compares.
 """
@@ -70,14 +70,32 @@ def needed_rights(config: OperatorConfig, *, namespace: str) -> tuple[Right, ...
     return tuple(found)
 
 
-async def list_missing(connection: Connection, rights: Iterable[Right]) -> tuple[Right, ...]:
-    """Return those of the rights that this process doesn't have. Raises core.errors."""
+def surplus_rights(config: OperatorConfig) -> tuple[Right, ...]:
+    """Return the rights to read Secrets that the operator must not have: a patch is answered with the whole Secret.
+
+    Args:
+        config: Where it watches, and whether it repairs Secrets, for which it lists and watches them.
+    """
+    verbs = ("get", "patch") if config.secret_repair else ("get", "list", "watch", "patch")
+    return tuple(Right(verb, "secrets", "", place) for place in config.namespaces or ("",) for verb in verbs)
+
+
+async def list_missing(
+    connection: Connection, rights: Iterable[Right], *, subject: tuple[str, str] | None = None
+) -> tuple[Right, ...]:
+    """Return those of the rights that a ServiceAccount doesn't have. Raises core.errors.
+
+    Args:
+        connection: Where to ask.
+        rights: What to ask for.
+        subject: Namespace and name of the ServiceAccount; None: whose connection it is.
+    """
     asked = tuple(rights)
-    answers = await asyncio.gather(*(_has(connection, right) for right in asked))
+    answers = await asyncio.gather(*(_has(connection, right, subject) for right in asked))
     return tuple(right for right, is_given in zip(asked, answers, strict=True) if not is_given)
 
 
-async def _has(connection: Connection, right: Right) -> bool:
+async def _has(connection: Connection, right: Right, subject: tuple[str, str] | None) -> bool:
     resource, _, subresource = right.resource.partition("/")
     attributes = {
         "verb": right.verb,
@@ -87,12 +105,16 @@ async def _has(connection: Connection, right: Right) -> bool:
         "namespace": right.namespace,
         "name": right.name,
     }
+    kind, who = "SelfSubjectAccessReview", {}
+    if subject is not None:
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{subject[0]}", "system:authenticated"]
+        kind, who = "SubjectAccessReview", {"user": "system:serviceaccount:{}:{}".format(*subject), "groups": groups}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
+        "kind": kind,
+        "spec": {**who, "resourceAttributes": attributes},
     }
-    answer = await connection.call(Request("create", _REVIEWS, "selfsubjectaccessreviews", body=review))
+    answer = await connection.call(Request("create", _REVIEWS, f"{kind.lower()}s", body=review))
     return bool(answer["status"]["allowed"])
 
 

@@ -1,6 +1,5 @@
 """The composition root of `elasticache-iam setup`: AWS and the cluster read with the caller's own rights."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,11 +22,12 @@ from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, N
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.plan.attachment import cache_ref
 from elasticache_iam.core.policy import operator_policy
-from elasticache_iam.core.prerequisites import AWS, CACHES, CLUSTER, ROLE, Identity, Place, Prerequisite, Right, Section
+from elasticache_iam.core.prerequisites import AWS, CACHES, CLUSTER, ROLE, Identity, Place, Prerequisite, Section
 from elasticache_iam.core.state import CacheRef, Inventory, ObservedRole
 from elasticache_iam.kube.connection import Connection, Request, open_connection
 from elasticache_iam.kube.kube import ApiKube
 from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
+from elasticache_iam.kube.rights import in_words, list_missing, needed_rights, surplus_rights
 from elasticache_iam.reconcile.queue import GROUPS
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.config import override_settings
@@ -352,12 +352,11 @@ async def _named_caches(kube: ApiKube) -> AsyncIterator[tuple[str, CacheRef]]:
 
 async def _look_at_rights(ground: _Ground, connection: Connection) -> AsyncIterator[Prerequisite]:
     config, place = ground.installation.config, ground.survey.place
-    wanted = need.needed_rights(
-        is_cluster_wide=not config.namespaces, signs_by_web_identity=config.signing is Signing.WEB_IDENTITY
-    )
+    subject = (place.namespace, place.name)
+    surplus = surplus_rights(config)
     try:
-        missing = [right for right in wanted if not await _may(connection, place, right, config.namespaces)]
-        reads = [right for right in need.SECRET_READS if await _may(connection, place, right, config.namespaces)]
+        missing = await list_missing(connection, needed_rights(config, namespace=place.namespace), subject=subject)
+        without = await list_missing(connection, surplus, subject=subject)
     except AccessDeniedError:
         says = "you may not ask what the operator's ServiceAccount may do (create subjectaccessreviews)"
         yield CLUSTER.unseen(says)
@@ -365,39 +364,8 @@ async def _look_at_rights(ground: _Ground, connection: Connection) -> AsyncItera
     except OperatorError as error:
         yield CLUSTER.unseen(f"the operator's rights can't be looked at: {error.message}")
         return
-    yield need.check_rights(missing)
-    yield need.check_secret_reads(reads, repairs_secrets=config.secret_repair)
-
-
-async def _may(connection: Connection, place: Place, right: Right, watched: tuple[str, ...]) -> bool:
-    """Whether the operator's ServiceAccount has a right wherever it needs it."""
-    namespaces = {"watched": watched or ("",), "own": (place.namespace,), "cluster": ("",)}[right.where]
-    return all(await asyncio.gather(*(_may_in(connection, place, right, namespace) for namespace in namespaces)))
-
-
-async def _may_in(connection: Connection, place: Place, right: Right, namespace: str) -> bool:
-    resource, _, subresource = right.resource.partition("/")
-    attributes = {
-        "group": right.api_group,
-        "resource": resource,
-        "subresource": subresource,
-        "verb": right.verb,
-        "namespace": namespace,
-        "name": right.name,
-    }
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {
-            "user": f"system:serviceaccount:{place.namespace}:{place.name}",
-            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{place.namespace}", "system:authenticated"],
-            "resourceAttributes": attributes,
-        },
-    }
-    answer = await connection.call(
-        Request("create", "/apis/authorization.k8s.io/v1", "subjectaccessreviews", body=body)
-    )
-    return bool(answer["status"].get("allowed"))
+    yield need.check_rights(in_words(missing))
+    yield need.check_secret_reads(in_words(right for right in surplus if right not in without))
 
 
 # -- caches -----------------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from elasticache_iam.api import crd
+from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.core import prerequisites as need
 from elasticache_iam.core.diagnosis import Mark
 from elasticache_iam.core.policy import operator_policy, pod_identity_trust, trust_policy
 from elasticache_iam.core.prerequisites import Identity, Place
 from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedRole
+from elasticache_iam.kube.rights import needed_rights
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -202,17 +204,18 @@ def test_what_is_installed_gives_all_rights_that_are_asked_for(kind):
     documents = yaml.safe_load_all((ROOT / "packaging" / "install.yaml").read_text(encoding="utf-8"))
     roles = [each for each in documents if each and each["kind"] == kind]
     rules = next(each for each in roles if each["metadata"]["name"] == "elasticache-iam-operator")["rules"]
+    config = OperatorConfig.model_validate({"owner": "demo"})
     wanted = [
         right
-        for right in need.needed_rights(is_cluster_wide=True, signs_by_web_identity=True)
-        if (right.where == "own") == (kind == "Role")
+        for right in needed_rights(config, namespace=HERE.namespace)
+        if (right.namespace != "") == (kind == "Role")
     ]
 
     lacking = [
         right
         for right in wanted
         if not any(
-            right.api_group in rule["apiGroups"]
+            right.group in rule["apiGroups"]
             and right.resource in rule["resources"]
             and right.verb in rule["verbs"]
             and ("resourceNames" not in rule or right.name in rule["resourceNames"])
@@ -225,18 +228,16 @@ def test_what_is_installed_gives_all_rights_that_are_asked_for(kind):
 
 
 def test_rights_that_are_missing_are_named():
-    (right, *_) = need.needed_rights(is_cluster_wide=True, signs_by_web_identity=True)
+    found = need.check_rights("list elasticacheiamusers")
 
-    assert need.check_rights([right]).says == "the operator's ServiceAccount may not get elasticacheiamusers"
-    assert need.check_rights([]).mark is Mark.WHOLE
+    assert found.mark is Mark.BROKEN
+    assert found.says == "the operator's ServiceAccount may not list elasticacheiamusers"
+    assert need.check_rights("").mark is Mark.WHOLE
 
 
-def test_who_can_read_secrets_is_told_and_secret_repair_may_list_them():
-    listing = [right for right in need.SECRET_READS if right.verb in {"list", "watch"}]
-
-    assert need.check_secret_reads(listing, repairs_secrets=False).mark is Mark.BROKEN
-    assert need.check_secret_reads(listing, repairs_secrets=True).mark is Mark.WHOLE
-    assert need.check_secret_reads(need.SECRET_READS, repairs_secrets=True).mark is Mark.BROKEN
+def test_who_can_read_secrets_is_told():
+    assert need.check_secret_reads("list secrets").mark is Mark.BROKEN
+    assert need.check_secret_reads("").mark is Mark.WHOLE
 
 
 def test_a_policy_without_its_binding_is_no_fence():

@@ -2,7 +2,7 @@ import pytest
 
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.core.errors import AccessDeniedError
-from elasticache_iam.kube.rights import Right, in_words, list_missing, needed_rights
+from elasticache_iam.kube.rights import Right, in_words, list_missing, needed_rights, surplus_rights
 
 LIST = Right("list", "usergroups", "elasticache-iam.dev", "shop")
 STATUS = Right("patch", "usergroups/status", "elasticache-iam.dev", "shop")
@@ -18,6 +18,7 @@ class Reviewer:
     async def call(self, request):
         attributes = request.body["spec"]["resourceAttributes"]
         self.asked.append(attributes)
+        self.last = request
         return {"status": {"allowed": attributes["verb"] in self.allowed}}
 
 
@@ -44,6 +45,27 @@ async def test_a_subresource_is_asked_for_on_its_own():
             "name": "",
         }
     ]
+
+
+async def test_the_rights_of_another_one_are_asked_for_by_its_name():
+    reviewer = Reviewer("list")
+
+    assert await list_missing(reviewer, [STATUS], subject=("operators", "operator")) == (STATUS,)
+    assert reviewer.last.resource == "subjectaccessreviews"
+    assert reviewer.last.body["kind"] == "SubjectAccessReview"
+    spec = reviewer.last.body["spec"]
+    assert (spec["user"], spec["groups"]) == (
+        "system:serviceaccount:operators:operator",
+        ["system:serviceaccounts", "system:serviceaccounts:operators", "system:authenticated"],
+    )
+
+
+def test_secrets_are_to_be_read_nowhere_and_secret_repair_may_list_them():
+    assert in_words(surplus_rights(config())) == "get, list, watch, patch secrets"
+    assert in_words(surplus_rights(config(secretRepair=True))) == "get, patch secrets"
+    assert in_words(surplus_rights(config(namespaces=["a", "b"], secretRepair=True))) == (
+        "get, patch secrets in a; get, patch secrets in b"
+    )
 
 
 async def test_a_review_that_is_refused_is_no_answer():

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
+from elasticache_iam.core.errors import ConfigurationError, NotFoundError, OperatorError
 from elasticache_iam.core.orders import Order, Progress, patch_of, progress_of, refusal_of
 from elasticache_iam.core.times import micro_time
 from elasticache_iam.kube.connection import MERGE_PATCH, Connection, Request, open_connection
 from elasticache_iam.reconcile.queue import USERS
-from elasticache_iam.runtime.resources import RESOURCES_API, missing_crds
+from elasticache_iam.runtime.resources import RESOURCES_API, call_user
 
 FIELD_MANAGER: Final = "elasticache-iam-cli"
 POLL_S: Final = 0.5
@@ -65,11 +65,10 @@ async def run_errand(errand: Errand, say: Callable[[str], None]) -> bool:
 
 
 async def _give(errand: Errand, connection: Connection, name: str, stamp: str) -> None:
-    what = f"ElastiCacheIAMUser {errand.namespace}/{name}"
-    body = await _call(connection, Request("get", RESOURCES_API, USERS, errand.namespace, name), what)
-    if refusal := refusal_of(errand.order, body):
-        raise ConfigurationError(f"{what}: {refusal}")
-    await _call(
+    request = Request("get", RESOURCES_API, USERS, errand.namespace, name)
+    if refusal := refusal_of(errand.order, await call_user(connection, request, role="edit")):
+        raise ConfigurationError(f"ElastiCacheIAMUser {errand.namespace}/{name}: {refusal}")
+    await call_user(
         connection,
         Request(
             "patch",
@@ -81,25 +80,8 @@ async def _give(errand: Errand, connection: Connection, name: str, stamp: str) -
             body=patch_of(errand.order, stamp=stamp),
             content_type=MERGE_PATCH,
         ),
-        what,
+        role="edit",
     )
-
-
-async def _call(connection: Connection, request: Request, what: str) -> dict[str, Any]:
-    try:
-        return await connection.call(request)
-    except NotFoundError as error:
-        try:
-            await connection.call(Request("list", RESOURCES_API, USERS, request.namespace, query={"limit": "1"}))
-        except NotFoundError:
-            raise missing_crds() from error
-        except OperatorError:
-            pass
-        raise ConfigurationError(
-            f"there is no {what}; see: elasticache-iam status -A, another namespace: -n"
-        ) from error
-    except AccessDeniedError as error:
-        raise ConfigurationError(f"you may not {request.verb} {what}: the role `edit` there has that right") from error
 
 
 async def _wait(

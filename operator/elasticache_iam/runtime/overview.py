@@ -82,7 +82,9 @@ async def _list(connection: Connection, plural: str, namespace: str) -> tuple[li
         return [body async for body in kube.list_resources(plural)], ""
     except NotFoundError as error:
         raise missing_crds() from error
-    except AccessDeniedError:
+    except AccessDeniedError as error:
+        if error.code == "Unauthorized":  # no right would help
+            raise
         where = f"in {namespace}" if namespace else "in all namespaces"
         return [], f"you may not list {plural} {where}, so none is shown"
 

@@ -22,8 +22,9 @@ from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.kube.connection import Connection, Request, open_connection
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 from elasticache_iam.reconcile.store import group_key
-from elasticache_iam.runtime.resources import RESOURCES_API
+from elasticache_iam.runtime.resources import RESOURCES_API, call_user
 
+_SAY_ALL = "say all yourself: --user-id, --cache-id and --region"
 _SERVERLESS_ARN = ":serverlesscache:"
 _NO_CREDENTIALS = "there are no AWS credentials: log in (aws sso login), or choose a profile: --profile"
 
@@ -81,17 +82,9 @@ async def find_door(
 
 
 async def _read_user(connection: Connection, namespace: str, name: str) -> ElastiCacheIAMUser:
+    request = Request("get", RESOURCES_API, USERS, namespace, name)
     try:
-        return parse_user(await connection.call(Request("get", RESOURCES_API, USERS, namespace, name)))
-    except NotFoundError as error:
-        raise ConfigurationError(
-            f"there is no ElastiCacheIAMUser {namespace}/{name}; see: elasticache-iam status -A, another namespace: -n"
-        ) from error
-    except AccessDeniedError as error:
-        raise ConfigurationError(
-            f"you may not get ElastiCacheIAMUser {namespace}/{name}: the role `view` there has that right; "
-            "or say all yourself: --user-id, --cache-id and --region"
-        ) from error
+        return parse_user(await call_user(connection, request, role="view", way_out=f"; or {_SAY_ALL}"))
     except InvalidResourceError as error:
         raise ConfigurationError(f"{namespace}/{name} is invalid: {error}") from error
 
@@ -114,8 +107,7 @@ async def _group_doors(connection: Connection, user: ElastiCacheIAMUser) -> Mapp
         return {}
     except AccessDeniedError as error:
         raise ConfigurationError(
-            f"you may not get UserGroup {key.namespace}/{key.name}, which knows the caches; "
-            "say all yourself: --user-id, --cache-id and --region"
+            f"you may not get UserGroup {key.namespace}/{key.name}, which knows the caches; {_SAY_ALL}"
         ) from error
     return {cache.name: _door(user, group, cache) for cache in group.status.caches if cache.arn}
 

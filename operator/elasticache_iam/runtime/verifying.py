@@ -34,6 +34,7 @@ from elasticache_iam.reconcile.user.diagnosis import Examination, Trial
 from elasticache_iam.reconcile.user.subject import Memory, Subject
 from elasticache_iam.runtime.manifests import Manifests
 from elasticache_iam.runtime.planning import Question, open_plane
+from elasticache_iam.runtime.resources import why_no_user
 
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 """Of X-Amz-Date."""
@@ -84,6 +85,8 @@ async def examine(inquiry: Inquiry, plane: Plane, connection: Connection | None)
     """
     key = Key(USERS, inquiry.namespace, inquiry.name)
     user, group = _read(plane, key)
+    if user is None:
+        raise await why_no_user(connection, key.namespace, key.name)
     branches: tuple[Branch, ...] = ()
     operator = tuple(_operator_says(user))
     if group is None:
@@ -105,17 +108,12 @@ async def examine(inquiry: Inquiry, plane: Plane, connection: Connection | None)
     return Tree(inquiry.namespace, inquiry.name, plane.installation.user_id(user), operator, branches)
 
 
-def _read(plane: Plane, key: Key) -> tuple[ElastiCacheIAMUser, UserGroup | None]:
+def _read(plane: Plane, key: Key) -> tuple[ElastiCacheIAMUser | None, UserGroup | None]:
     try:
         user = plane.store.user(key)
-        group = plane.store.group(group_key(user)) if user is not None else None
+        return user, plane.store.group(group_key(user)) if user is not None else None
     except InvalidResourceError as error:
         raise ConfigurationError(f"{key.namespace}/{key.name} or its UserGroup is invalid: {error}") from error
-    if user is None:
-        raise ConfigurationError(
-            f"there is no ElastiCacheIAMUser {key.namespace}/{key.name}: kubectl get eciu -A; another namespace: -n"
-        )
-    return user, group
 
 
 # -- one cache --------------------------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote
 
-from elasticache_iam.api.group import Service
 from elasticache_iam.api.user import UserCacheStatus
 from elasticache_iam.core import commands
+from elasticache_iam.core.access import parse_access_string
 from elasticache_iam.core.mint import LoginOutcome, LoginResult
-from elasticache_iam.core.plan.attachment import MIN_VERSIONS, has_iam
+from elasticache_iam.core.plan.attachment import MIN_VERSIONS, has_iam, ref_of_status
 from elasticache_iam.core.policy import Verdict, judge_connect
 from elasticache_iam.core.state import (
     CacheKind,
@@ -202,10 +202,7 @@ class Facts:
     @property
     def ref(self) -> CacheRef:
         """The cache that tokens are signed for."""
-        if self.place.service is Service.MEMORYDB:
-            return CacheRef(CacheKind.MEMORYDB_CLUSTER, self.target.id)
-        kind = CacheKind.SERVERLESS_CACHE if self.target.serverless else CacheKind.REPLICATION_GROUP
-        return CacheRef(kind, self.target.id)
+        return ref_of_status(self.target)
 
     @property
     def cache(self) -> ObservedCache | None:
@@ -415,8 +412,7 @@ def _user(facts: Facts) -> Iterator[Check]:
         says = f"the user's name is {user.user_name} and its id {user.user_id}; for IAM they have to be the same"
         repair = "AWS can't rename a user: make a new one, by another spec.id"
         yield _broken("user", Cause.USER_NAME_DIFFERS, says, repair)
-    switches = [rule for rule in user.access_string.lower().split() if rule in {"on", "off"}]
-    if switches[-1:] != ["on"]:
+    if not parse_access_string(user.access_string).enabled:
         says = f"the access string of {user.user_id} is off: {user.access_string}"
         if facts.is_off_by_spec:
             yield _broken("user", Cause.USER_OFF, f"{says}, as its own spec asks: edit spec.access")

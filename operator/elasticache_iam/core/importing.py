@@ -12,16 +12,13 @@ from elasticache_iam.api.group import GroupAdoption, Service
 from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, API_VERSION, GROUP_KIND, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.core import commands
+from elasticache_iam.core.access import parse_access_string
 from elasticache_iam.core.names import consents, with_consent
-from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedUser, Place
+from elasticache_iam.core.plan.attachment import FIELDS
+from elasticache_iam.core.state import CacheRef, Inventory, ObservedGroup, ObservedUser, Place
 
 _DEFAULT: Final = "default"
 """The name of the user that every redis group must hold."""
-_FIELDS: Final = {
-    CacheKind.REPLICATION_GROUP: "replicationGroup",
-    CacheKind.SERVERLESS_CACHE: "serverlessCache",
-    CacheKind.MEMORYDB_CLUSTER: "memoryDBCluster",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +186,7 @@ def _caches(group: ObservedGroup) -> list[Mapping[str, str]]:
 
 
 def _cache(ref: CacheRef) -> Mapping[str, str]:
-    return {_FIELDS[ref.kind]: ref.id}
+    return {FIELDS[ref.kind]: ref.id}
 
 
 def _group_comments(inventory: Inventory, group: ObservedGroup, *, adopts: bool) -> Iterator[str]:
@@ -210,13 +207,12 @@ def _has_open_default(inventory: Inventory, group: ObservedGroup) -> bool:
     """Whether clients may log in to a redis group's caches without a user of their own."""
     defaults = (inventory.users.get(user_id) for user_id in group.user_ids)
     return group.engine == "redis" and (
-        any(user is not None and user.user_name == _DEFAULT and _is_on(user.access_string) for user in defaults)
+        any(
+            user is not None and user.user_name == _DEFAULT and parse_access_string(user.access_string).enabled
+            for user in defaults
+        )
         or _DEFAULT in group.user_ids
     )
-
-
-def _is_on(access_string: str) -> bool:
-    return "on" in access_string.lower().split()
 
 
 # -- users ------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ _NOT_ID: Final = re.compile(r"[^a-z0-9]+")
 _NOT_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 _SERVICES: Final = {"elasticache": Service.ELASTICACHE, "memorydb": Service.MEMORYDB}
+_WORDS: Final = {service: word for word, service in _SERVICES.items()}
 _CACHE_TYPES: Final = {
     CacheKind.REPLICATION_GROUP: "replicationgroup",
     CacheKind.SERVERLESS_CACHE: "serverlesscache",
@@ -166,8 +167,13 @@ def place_of_arn(arn: str) -> Place | None:
     return Place(_SERVICES[parts[2]], account=parts[4], region=parts[3])
 
 
+def service_word(service: Service) -> str:
+    """Return a service's name in ARNs, which tokens are signed for, too."""
+    return _WORDS[service]
+
+
 def _arn(place: Place, kind: str, name: str) -> str:
-    service, separator = ("memorydb", "/") if place.service is Service.MEMORYDB else ("elasticache", ":")
+    service, separator = service_word(place.service), "/" if place.service is Service.MEMORYDB else ":"
     return f"arn:{partition_of(place.region)}:{service}:{place.region}:{place.account}:{kind}{separator}{name}"
 
 

@@ -17,7 +17,7 @@ from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_u
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.aws.errors import is_out_of_reach, translate
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
-from elasticache_iam.core.names import MAIN_ALIAS, place_of_arn
+from elasticache_iam.core.names import MAIN_ALIAS, place_of_arn, service_word
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.kube.connection import Connection, Request, open_connection
 from elasticache_iam.reconcile.queue import GROUPS, USERS
@@ -117,7 +117,7 @@ def _door(user: ElastiCacheIAMUser, group: UserGroup, cache: GroupCacheStatus) -
     return Door(
         user.status.id,
         cache.id,
-        "memorydb" if group.spec.service.value == "MemoryDB" else "elasticache",
+        service_word(group.spec.service),
         place.region if place is not None else "",
         serverless=_SERVERLESS_ARN in cache.arn,
         host=cache.host,

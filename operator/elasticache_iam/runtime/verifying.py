@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.config import OperatorConfig
-from elasticache_iam.api.group import CacheSpec, UserGroup
+from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT
 from elasticache_iam.api.parse import InvalidResourceError
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, UserCacheStatus
@@ -23,8 +23,8 @@ from elasticache_iam.core.diagnosis import Cause, Check, Diagnosis, Mark, Signed
 from elasticache_iam.core.diagnosis_tree import Branch, Tree
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
 from elasticache_iam.core.mint import LoginOutcome, LoginResult
-from elasticache_iam.core.plan.attachment import cache_ref
-from elasticache_iam.core.state import CacheKind, Inventory
+from elasticache_iam.core.plan.attachment import cache_ref, cache_status
+from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import USER_STAGES, VERIFIED
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.reconcile.plane import Plane
@@ -125,22 +125,7 @@ def _targets(subject: Subject, inventory: Inventory) -> Iterator[UserCacheStatus
     yield from subject.user.status.caches
     for wanted in subject.listed:
         if wanted.name not in known:
-            yield _future_target(subject, wanted, inventory)
-
-
-def _future_target(subject: Subject, wanted: CacheSpec, inventory: Inventory) -> UserCacheStatus:
-    ref = cache_ref(wanted)
-    there = inventory.caches.get(ref)
-    return UserCacheStatus(
-        name=wanted.name,
-        id=ref.id,
-        arn=there.arn if there is not None else names.cache_arn(subject.place, ref),
-        service=subject.connect_service,
-        serverless=ref.kind is CacheKind.SERVERLESS_CACHE,
-        region=subject.place.region,
-        host=there.host if there is not None else "",
-        port=there.port if there is not None else 0,
-    )
+            yield cache_status(wanted, subject.place, inventory.caches.get(cache_ref(wanted)))
 
 
 async def _examine_cache(

@@ -160,6 +160,14 @@ def test_a_default_user_that_can_log_in_is_kept():
     assert any("can log in today" in comment for comment in made.written[0].comments)
 
 
+def test_the_last_word_of_an_access_string_decides_whether_a_default_user_can_log_in():
+    disabled = user("orders-default", name="default", access="on ~* +@all off", mode="no-password")
+
+    (body,) = bodies(write_resources(inventory(group(users=["orders-default"]), disabled), PLACE, ADOPT))
+
+    assert "defaultUser" not in body["spec"]
+
+
 def test_aws_own_default_user_counts_as_one_that_can_log_in():
     (body,) = bodies(write_resources(inventory(group(users=["default"])), PLACE, ADOPT))
 

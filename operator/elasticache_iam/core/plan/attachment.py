@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, UserGroup
-from elasticache_iam.core import commands
+from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, Service, UserGroup
+from elasticache_iam.api.user import SecretRef, UserCacheStatus
+from elasticache_iam.core import commands, names
 from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
 MIN_VERSIONS: Final = {"redis": (7, 0), "valkey": (7, 2)}
@@ -223,7 +224,7 @@ def judge_missing(
     namesake = next((other for other in sorted(others) if other.id == ref.id), None)
     found = [(its, other) for its in sorted(elsewhere) for other in sorted(elsewhere[its]) if other.id == ref.id]
     if namesake is not None:
-        hint = f"there is a {_FIELDS[namesake.kind]} of that name, though"
+        hint = f"there is a {FIELDS[namesake.kind]} of that name, though"
     elif found:
         its, other = next((one for one in found if one[1] == ref), found[0])
         fields = [
@@ -236,19 +237,19 @@ def judge_missing(
             if value != here
         ]
         hint = (
-            f"there is a {_FIELDS[other.kind]} of that name in {its.region} of account {its.account}: if that is meant "
+            f"there is a {FIELDS[other.kind]} of that name in {its.region} of account {its.account}: if that is meant "
             f"make a new UserGroup with {', '.join(fields)}"
         )
     else:
         hint = "if it is elsewhere make a new UserGroup with its spec.region or spec.account"
     return Verdict(
         AttachmentState.CACHE_NOT_FOUND,
-        f"there is no {_FIELDS[ref.kind]} {ref.id} in {place.region} of account {place.account}; it is attached once "
+        f"there is no {FIELDS[ref.kind]} {ref.id} in {place.region} of account {place.account}; it is attached once "
         f"it appears ({hint})",
     )
 
 
-_FIELDS: Final = {
+FIELDS: Final = {
     CacheKind.REPLICATION_GROUP: "replicationGroup",
     CacheKind.SERVERLESS_CACHE: "serverlessCache",
     CacheKind.MEMORYDB_CLUSTER: "memoryDBCluster",
@@ -270,6 +271,40 @@ def cache_ref(cache: CacheSpec) -> CacheRef:
     if cache.serverless_cache is not None:
         return CacheRef(CacheKind.SERVERLESS_CACHE, cache.serverless_cache)
     return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.memory_db_cluster or "")
+
+
+def cache_status(
+    wanted: CacheSpec, place: Place, there: ObservedCache | None, *, secret: SecretRef | None = None
+) -> UserCacheStatus:
+    """Return what a user's status tells of a cache.
+
+    Args:
+        wanted: As the group names it.
+        place: Where the group is.
+        there: The cache as AWS has it; None if it isn't there yet.
+        secret: The Secret that holds the token for it.
+    """
+    ref = cache_ref(wanted)
+    return UserCacheStatus(
+        name=wanted.name,
+        id=ref.id,
+        arn=there.arn if there is not None else names.cache_arn(place, ref),
+        service=names.service_word(place.service),
+        serverless=ref.kind is CacheKind.SERVERLESS_CACHE,
+        region=place.region,
+        host=there.host if there is not None else "",
+        port=there.port if there is not None else 0,
+        reader_host=there.reader_host if there is not None else "",
+        secret=secret,
+    )
+
+
+def ref_of_status(cache: UserCacheStatus) -> CacheRef:
+    """Return which cache a user's status names."""
+    if cache.service == names.service_word(Service.MEMORYDB):
+        return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.id)
+    kind = CacheKind.SERVERLESS_CACHE if cache.serverless else CacheKind.REPLICATION_GROUP
+    return CacheRef(kind, cache.id)
 
 
 def found_state(group: UserGroup, cache: CacheSpec) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from elasticache_iam.api.user import ChainStatus, UserCacheStatus
 from elasticache_iam.core.mint import LoginOutcome, TokenReports
+from elasticache_iam.core.plan.attachment import ref_of_status
 from elasticache_iam.core.policy import normal_form
-from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedRole
+from elasticache_iam.core.state import Inventory, ObservedCache, ObservedRole
 
 _DIGITS: Final = 16
 
@@ -42,18 +43,11 @@ def digest_chain(
     group = inventory.groups.get(group_id)
     document = {
         "member": group is not None and user_id in group.user_ids - group.pending_remove,
-        "caches": {cache.name: _cache(inventory.caches.get(_ref(cache)), group_id) for cache in caches},
+        "caches": {cache.name: _cache(inventory.caches.get(ref_of_status(cache)), group_id) for cache in caches},
         "role": _role(role),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def _ref(cache: UserCacheStatus) -> CacheRef:
-    if cache.service == "memorydb":
-        return CacheRef(CacheKind.MEMORYDB_CLUSTER, cache.id)
-    kind = CacheKind.SERVERLESS_CACHE if cache.serverless else CacheKind.REPLICATION_GROUP
-    return CacheRef(kind, cache.id)
 
 
 def _cache(cache: ObservedCache | None, group_id: str) -> list[Any] | None:

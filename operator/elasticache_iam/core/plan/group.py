@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+from elasticache_iam.core.access import parse_access_string
 from elasticache_iam.core.errors import BusyError, InvalidSpecError, OperatorError
 from elasticache_iam.core.state import ObservedGroup, ObservedUser
 
@@ -244,12 +245,12 @@ def _prepare_default_user(
         return (CreateDefaultUser(user_id, engine, desired.default_user_tags),), None
     if not live.is_active:
         return (), BusyError(f"the replacement of the default user, {user_id}, is {live.status}")
-    return () if "off" in live.access_string.split() else (DisableDefaultUser(user_id),), None
+    return (DisableDefaultUser(user_id),) if parse_access_string(live.access_string).enabled else (), None
 
 
 def _is_usable(default: ObservedUser | None) -> bool:
     """Whether our replacement of the default user can be swapped in: there, and able to do nothing."""
-    return default is not None and default.is_active and "off" in default.access_string.split()
+    return default is not None and default.is_active and not parse_access_string(default.access_string).enabled
 
 
 def _create(desired: DesiredGroup, users: Mapping[str, ObservedUser], default: str | None) -> CreateGroup:

@@ -14,7 +14,7 @@ from elasticache_iam.core import names
 from elasticache_iam.core.admission import CONSENT_MISSING, admit, needs_namespace_labels
 from elasticache_iam.core.errors import BusyError, ConflictError, OperatorError
 from elasticache_iam.core.mint import TokenReports, asked_refresh
-from elasticache_iam.core.plan.attachment import cache_ref
+from elasticache_iam.core.plan.attachment import cache_ref, cache_status
 from elasticache_iam.core.plan.chain import digest_chain, next_chain, shows_repair
 from elasticache_iam.core.plan.group import MAX_MEMBERS, is_full
 from elasticache_iam.core.plan.tokens import (
@@ -26,7 +26,7 @@ from elasticache_iam.core.plan.tokens import (
     token_stage,
     with_secret,
 )
-from elasticache_iam.core.state import CacheKind, Inventory, ObservedGroup
+from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.core.status import (
     ACCESS_GRANTED,
     MEMBERSHIP_SYNCED,
@@ -337,20 +337,7 @@ class _UserPass:
             if not cache.host:
                 without_endpoint.append(wanted.name)
                 continue
-            ready.append(
-                UserCacheStatus(
-                    name=wanted.name,
-                    id=cache.ref.id,
-                    arn=cache.arn,
-                    service=subject.connect_service,
-                    serverless=cache.ref.kind is CacheKind.SERVERLESS_CACHE,
-                    region=self._place.region,
-                    host=cache.host,
-                    port=cache.port,
-                    reader_host=cache.reader_host,
-                    secret=secrets.get(wanted.name),
-                )
-            )
+            ready.append(cache_status(wanted, self._place, cache, secret=secrets.get(wanted.name)))
         return tuple(ready), tuple(waiting), tuple(without_endpoint)
 
     # -- tokens -------------------------------------------------------------------------------------------------------

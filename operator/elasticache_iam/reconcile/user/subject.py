@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-from elasticache_iam.api.group import CacheSpec, Service, UserGroup
+from elasticache_iam.api.group import CacheSpec, UserGroup
 from elasticache_iam.api.keys import USER_KIND
 from elasticache_iam.api.user import ElastiCacheIAMUser
 from elasticache_iam.core import names
@@ -118,7 +118,7 @@ class Subject:
     @property
     def connect_service(self) -> str:
         """What tokens are signed for, and whose Connect a policy allows."""
-        return "memorydb" if self.place.service is Service.MEMORYDB else "elasticache"
+        return names.service_word(self.place.service)
 
     @property
     def listed(self) -> tuple[CacheSpec, ...]:

@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from elasticache_iam.api.group import AttachmentPolicy, Service
+from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, Service
 from elasticache_iam.core import commands
 from elasticache_iam.core.plan.attachment import (
     HELD_STATES,
     STALLED_STATES,
     AttachmentState,
     Claim,
+    cache_status,
     encryption_notes,
     has_iam,
     judge_attachment,
     judge_missing,
+    ref_of_status,
 )
 from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
 
@@ -286,3 +288,37 @@ def test_what_waits_for_something_is_not_stalled():
 )
 def test_engines_that_know_iam(engine, version, known):
     assert has_iam(engine, version) is known
+
+
+HERE = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
+
+
+def test_a_cache_that_is_there_is_told_with_all_its_endpoints():
+    wanted = CacheSpec(name="main", replication_group="orders")
+
+    told = cache_status(wanted, HERE, replace(CACHE, reader_host="r"))
+
+    assert (told.name, told.id, told.arn) == ("main", "orders", CACHE.arn)
+    assert (told.host, told.port, told.reader_host) == ("h", 6379, "r")
+
+
+def test_a_cache_that_is_not_there_yet_is_told_without_an_endpoint():
+    told = cache_status(CacheSpec(name="main", replication_group="orders"), HERE, None)
+
+    assert (told.arn, told.host, told.port, told.reader_host) == (CACHE.arn, "", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("service", "field", "kind"),
+    [
+        (Service.ELASTICACHE, "replication_group", CacheKind.REPLICATION_GROUP),
+        (Service.ELASTICACHE, "serverless_cache", CacheKind.SERVERLESS_CACHE),
+        (Service.MEMORYDB, "memory_db_cluster", CacheKind.MEMORYDB_CLUSTER),
+    ],
+)
+def test_a_status_says_which_cache_it_is_of(service, field, kind):
+    wanted = CacheSpec.model_validate({"name": "main", field: "orders"})
+
+    told = cache_status(wanted, replace(HERE, service=service), None)
+
+    assert ref_of_status(told) == CacheRef(kind, "orders")

@@ -96,5 +96,5 @@ async def test_who_lacks_a_right_is_told_which_role_has_it(ask, command, role):
 async def test_who_is_nobody_to_the_cluster_is_told_so_and_not_of_rights(ask, command):
     unknown = AccessDeniedError("Unauthorized", code="Unauthorized")
 
-    with pytest.raises(AccessDeniedError, match="^Unauthorized$"):
+    with pytest.raises(AccessDeniedError, match=r"^Unauthorized$"):
         await ask(command, Cluster({"get": unknown, "list": unknown}))

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -59,19 +58,18 @@ def status(
     ✔ ready   … under way   ✘ needs an edit   - suspended or only planned   ? not looked at yet
     """  # noqa: D301  # click's mark: keep these lines as they are
     # Not at the top: the other commands start without the Kubernetes client.
-    from elasticache_iam.runtime.overview import Scope, get_overview  # noqa: PLC0415
+    from elasticache_iam.runtime import overview  # noqa: PLC0415
 
     all_of = "" if all_namespaces else resolve_namespace(namespace, kubeconfig=kubeconfig, context=context)
-    scope = Scope(all_of, operator_namespace, kubeconfig, context)
-    while True:
-        overview = asyncio.run(get_overview(scope))
+
+    def show(looked: "Overview") -> None:
         if watch and output == "table":
             click.clear()
-        _show(overview, output, namespace=all_of)
-        if not watch:
-            break
+        _show(looked, output, namespace=all_of)
         sys.stdout.flush()
-        time.sleep(interval)
+
+    scope = overview.Scope(all_of, operator_namespace, kubeconfig, context)
+    asyncio.run(overview.watch(scope, show, interval_s=interval if watch else None))
 
 
 def _show(overview: "Overview", output: str, *, namespace: str) -> None:

@@ -1,7 +1,7 @@
 """The composition root of `elasticache-iam status`: resources and the operator's schedule, read as the caller may."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -39,19 +39,27 @@ class Scope:
     context: str | None = None
 
 
-async def get_overview(scope: Scope) -> Overview:
-    """Look once.
+async def watch(scope: Scope, show: Callable[[Overview], None], *, interval_s: float | None) -> None:
+    """Look and show it, by one connection: once, or again and again.
+
+    Args:
+        scope: What to look at.
+        show: Told of each look.
+        interval_s: The pause between two looks; None: look once.
 
     Raises:
         ConfigurationError: There is no such cluster, no CRDs, or no right to list anything.
         OperatorError: The cluster doesn't answer.
     """
     async with await open_connection(scope.kubeconfig, context=scope.context) as connection:
-        return await look(scope, connection, SystemClock())
+        show(await look(scope, connection, SystemClock()))
+        while interval_s is not None:
+            await asyncio.sleep(interval_s)
+            show(await look(scope, connection, SystemClock()))
 
 
 async def look(scope: Scope, connection: Connection, clock: Clock) -> Overview:
-    """As `get_overview`, by a connection that is open."""
+    """Look once. Raises as `watch`."""
     (users, may_not_users), (groups, may_not_groups), (lives, why_no_lives) = await asyncio.gather(
         _list(connection, USERS, scope.namespace),
         _list(connection, GROUPS, scope.namespace),

@@ -1,6 +1,5 @@
 """`elasticache-iam status` as people see it: columns, widths, what is wrong."""
 
-import importlib
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +14,6 @@ from elasticache_iam.cli.status import render_overview
 from elasticache_iam.cli.terminal import render
 from elasticache_iam.core.overview import look_over
 from elasticache_iam.runtime import overview
-
-status = importlib.import_module("elasticache_iam.cli.status")
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 GROUP_ID, USER_ID = "demo-orders-1a2b3c4d", "demo-checkout-service-9f8e7d6c"
@@ -124,12 +121,36 @@ def looks(monkeypatch):
     """The scopes that were looked at; there is nothing in any."""
     seen = []
 
-    async def look(scope):
+    async def look(scope, connection, _clock):
         seen.append(scope)
+        assert connection.is_open
         return look_over([], [], lives=None, now=NOW, operator_namespace=scope.operator_namespace)
 
-    monkeypatch.setattr(overview, "get_overview", look)
+    monkeypatch.setattr(overview, "look", look)
     return seen
+
+
+@pytest.fixture(autouse=True)
+def connections(monkeypatch):
+    """All connections that were made."""
+    made = []
+
+    class Line:
+        is_open = True
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            self.is_open = False
+
+    async def connect(_kubeconfig, *, context):
+        del context
+        made.append(Line())
+        return made[-1]
+
+    monkeypatch.setattr(overview, "open_connection", connect)
+    return made
 
 
 def run(*arguments, environment=None):
@@ -165,20 +186,21 @@ def test_the_namespace_of_the_context_is_meant(looks, tmp_path):
     assert [scope.namespace for scope in looks] == ["shop", "web"]
 
 
-def test_watch_looks_again_until_it_is_interrupted(looks, monkeypatch):
+def test_watch_looks_again_by_one_connection_until_it_is_interrupted(looks, connections, monkeypatch):
     pauses = []
 
-    def pause(seconds):
+    async def pause(seconds):
         pauses.append(seconds)
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(status.time, "sleep", pause)
+    monkeypatch.setattr(overview.asyncio, "sleep", pause)
 
     result = run("-n", "shop", "--watch", "--interval", "0.5")
 
     assert (len(looks), pauses) == (3, [0.5, 0.5, 0.5])
     assert result.output.count("no UserGroup and no ElastiCacheIAMUser in shop") == 3
+    assert [line.is_open for line in connections] == [False]
 
 
 @pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])

@@ -39,7 +39,7 @@ async def token():
 
 
 async def status():
-    await overview.get_overview(overview.Scope("shop"))
+    await overview.watch(overview.Scope("shop"), print, interval_s=None)
 
 
 async def verify(cluster):

@@ -39,3 +39,6 @@ DEFAULT_AUDIENCE: Final = f"{GROUP}/sign"
 STS_AUDIENCE: Final = "sts.amazonaws.com"
 """What EKS puts into pods' own tokens (IRSA)."""
 ROLE_POLICY_NAME: Final = "elasticache-iam-connect"
+
+OPERATOR_NAMESPACE: Final = "elasticache-iam"
+"""Where the pages of the documentation install the operator."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elasticache_iam.cli.options import config_option
 from elasticache_iam.cli.terminal import say, write_text
 from elasticache_iam.core.foreign import shown
 
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
 @click.option("-n", "--namespace", required=True, help="Of the UserGroups.")
 @click.option("--user-namespace", help="Of the ElastiCacheIAMUsers; else that of the UserGroups.")
 @click.option("--memorydb", is_flag=True, help="ACLs of MemoryDB; else user groups of ElastiCache.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="ELASTICACHE_IAM_CONFIG",
-    help="The operator's configuration file: its owner, home region and account.",
-)
+@config_option("The operator's configuration file: its owner, home region and account.")
 @click.option("--owner", help="The installation's owner.")
 @click.option("--region", help="Where to look; else the operator's region, or that of your AWS profile.")
 @click.option("--profile", help="The AWS profile to read with.")

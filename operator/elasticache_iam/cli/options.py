@@ -1,9 +1,12 @@
 """Options that several commands have, called as kubectl calls them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+
+from elasticache_iam.api.keys import OPERATOR_NAMESPACE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -11,11 +14,49 @@ _CLUSTER: Final = (
     click.option("--kubeconfig", help="The kubeconfig; else the one that kubectl uses."),
     click.option("--context", help="A context of the kubeconfig; else the current one."),
 )
+_SETTINGS: Final = (
+    click.option("--owner", help="The installation's owner."),
+    click.option("--region", help="The AWS region; else the one of your AWS profile."),
+    click.option("--account", help="The AWS account; else the one of your credentials."),
+    click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked."),
+)
 
 
 def cluster_options(command: Command) -> Command:
     """Add --kubeconfig and --context."""
-    for option in reversed(_CLUSTER):
+    return add_all(_CLUSTER, command)
+
+
+def installation_options(config_text: str) -> Callable[[Command], Command]:
+    """Return what adds --config and the options that override it: --owner, --region, --account and --issuer."""
+    return lambda command: add_all((config_option(config_text), *_SETTINGS), command)
+
+
+def config_option(text: str) -> Callable[[Command], Command]:
+    """Return what adds --config, which the command gets as `config_path`."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="ELASTICACHE_IAM_CONFIG",
+        help=text,
+    )
+
+
+def operator_namespace_option(text: str) -> Callable[[Command], Command]:
+    """Return what adds --operator-namespace."""
+    return click.option(
+        "--operator-namespace",
+        default=OPERATOR_NAMESPACE,
+        show_default=True,
+        envvar="ELASTICACHE_IAM_NAMESPACE",
+        help=text,
+    )
+
+
+def add_all(options: Sequence[Callable[[Any], Any]], command: Command) -> Command:
+    """Add options to a command, in the order of the help."""
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import Command, cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.options import Command, add_all, cluster_options, namespace_option, resolve_namespace
 from elasticache_iam.cli.terminal import say
 
 _OPTIONS: Final = (
@@ -27,9 +27,7 @@ _OPTIONS: Final = (
 
 def order_options(command: Command) -> Command:
     """Add the arguments and options of the three."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return add_all(_OPTIONS, command)
 
 
 def give_order(

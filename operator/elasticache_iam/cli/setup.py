@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import cluster_options
+from elasticache_iam.cli.options import cluster_options, installation_options, operator_namespace_option
 from elasticache_iam.cli.terminal import Line, Styled, say, write_json
 
 if TYPE_CHECKING:
@@ -19,28 +19,12 @@ _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
 
 @click.command(short_help="Check what an installation still needs.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="ELASTICACHE_IAM_CONFIG",
-    help="The operator's configuration file; else that of the installation in the cluster.",
-)
-@click.option("--owner", help="The installation's owner.")
-@click.option("--region", help="The AWS region; else the one of your AWS profile.")
-@click.option("--account", help="The AWS account; else the one of your credentials.")
-@click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked.")
+@installation_options("The operator's configuration file; else that of the installation in the cluster.")
 @click.option("--cluster-name", help="The EKS cluster, for its issuer and for Pod Identity.")
 @click.option("--boundary", metavar="ARN", help="The permissions boundary of the roles that the operator makes.")
 @click.option("--operator-role", metavar="ARN", help="The operator's role; else as its ServiceAccount says.")
 @click.option("--cache", "caches", multiple=True, metavar="ID", help="Look at this cache; repeatable.")
-@click.option(
-    "--operator-namespace",
-    default="elasticache-iam",
-    show_default=True,
-    envvar="ELASTICACHE_IAM_NAMESPACE",
-    help="Where the operator is, or is to be.",
-)
+@operator_namespace_option("Where the operator is, or is to be.")
 @click.option(
     "--name", default="elasticache-iam-operator", show_default=True, help="Of its ServiceAccount: the Helm release's."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from elasticache_iam.cli.options import cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.options import cluster_options, namespace_option, operator_namespace_option, resolve_namespace
 from elasticache_iam.cli.terminal import Line, Styled, say, write_json, write_text
 from elasticache_iam.core.foreign import shown
 
@@ -30,13 +30,7 @@ _GAP: Final = "  "
 )
 @click.option("-w", "--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds, to --watch.")
-@click.option(
-    "--operator-namespace",
-    default="elasticache-iam",
-    show_default=True,
-    envvar="ELASTICACHE_IAM_NAMESPACE",
-    help="Where the operator runs: its schedule tells how long tokens live.",
-)
+@operator_namespace_option("Where the operator runs: its schedule tells how long tokens live.")
 @cluster_options
 def status(
     *,

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import namespace_option, resolve_namespace
+from elasticache_iam.cli.options import cluster_options, installation_options, namespace_option, resolve_namespace
 from elasticache_iam.cli.terminal import Styled, say, write_json
 
 _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
@@ -18,19 +18,8 @@ _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 @click.argument("user")
 @namespace_option("The user's namespace")
 @click.option("--login", "tries_login", is_flag=True, help="Read the Secret, and try its token from here.")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="ELASTICACHE_IAM_CONFIG",
-    help="The operator's configuration file; the next four options override it.",
-)
-@click.option("--owner", help="The installation's owner.")
-@click.option("--region", help="The AWS region; else the one of your AWS profile.")
-@click.option("--account", help="The AWS account; else the one of your credentials.")
-@click.option("--issuer", help="The cluster's OIDC issuer; else the cluster is asked.")
-@click.option("--kubeconfig", help="The kubeconfig; else the one that kubectl uses.")
-@click.option("--context", help="A context of the kubeconfig; else the current one.")
+@installation_options("The operator's configuration file; the next four options override it.")
+@cluster_options
 @click.option("-o", "--output", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
 def verify(  # noqa: PLR0917  # click passes them by name
     user: str,

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from elasticache_iam.api.keys import OPERATOR_NAMESPACE
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
 from elasticache_iam.core.overview import Lives, Overview, look_over
 from elasticache_iam.core.token import MAX_TOKEN_SECONDS
@@ -17,9 +18,6 @@ from elasticache_iam.reconcile.queue import GROUPS, USERS
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.resources import RESOURCES_API, ReadOnly, missing_crds
 from elasticache_iam.tokens.checkpoint import decode
-
-OPERATOR_NAMESPACE: Final = "elasticache-iam"
-"""Where the pages of the documentation install the operator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,11 @@ class Metadata(ApiModel):
 
 
 def is_asked(annotations: Mapping[str, Any] | None, name: str) -> bool:
-    """Whether an annotation asks for what it is named after: it says "true", in whatever case people write that."""
-    return str((annotations or {}).get(name, "")).lower() == "true"
+    """Whether an annotation asks for what it is named after: it is there, and doesn't say "false".
+
+    Whoever writes "yes" or "1" wants us to hold still: what is understood otherwise would be done.
+    """
+    return str((annotations or {}).get(name, "")).lower() not in {"", "false"}
 
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

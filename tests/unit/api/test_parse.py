@@ -35,9 +35,19 @@ def test_a_document_becomes_values():
 
 
 @pytest.mark.parametrize(
-    ("says", "is_on"), [("true", True), ("True", True), ("TRUE", True), ("false", False), ("", False), ("yes", False)]
+    ("says", "is_on"),
+    [
+        ("true", True),
+        ("True", True),
+        ("yes", True),
+        ("1", True),
+        ("tru", True),
+        ("false", False),
+        ("False", False),
+        ("", False),
+    ],
 )
-def test_an_annotation_that_says_true_counts_in_any_case(says, is_on):
+def test_an_annotation_that_asks_us_to_hold_still_is_taken_unless_it_says_false(says, is_on):
     annotations = {"elasticache-iam.dev/paused": says, "elasticache-iam.dev/plan-only": says}
 
     metadata = parse_user(manifest("user", {"metadata.annotations": annotations})).metadata

@@ -1,7 +1,7 @@
 local annotations = obj.metadata.annotations or {}
 local is_suspended = obj.spec.suspend == true
-local says_yes = { ["true"] = true, ["True"] = true, ["TRUE"] = true } -- the operator takes any case
-local is_paused = says_yes[annotations["elasticache-iam.dev/paused"]]
+local says_no = { [""] = true, ["false"] = true, ["False"] = true, ["FALSE"] = true }
+local is_paused = not says_no[annotations["elasticache-iam.dev/paused"] or ""]
 local is_going = obj.metadata.deletionTimestamp ~= nil
 local mints = (obj.spec.delivery or {}).mode ~= "None"
 

@@ -228,6 +228,16 @@ def test_a_user_that_is_not_there_is_told_about(ground):
     assert f"there is no ElastiCacheIAMUser {ground.namespaces['shop']}/nobody" in result.exception.message
 
 
+def test_who_is_misspelt_keeps_nobody_else_from_being_suspended(ground, user):
+    result = order(ground, "suspend", "nobody", user, "nobodys")
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "/nobody;" in result.exception.message
+    assert f"{user}: suspended" in result.output
+    assert "/nobodys;" in result.output
+    assert ground.get(USERS, user)["spec"]["suspend"] is True
+
+
 def test_a_refresh_of_a_suspended_user_is_refused(ground, user):
     order(ground, "suspend", user)
 

@@ -43,7 +43,7 @@ GROUPS = max(4, USERS_IN_ALL // 80)
 COLD_START_S = max(20.0, USERS_IN_ALL / (5 * SCALE))
 """Until a new leader has a session for each user, at the pace that it begins with: STS' own scarcity isn't scaled."""
 BRING_UP_S = max(240.0, 1.5 * USERS_IN_ALL)
-"""The operator keeps to ten calls of ElastiCache a second, and what it made it reads again: a page is a hundred users."""
+"""The operator keeps to ten calls of ElastiCache a second, and reads again what it made: a page is a hundred users."""
 WEB_IDENTITY_PER_S = 5 * SCALE
 """5 a second is what has been seen of AWS."""
 LATE_USERS = 4

@@ -39,29 +39,42 @@ class Errand:
 
 
 async def run_errand(errand: Errand, say: Callable[[str], None]) -> bool:
-    """Give the order to all, then wait for all; return whether all is done, or nobody waited.
+    """Give the order to all that can get it, then wait for them; return whether all is done, or nobody waited.
+
+    Who suspends several in a hurry has the others suspended although one is misspelt.
 
     Args:
         errand: What to do to whom.
         say: Told of each user, one line at a time.
 
     Raises:
-        ConfigurationError: A user isn't there, the order can't be carried out, or the caller may not give it. Users
-            that come before it on the list have got their order.
+        ConfigurationError: After the others are done: a user isn't there, the order can't be carried out, or the caller
+            may not give it.
         OperatorError: The cluster doesn't answer.
     """
     stamp = micro_time(datetime.now(UTC))
     async with await open_connection(errand.kubeconfig, context=errand.context) as connection:
+        given: list[str] = []
+        refusals: list[OperatorError] = []
         for name in errand.names:
-            await _give(errand, connection, name, stamp)
+            try:
+                await _give(errand, connection, name, stamp)
+            except OperatorError as error:
+                refusals.append(error)
+                continue
+            given.append(name)
             if not errand.timeout_s:
                 say(f"{errand.namespace}/{name}: {errand.order.value} asked for")
-        if not errand.timeout_s:
-            return True
-        deadline = asyncio.get_running_loop().time() + errand.timeout_s
-        waits = (_wait(errand, connection, name, stamp=stamp, deadline=deadline, say=say) for name in errand.names)
-        done = await asyncio.gather(*waits)
-    return all(done)
+        is_done = True
+        if errand.timeout_s:
+            deadline = asyncio.get_running_loop().time() + errand.timeout_s
+            waits = (_wait(errand, connection, name, stamp=stamp, deadline=deadline, say=say) for name in given)
+            is_done = all(await asyncio.gather(*waits))
+    for refusal in refusals[1:]:
+        say(refusal.message)
+    if refusals:
+        raise refusals[0]
+    return is_done
 
 
 async def _give(errand: Errand, connection: Connection, name: str, stamp: str) -> None:

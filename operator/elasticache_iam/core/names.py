@@ -212,22 +212,24 @@ def is_owned(tags: Mapping[str, str], *, owner: str, kind: str, namespace: str, 
     return all(tags.get(key) == value for key, value in wanted.items())
 
 
-def consents(tags: Mapping[str, str], *, owner: str, namespace: str) -> bool:
-    """Whether the owner of an AWS object lets this installation's namespace use it.
+def consents(tags: Mapping[str, str], *, owner: str, namespace: str | None) -> bool:
+    """Whether the owner of an AWS object lets this installation's namespace use it; None: any of its namespaces.
 
     The tag holds `<owner>/<namespace>` or `<owner>` (every namespace), separated by spaces: AWS allows no `*` in tags.
     """
     allowed = tags.get(TAG_ALLOW, "").split()
+    if namespace is None:
+        return any(word == owner or word.startswith(f"{owner}/") for word in allowed)
     return owner in allowed or f"{owner}/{namespace}" in allowed
 
 
-def with_consent(tags: Mapping[str, str], *, owner: str, namespace: str) -> str:
+def with_consent(tags: Mapping[str, str], *, owner: str, namespace: str | None) -> str:
     """Return the tag's value with which `consents` holds; whom the object's owner said yes to before stays.
 
     Args:
         tags: The object's.
         owner: The installation.
-        namespace: Of the resource; "": every namespace.
+        namespace: Of the resource; None: every namespace.
     """
     return " ".join([*tags.get(TAG_ALLOW, "").split(), f"{owner}/{namespace}" if namespace else owner])
 

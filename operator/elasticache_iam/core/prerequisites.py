@@ -346,7 +346,7 @@ def check_fence(policies: Collection[str], bindings: Collection[str], *, place: 
 
 
 def check_cache(
-    cache: ObservedCache, tags: Mapping[str, str], *, owner: str, namespace: str, region: str
+    cache: ObservedCache, tags: Mapping[str, str], *, owner: str, namespace: str | None, region: str
 ) -> Iterator[Prerequisite]:
     """Tell whether a group can be attached to a cache, as far as AWS and its owner go.
 
@@ -354,7 +354,7 @@ def check_cache(
         cache: What AWS has.
         tags: Its tags.
         owner: The installation.
-        namespace: Of the UserGroup that is to be attached; "" if it isn't known.
+        namespace: Of the UserGroup that is to be attached; None if it isn't known: any may be.
         region: Of the cache.
     """
     cache_id, faults = cache.ref.id, 0
@@ -370,8 +370,7 @@ def check_cache(
         faults += 1
         says = f"{cache_id} has an AUTH token, which has to go first: its clients become users before"
         yield CACHES.missing(says, "")
-    allowed = consents(tags, owner=owner, namespace=namespace) or (not namespace and f"{owner}/" in str(tags))
-    if not allowed:
+    if not consents(tags, owner=owner, namespace=namespace):
         faults += 1
         agree = commands.consent(cache.arn, with_consent(tags, owner=owner, namespace=namespace))
         yield CACHES.missing(f"the owner of {cache_id} hasn't agreed", agree)

@@ -383,11 +383,11 @@ async def _look_at_caches(ground: _Ground) -> AsyncIterator[Prerequisite]:
         if not any(ref.id == cache_id for ref in chosen):
             says = f"there is no cache {cache_id} in {installation.region} of account {installation.account}"
             yield CACHES.missing(says, "say its id, not its endpoint; another region: --region")
-    for ref, namespace in sorted(chosen.items()):
+    for ref in sorted(chosen):
         cache = inventory.caches[ref]
         tags = inventory.tags.get(cache.arn, {})
         for found in need.check_cache(
-            cache, tags, owner=installation.owner, namespace=namespace, region=installation.region
+            cache, tags, owner=installation.owner, namespace=chosen[ref], region=installation.region
         ):
             yield found
     listed = len(chosen) + len(ground.survey.cache_ids)
@@ -395,14 +395,14 @@ async def _look_at_caches(ground: _Ground) -> AsyncIterator[Prerequisite]:
         yield none
 
 
-def _choose(ground: _Ground, inventory: Inventory) -> Iterator[tuple[CacheRef, str]]:
-    """Yield the caches to look at, each with the namespace of a UserGroup that names it, "" if none does."""
+def _choose(ground: _Ground, inventory: Inventory) -> Iterator[tuple[CacheRef, str | None]]:
+    """Yield the caches to look at, each with the namespace of a UserGroup that names it, None if none does."""
     named = {ref: namespace for namespace, ref in ground.groups}
     owner = ground.installation.owner
     for ref, cache in inventory.caches.items():
         tags = inventory.tags.get(cache.arn, {})
         if ground.survey.cache_ids:
             if ref.id in ground.survey.cache_ids:
-                yield ref, named.get(ref, "")
-        elif ref in named or names.consents(tags, owner=owner, namespace=""):
-            yield ref, named.get(ref, "")
+                yield ref, named.get(ref)
+        elif ref in named or names.consents(tags, owner=owner, namespace=None):
+            yield ref, named.get(ref)

@@ -191,12 +191,27 @@ def test_consent_names_owner_and_namespace_as_whole_words(tag: str, allowed: boo
 
 
 @pytest.mark.parametrize("held", ["", "prod", "prod/platform  test/shop"])
-@pytest.mark.parametrize("namespace", ["shop", ""])
+@pytest.mark.parametrize("namespace", ["shop", None])
 def test_a_consent_comes_beside_those_that_were_given_before(held, namespace):
     value = names.with_consent({TAG_ALLOW: held}, owner="demo", namespace=namespace)
 
     assert names.consents({TAG_ALLOW: value}, owner="demo", namespace="shop")
     assert set(held.split()) <= set(value.split())
+
+
+@pytest.mark.parametrize(
+    ("tags", "allowed"),
+    [
+        ({TAG_ALLOW: "prod"}, True),
+        ({TAG_ALLOW: "dev prod/other"}, True),
+        ({TAG_ALLOW: "preprod/shop prod2/shop"}, False),
+        ({"team": "prod/x"}, False),
+        ({}, False),
+    ],
+    ids=["owner-alone", "one-namespace", "others", "another-tag", "no-tag"],
+)
+def test_some_namespace_will_do_where_none_is_known(tags, allowed):
+    assert names.consents(tags, owner="prod", namespace=None) is allowed
 
 
 def test_without_the_tag_nobody_consents():

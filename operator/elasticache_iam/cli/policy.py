@@ -55,7 +55,8 @@ def operator(  # noqa: PLR0917  # click passes them by name
     from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
 
     for region in regions:
-        override_config(None, {"owner": owner, "account": account, "region": region})  # refuses what can't be meant
+        settings = {"owner": owner, "account": account, "region": region, "permissionsBoundary": boundary}
+        override_config(None, settings)  # refuses what can't be meant
     _print(
         operator_policy(
             owner=owner,

@@ -220,6 +220,11 @@ def create_boundary(name: str) -> str:
     return _command("aws", "iam", "create-policy", "--policy-name", name, "--policy-document", document)
 
 
+def print_operator_policy(*options: str) -> str:
+    """Return what prints the operator's own policy."""
+    return _command("elasticache-iam", "policy", "operator", *options)
+
+
 def put_operator_policy(role_name: str, print_policy: str) -> str:
     """Return what gives the operator's role the policy that another command prints."""
     name, file = "elasticache-iam-operator", "operator-policy.json"

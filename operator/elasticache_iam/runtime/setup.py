@@ -16,7 +16,7 @@ from elasticache_iam.api.parse import salvage_group
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.errors import translate
 from elasticache_iam.aws.places import AwsPlaces
-from elasticache_iam.core import names
+from elasticache_iam.core import commands, names
 from elasticache_iam.core import prerequisites as need
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
 from elasticache_iam.core.installation import Installation
@@ -238,15 +238,13 @@ def _wanted_policies(installation: Installation) -> list[Mapping[str, Any]]:
 
 def _print_policy(installation: Installation) -> str:
     config = installation.config
-    words = [
-        "elasticache-iam policy operator",
-        f"--owner {installation.owner} --account {installation.account} --region {installation.region}",
-        *([f"--boundary {config.permissions_boundary}"] if config.permissions_boundary else []),
-        *(f"--trusted-cache {arn}" for arn in config.trusted_caches),
-        *(f"--role-elsewhere {entry.role_arn}" for entry in config.accounts),
-        *(["--assume-role-signing"] if config.signing is Signing.ASSUME_ROLE else []),
-    ]
-    return " ".join(words)
+    return commands.print_operator_policy(
+        *("--owner", installation.owner, "--account", installation.account, "--region", installation.region),
+        *(("--boundary", config.permissions_boundary) if config.permissions_boundary else ()),
+        *(word for arn in config.trusted_caches for word in ("--trusted-cache", arn)),
+        *(word for entry in config.accounts for word in ("--role-elsewhere", entry.role_arn)),
+        *(("--assume-role-signing",) if config.signing is Signing.ASSUME_ROLE else ()),
+    )
 
 
 async def _policies_of(ground: _Ground, role: ObservedRole) -> list[Mapping[str, Any]]:

@@ -60,6 +60,13 @@ def test_the_region_tells_the_partition():
     assert "arn:aws:" not in json.dumps(document)
 
 
+def test_a_boundary_that_is_no_policy_is_refused():
+    result = CliRunner().invoke(cli, ["policy", "operator", "--owner", "prod", *PLACE, "--boundary", "nonsense"])
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert result.exception.message.startswith("--boundary: must be a policy's ARN")
+
+
 def test_the_policy_of_a_login_is_printed():
     assert printed("connect", USER, CACHE) == connect_policy(USER, [CACHE])
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[[str], str]] = {
     "consent of a role's owner": lambda text: commands.consent_to_role("role", text),
     "boundary that is missing": commands.create_boundary,
     "role with its trust": lambda text: commands.create_role(text, {"Statement": []}),
+    "policy that is printed": lambda text: commands.print_operator_policy("--owner", text),
     "policy": lambda text: commands.put_operator_policy(text, "print it"),
     "association": lambda text: commands.associate("cluster", "shop", text, "arn"),
     "agent": commands.add_pod_identity_agent,

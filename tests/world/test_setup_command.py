@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from tests.builders import ACCOUNT, OWNER, REGION
 from tests.world.harness import Ground
 
+from elasticache_iam.aws.api import CONNECT_TIMEOUT_S
+from elasticache_iam.aws.policies import ManagedPolicies
 from elasticache_iam.cli.main import cli
 from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.kube.connection import Request
@@ -139,6 +141,17 @@ async def test_a_boundary_that_is_there_is_found(world: Ground, shell: Shell):
     assert only(checks, f"the permissions boundary {BOUNDARY}")["state"] == "ok"
 
 
+async def test_a_managed_policy_is_read(world: Ground):
+    made = world.iam.create_policy(PolicyName="everything", PolicyDocument=EVERYTHING)
+    bridge = world.make_bridge()
+
+    policies = ManagedPolicies(world.admin, region=REGION, lane=bridge.control)
+    document = await policies.get_document(made["Policy"]["Arn"])
+    bridge.close()
+
+    assert document == json.loads(EVERYTHING)
+
+
 async def test_a_boundary_that_is_not_there_is_missing(shell: Shell):
     _, checks = await shell.setup("--boundary", BOUNDARY)
 
@@ -165,3 +178,22 @@ async def test_a_cache_whose_owner_agreed_is_looked_at_without_being_named(world
 
     assert only(checks, "orders-prod")["state"] == "ok"
     assert not [check for check in checks if "billing-prod" in check["says"]]
+
+
+async def test_iam_is_asked_with_the_timeouts_of_all_other_calls(
+    world: Ground, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[Any] = []
+    session = world.aws.session(*world.admin_key, REGION)
+    make = session.client
+
+    def client(*arguments: Any, **options: Any) -> Any:
+        made.append(options["config"])
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(session, "client", client)
+    monkeypatch.setattr(personal, "Session", lambda profile_name: session)
+
+    await shell.setup("--boundary", BOUNDARY)
+
+    assert {config.connect_timeout for config in made} == {CONNECT_TIMEOUT_S}

@@ -6,7 +6,7 @@ proxy and credentials come from botocore's own chain (AWS_ENDPOINT_URL, AWS_CA_B
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, TypeAlias
@@ -62,6 +62,7 @@ class Api:
         attempts: Tries in all by botocore itself, which sleeps in the worker between them.
         skew: Told each answer's time.
         unsigned: For calls that carry their own proof (AssumeRoleWithWebIdentity) and must not need credentials.
+        calls: The calls that may be made, as service and operation: those that the operator has rights to.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Api:
         attempts: int = ATTEMPTS,
         skew: Skew | None = None,
         unsigned: bool = False,
+        calls: Collection[tuple[str, str]] = CALLS,
     ) -> None:
         # Whatever the environment says (AWS_STS_REGIONAL_ENDPOINTS=legacy): the global endpoint is another region's
         # outage, and its sessions aren't good in regions that have to be opted in to.
@@ -89,6 +91,7 @@ class Api:
         self._attempts = attempts
         self._skew = skew
         self._unsigned = unsigned
+        self._calls = calls
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
 
@@ -112,7 +115,7 @@ class Api:
 
         Raises:
             OperatorError: Whatever went wrong.
-            LookupError: A call that the operator's IAM policy doesn't cover: a bug.
+            LookupError: A call that the table doesn't have, so no policy covers it: a bug.
         """
         if (pace := self._paces.get(service)) is not None:
             await asyncio.sleep(pace.reserve(asyncio.get_running_loop().time()))
@@ -157,7 +160,7 @@ class Api:
     def _bind(
         self, service: str, operation: str, parameters: Mapping[str, Any], on_end: Callable[[], None] | None
     ) -> Callable[[], Mapping[str, Any]]:
-        _look_up(service, operation)
+        self._look_up(service, operation)
 
         def carry_out() -> Mapping[str, Any]:
             try:
@@ -170,7 +173,7 @@ class Api:
 
     def call_here(self, service: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """Carry out one call in this thread, a worker's. Raises botocore's exceptions."""
-        _look_up(service, operation)
+        self._look_up(service, operation)
         method = getattr(self._client(service), xform_name(operation))
         try:
             answer: Mapping[str, Any] = method(**parameters)
@@ -179,6 +182,11 @@ class Api:
                 raise untold from None
             raise
         return answer
+
+    def _look_up(self, service: str, operation: str) -> None:
+        """Raise LookupError for a call without a right."""
+        if (service, operation) not in self._calls:
+            raise LookupError(f"{service} {operation} is not in the table of calls, so there is no right to it")
 
     def _client(self, service: str) -> Any:
         """Return a client, made at its first use: that takes tens of milliseconds and isn't thread-safe."""
@@ -235,9 +243,3 @@ def _mask(error: ClientError, secrets: Iterable[str]) -> ClientError | None:
         return None
     response: Any = {**error.response, "Error": {**answer, "Message": masked}}
     return type(error)(response, error.operation_name)
-
-
-def _look_up(service: str, operation: str) -> None:
-    """Raise LookupError for a call without a right."""
-    if (service, operation) not in CALLS:
-        raise LookupError(f"{service} {operation} is not in the table of calls, so the operator has no right to it")

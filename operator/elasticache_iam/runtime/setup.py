@@ -7,15 +7,14 @@ from typing import Any, Final, TypeVar
 
 import yaml
 from boto3.session import Session
-from botocore.exceptions import BotoCoreError, ClientError
 
 from elasticache_iam.api import crd
 from elasticache_iam.api.config import Signing
 from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN
 from elasticache_iam.api.parse import salvage_group
 from elasticache_iam.aws.bridge import Bridge
-from elasticache_iam.aws.errors import translate
 from elasticache_iam.aws.places import AwsPlaces
+from elasticache_iam.aws.policies import ManagedPolicies
 from elasticache_iam.core import commands, names
 from elasticache_iam.core import prerequisites as need
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
@@ -70,11 +69,10 @@ class _Ground:
     """What all checks stand on."""
 
     survey: Survey
-    session: Session
-    bridge: Bridge
     connection: Connection | None
     installation: Installation
     places: AwsPlaces
+    policies: ManagedPolicies
     annotations: Mapping[str, str] | None = None
     is_account_seen: bool = False
     """Whether the operator's ServiceAccount, whose annotations these are, could be looked at."""
@@ -98,7 +96,8 @@ async def survey(asked: Survey, session: Session) -> list[Prerequisite]:
             stack.push_async_callback(connection.close)
         installation = await _find_installation(asked, session, bridge, connection)
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=SystemClock())
-        ground = _Ground(asked, session, bridge, connection, installation, places)
+        policies = ManagedPolicies(session, region=installation.region, lane=bridge.control)
+        ground = _Ground(asked, connection, installation, places, policies)
         cluster = [found async for found in _look_at_cluster(ground)] if connection is not None else []
         aws = [found async for found in _look_at_aws(ground)]
         role = [found async for found in _look_at_role(ground)]
@@ -175,7 +174,10 @@ async def _look_at_aws(ground: _Ground) -> AsyncIterator[Prerequisite]:
             ):
                 yield found
     boundary = config.permissions_boundary
-    there = await _told(AWS, "the permissions boundary", lambda: _has_policy(ground, boundary))
+    if boundary is None:
+        yield need.check_boundary(None, is_there=False)
+        return
+    there = await _told(AWS, "the permissions boundary", lambda: ground.policies.is_there(boundary))
     yield there if isinstance(there, Prerequisite) else need.check_boundary(boundary, is_there=there)
 
 
@@ -248,38 +250,9 @@ def _print_policy(installation: Installation) -> str:
 
 
 async def _policies_of(ground: _Ground, role: ObservedRole) -> list[Mapping[str, Any]]:
-    """Return all policies of a role: the managed ones are read here, as the operator itself never does."""
-    documents = list((role.policies or {}).values())
-    for arn in sorted(role.managed_policies or ()):
-        policy = await _iam(ground, "GetPolicy", "get_policy", PolicyArn=arn)
-        version = policy["Policy"]["DefaultVersionId"]
-        answer = await _iam(ground, "GetPolicyVersion", "get_policy_version", PolicyArn=arn, VersionId=version)
-        documents.append(answer["PolicyVersion"]["Document"])
-    return documents
-
-
-async def _has_policy(ground: _Ground, arn: str | None) -> bool:
-    if arn is None:
-        return False
-    try:
-        await _iam(ground, "GetPolicy", "get_policy", PolicyArn=arn)
-    except NotFoundError:
-        return False
-    return True
-
-
-async def _iam(ground: _Ground, operation: str, method: str, **parameters: Any) -> Mapping[str, Any]:
-    """Call IAM for what the operator itself has no right to."""
-
-    def call() -> Mapping[str, Any]:
-        client: Any = ground.session.client("iam", region_name=ground.installation.region)
-        try:
-            answer: Mapping[str, Any] = getattr(client, method)(**parameters)
-        except (ClientError, BotoCoreError) as error:
-            raise translate(error, service="iam", operation=operation) or error from None
-        return answer
-
-    return await ground.bridge.control.run(call, service="iam", operation=operation)
+    """Return all policies of a role: the managed ones are read one by one."""
+    managed = [await ground.policies.get_document(arn) for arn in sorted(role.managed_policies or ())]
+    return [*(role.policies or {}).values(), *managed]
 
 
 # -- the cluster ------------------------------------------------------------------------------------------------------

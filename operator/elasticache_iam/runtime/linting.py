@@ -6,8 +6,8 @@ Neither a cluster nor AWS is asked; what depends on them isn't claimed.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import GROUP_KIND, USER_KIND
-from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.access import find_surprises
 from elasticache_iam.core.admission import admit, needs_namespace_labels
@@ -18,7 +18,6 @@ from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.runtime.manifests import Scan, Spot, scan_manifests
 
 if TYPE_CHECKING:
-    from elasticache_iam.api.group import UserGroup
     from elasticache_iam.core.state import CacheRef
 
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
@@ -58,16 +57,8 @@ class _Set:
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
-        self._groups: dict[Key, UserGroup] = {}
-        self._users: dict[Key, ElastiCacheIAMUser] = {}
-        for key, body in scan.manifests.resources.items():
-            try:
-                if key.plural == GROUPS:
-                    self._groups[key] = parse_group({**body, "status": {}})
-                else:
-                    self._users[key] = parse_user({**body, "status": {}})
-            except InvalidResourceError:
-                continue
+        self._groups = {key: found for key, found in scan.parsed.items() if isinstance(found, UserGroup)}
+        self._users = {key: found for key, found in scan.parsed.items() if isinstance(found, ElastiCacheIAMUser)}
 
     def remarks(self) -> Iterator[Remark]:
         """Yield what is wrong between resources, and in access strings."""

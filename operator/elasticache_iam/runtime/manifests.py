@@ -10,10 +10,10 @@ from typing import Any, Final
 import yaml
 from typing_extensions import override
 
-from elasticache_iam.api.group import UserGroupSpec
+from elasticache_iam.api.group import UserGroup, UserGroupSpec
 from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
-from elasticache_iam.api.user import ElastiCacheIAMUserSpec
+from elasticache_iam.api.user import ElastiCacheIAMUser, ElastiCacheIAMUserSpec
 from elasticache_iam.api.words import find_unknown, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.foreign import shown
@@ -84,11 +84,13 @@ class Scan:
 
     Attributes:
         manifests: What could be read, faulty resources among it.
+        parsed: The resources that keep their own rules.
         faults: In the order of the files.
         files: Which file each resource stands in, and its node there.
     """
 
     manifests: Manifests = field(default_factory=Manifests)
+    parsed: dict[Key, UserGroup | ElastiCacheIAMUser] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     files: dict[Key, tuple[str, yaml.Node]] = field(default_factory=dict)
 
@@ -163,6 +165,16 @@ def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
         yield node, document
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads as kubectl does, to which a date is a string."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class _Reader:
     """What was read so far, and what is wrong with it."""
 
@@ -171,9 +183,11 @@ class _Reader:
         self.scan = Scan()
 
     def read(self, where: str, text: str) -> None:
-        nodes, documents = yaml.compose_all(text, Loader=yaml.SafeLoader), yaml.safe_load_all(text)
         try:
-            for node, document in zip(nodes, documents, strict=True):  # one by one: what comes before a fault counts
+            loader = _Loader(text)
+            # One by one: what comes before a fault counts.
+            while loader.check_node() and (node := loader.get_node()) is not None:
+                document = loader.construct_document(node)
                 for part_node, part in _parts(node, document) if document is not None else ():
                     self._take(part, part_node, where)
         except yaml.YAMLError as error:
@@ -208,7 +222,14 @@ class _Reader:
         key = Key(_PLURALS[body["kind"]], str(body["metadata"]["namespace"]), body["metadata"]["name"])
         if key in self.scan.manifests.resources:
             self._refuse("duplicate", _spot(where, node), what, "there is another one of that name")
-        for problem in _problems(body):
+        problems = list(_unknown_fields(body))
+        try:
+            resource = (parse_group if key.plural == GROUPS else parse_user)({**body, "status": {}})
+            self.scan.parsed[key] = resource
+        except InvalidResourceError as error:
+            self.scan.parsed.pop(key, None)
+            problems += error.problems
+        for problem in problems:
             self._refuse("invalid-field", _spot(where, _deepest(node, problem)), what, problem)
         self.scan.manifests.resources[key] = body
         self.scan.files[key] = (where, node)
@@ -221,18 +242,13 @@ class _Reader:
             self.scan.manifests.service_accounts[metadata["namespace"], metadata["name"]] = annotations
 
 
-def _problems(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the API server would refuse, field first."""
-    is_group = body["kind"] == GROUP_KIND
-    parse = parse_group if is_group else parse_user
+def _unknown_fields(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the API server doesn't know, field first."""
+    spec = UserGroupSpec if body["kind"] == GROUP_KIND else ElastiCacheIAMUserSpec
     for name in body:
         if name not in _TOP:
             yield f"{name}: unknown field{suggest(str(name), _TOP)}"
-    yield from find_unknown(body.get("spec"), UserGroupSpec if is_group else ElastiCacheIAMUserSpec, "spec")
-    try:
-        parse({**body, "status": {}})
-    except InvalidResourceError as error:
-        yield from error.problems
+    yield from find_unknown(body.get("spec"), spec, "spec")
 
 
 def _is_misspelt(kind: str, version: str) -> bool:
@@ -268,10 +284,8 @@ def _child(node: yaml.Node, name: str | int) -> yaml.Node | None:
         child: yaml.Node = node.value[name]
         return child
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == name:
-                found: yaml.Node = value
-                return found
+        # The last one counts: what is merged from an anchor (`<<`) comes first.
+        return next((value for key, value in reversed(node.value) if key.value == name), None)
     return None
 
 

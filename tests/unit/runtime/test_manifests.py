@@ -126,6 +126,31 @@ def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, text: str, said
     assert line.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("merged", "own", "line"), [("Nonsense", "ReadOnly", None), ("ReadOnly", "Nonsense", 9), ("Nonsense", None, 7)]
+)
+def test_what_is_merged_counts_where_nothing_of_its_own_stands(
+    tmp_path: Path, merged: str, own: str | None, line: int | None
+):
+    access = f"access:\n    <<: {{preset: {merged}}}\n    keys: ['*']\n" + (f"    preset: {own}" if own else "")
+    text = USER.replace('access: {preset: ReadOnly, keys: ["*"]}', access)
+
+    if line is None:
+        assert read(tmp_path, text).resources
+    else:
+        assert [fault.partition(" spec")[0] for fault in faults(tmp_path, text)] == [
+            f"a.yaml:{line}: ElastiCacheIAMUser shop/checkout:"
+        ]
+
+
+def test_a_date_is_a_string_as_to_kubectl(tmp_path: Path):
+    dated = USER.replace("checkout}", "checkout, annotations: {since: 2026-11-21, until: 2026-13-45}}")
+
+    (body,) = read(tmp_path, dated).resources.values()
+
+    assert body["metadata"]["annotations"] == {"since": "2026-11-21", "until": "2026-13-45"}
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path):
     assert len(faults(tmp_path, f"{GROUP}  a: 1\n  b: 2\n")) == 2
 

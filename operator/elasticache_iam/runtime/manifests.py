@@ -168,6 +168,15 @@ def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
 class _Loader(yaml.SafeLoader):
     """Reads as kubectl does, to which a date is a string."""
 
+    @override
+    def construct_document(self, node: yaml.Node) -> Any:
+        try:
+            return super().construct_document(node)
+        except (ValueError, KeyError, AttributeError) as error:  # what comes of `!!int x`
+            raise yaml.constructor.ConstructorError(
+                problem="a value isn't what its tag says", problem_mark=node.start_mark
+            ) from error
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -190,7 +199,7 @@ class _Reader:
                 document = loader.construct_document(node)
                 for part_node, part in _parts(node, document) if document is not None else ():
                     self._take(part, part_node, where)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             spot = Spot(where, mark.line + 1, mark.column + 1) if mark is not None else Spot(where)
             self._refuse("not-yaml", spot, "", f"not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")

@@ -114,10 +114,13 @@ def test_what_comes_along_is_remembered_and_the_rest_named(tmp_path: Path):
         ("spec: {}\n", "a.yaml:1: not a Kubernetes object: it has no kind"),
         ("kind: UserGroup\n", "a.yaml:1: UserGroup: metadata.name: required"),
         ("a: [\n", "a.yaml:2: not YAML: "),
+        (f"{GROUP}---\na: !!int x\n", "a.yaml:9: not YAML: a value isn't what its tag says"),
+        ("[" * 10_000, "a.yaml: not YAML: it can not be read"),
     ],
     ids=[
         "a-wrong-value", "an-unknown-field", "an-unknown-kind", "another-api", "no-api", "an-unknown-part",
         "deep-inside", "an-unknown-version", "twice", "no-kind", "no-name", "no-yaml",
+        "a-false-tag", "too-deep",
     ],
 )  # fmt: skip
 def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, text: str, said: str):

@@ -107,6 +107,12 @@ def test_a_port_in_use_is_named(bare):
     assert f"127.0.0.1:{port}" in complaint(answer)
 
 
+def test_an_address_to_listen_at_that_is_none_is_named_with_what_is(bare):
+    answer = run(bare, "--listen", "::8080")
+
+    assert "--listen ::8080: not host:port; write *:8080 for all addresses" in complaint(answer)
+
+
 # -- what is missing around it -----------------------------------------------------------------------------------------
 
 POD = {"POD_NAME": "operator-0", "POD_UID": "11111111-1111-1111-1111-111111111111"}

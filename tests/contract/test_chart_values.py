@@ -522,7 +522,7 @@ def test_on_the_nodes_network_names_are_still_the_clusters(variants):
     spec = pod(documents)["spec"]
 
     assert (spec["hostNetwork"], spec["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
-    assert "--listen=0.0.0.0:18080" in container(documents)["args"]
+    assert "--listen=*:18080" in container(documents)["args"]
     assert container(documents)["ports"] == [{"name": "http", "containerPort": 18080, "protocol": "TCP"}]
     assert spec["hostAliases"] == [{"ip": "10.0.0.9", "hostnames": ["sts.eu-central-1.amazonaws.com"]}]
     assert only(documents, "Deployment")["metadata"]["annotations"] == {"example.com/owner": "platform"}

@@ -224,7 +224,7 @@ def test_the_containers_arguments_are_the_commands():
 def test_probes_ask_where_the_operator_listens():
     container = pod()["containers"][0]
 
-    assert "--listen=0.0.0.0:8080" in container["args"]
+    assert "--listen=*:8080" in container["args"]
     assert [port["containerPort"] for port in container["ports"] if port["name"] == "http"] == [8080]
     assert {name: container[name]["httpGet"] for name in ("livenessProbe", "readinessProbe", "startupProbe")} == {
         "livenessProbe": {"path": "/livez", "port": "http"},

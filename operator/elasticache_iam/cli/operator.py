@@ -19,9 +19,9 @@ import click
 @click.option(
     "--listen",
     envvar="ELASTICACHE_IAM_LISTEN",
-    default="0.0.0.0:8080",
+    default="*:8080",
     show_default=True,
-    help="Address and port of /livez, /readyz and /metrics.",
+    help="Address and port of /livez, /readyz and /metrics; * for all addresses.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json")

@@ -47,7 +47,7 @@ from elasticache_iam.runtime import config as configuration
 from elasticache_iam.runtime import log as logging
 from elasticache_iam.runtime.clock import SystemClock
 from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
-from elasticache_iam.runtime.health import Check, HealthServer, find_faults
+from elasticache_iam.runtime.health import Check, HealthServer, find_faults, parse_listen
 from elasticache_iam.runtime.installation import resolve
 from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread, spare_collector
@@ -62,7 +62,6 @@ RECONCILE_WORKERS: Final = 16
 SAMPLE_S: Final = 5.0
 LOOP_STALL_S: Final = 60.0
 """The head of the schedule has been due for so long and nothing was taken: only a restart helps."""
-MAX_PORT: Final = 65535
 LOST_LEASE: Final = 3
 """Exit code after a lost Lease: the Pod is started anew, as a standby."""
 
@@ -80,10 +79,11 @@ def run(config_path: Path, *, namespace: str | None, listen: str, log_level: str
     where = namespace or own_namespace()
     if where is None:
         raise ConfigurationError("in which namespace do the Lease and the checkpoint live? set --namespace")
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > MAX_PORT:
-        raise ConfigurationError(f"--listen {listen}: not host:port")
-    asyncio.run(_Operator(config, namespace=where, host=host, port=int(port)).run())
+    try:
+        host, port = parse_listen(listen)
+    except ValueError as error:
+        raise ConfigurationError(f"--listen {listen}: {error}") from error
+    asyncio.run(_Operator(config, namespace=where, host=host, port=port).run())
     # Nothing is under way that must be finished; a worker thread in a slow AWS call would be waited for.
     sys.stderr.flush()
     os._exit(0)

@@ -1,5 +1,7 @@
 """Probes and metrics over HTTP: /livez, /readyz, /metrics. Runs on the control loop, which nothing else may block."""
 
+import ipaddress
+import socket
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -8,7 +10,32 @@ from aiohttp import web
 Check = Callable[[], str | None]
 """Returns None if all is well, else the reason in one line. It must not block: the answer has to be known already."""
 
+ALL_ADDRESSES: Final = "*"
+"""The host that stands for all addresses, IPv4 and IPv6: Pods may have either alone."""
+MAX_PORT: Final = 65535
 _SHUTDOWN_S: Final = 1.0
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return the host and port of `host:port`. The host is `*`, or as in a URL: an IPv6 address keeps its brackets.
+
+    Raises:
+        ValueError: It is no such thing; the text says what is.
+    """
+    host, _, port = text.rpartition(":")
+    if not _is_host(host) or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
+        raise ValueError("not host:port; write *:8080 for all addresses, or one, as 127.0.0.1:8080 or [::1]:8080")
+    return host, int(port)
+
+
+def _is_host(text: str) -> bool:
+    if not text.startswith("["):
+        return text != "" and ":" not in text and "]" not in text
+    try:
+        ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return text.endswith("]")
 
 
 class HealthServer:
@@ -37,7 +64,12 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port: with 0 a free one is taken. Raises OSError if it is in use."""
+        """Listen, and return the port: with 0 a free one is taken. Raises OSError if it is in use.
+
+        Args:
+            host: As `parse_listen` returns it.
+            port: Its port.
+        """
         application = web.Application()
         application.router.add_get("/livez", self._answer_live)
         application.router.add_get("/readyz", self._answer_ready)
@@ -45,7 +77,10 @@ class HealthServer:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            if host == ALL_ADDRESSES:
+                await web.SockSite(self._runner, _open_for_all(port)).start()
+            else:
+                await web.TCPSite(self._runner, host.strip("[]"), port).start()
         except OSError:
             await self.stop()
             raise
@@ -66,6 +101,13 @@ class HealthServer:
 
     async def _answer_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._render_metrics(), headers={"Content-Type": self._metrics_content_type})
+
+
+def _open_for_all(port: int) -> socket.socket:
+    """Return a socket for both families, or for IPv4 where the kernel has no IPv6."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def find_faults(checks: Mapping[str, Check]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
@@ -12,12 +12,13 @@ from tests.builders import ACCOUNT, OWNER, REGION, group_manifest, user_manifest
 from tests.fakes.probe import WorldProbe
 from tests.world.virtual import BridgeInPlace, VirtualGround, play, virtual_ground
 
-from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import ROLE_POLICY_NAME
 from elasticache_iam.core.diagnosis_tree import Tree
-from elasticache_iam.core.errors import UnavailableError
+from elasticache_iam.core.errors import NotFoundError, UnavailableError
+from elasticache_iam.kube.connection import Request
 from elasticache_iam.reconcile.queue import GROUPS, USERS
 from elasticache_iam.runtime import planning
+from elasticache_iam.runtime.installation import Said
 from elasticache_iam.runtime.verifying import Inquiry, verify
 
 USER: Final = (USERS, "shop", "checkout")
@@ -232,12 +233,10 @@ def test_a_refused_login_is_explained(name: str):
 async def look(ground: VirtualGround) -> Tree:
     """Walk the chain as `elasticache-iam verify` does, with an administrator's credentials."""
 
-    async def connect(_: object) -> NoConnection:
-        return NoConnection()
+    async def connect(_: object) -> ClusterInMemory:
+        return ClusterInMemory(ground)
 
-    config = OperatorConfig.model_validate(
-        {"owner": OWNER, "region": REGION, "account": ACCOUNT, "oidcIssuer": ground.signer.issuer}
-    )
+    said = Said({"owner": OWNER, "region": REGION, "account": ACCOUNT, "oidcIssuer": ground.signer.issuer})
     with (
         patch.object(planning, "Session", lambda: ground.aws.session(*ground.admin_key, REGION)),
         patch.object(planning, "Bridge", BridgeInPlace),
@@ -245,11 +244,20 @@ async def look(ground: VirtualGround) -> Tree:
         patch.object(planning, "ApiKube", lambda *_, **__: ground.kube),
         patch.object(planning, "_connect", connect),
     ):
-        return await verify(Inquiry("shop", "checkout", config))
+        return await verify(Inquiry("shop", "checkout", said))
 
 
-class NoConnection:
-    """The cluster is in memory."""
+class ClusterInMemory:
+    """A connection to read our resources by."""
+
+    def __init__(self, ground: VirtualGround) -> None:
+        self._ground = ground
+
+    async def call(self, request: Request) -> Mapping[str, Any]:
+        found = self._ground.kube.get(request.resource, request.namespace, request.name)
+        if request.verb != "get" or found is None:
+            raise NotFoundError(f"{request.resource} not found")
+        return found
 
     async def close(self) -> None: ...
 

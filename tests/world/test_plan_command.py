@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from tests.builders import ACCOUNT, OWNER, REGION, Manifest, group_manifest, use
 from tests.world.harness import Ground
 
 from elasticache_iam.cli.main import cli
-from elasticache_iam.core.errors import ConfigurationError, OperatorError
+from elasticache_iam.core.errors import ConfigurationError, NotFoundError, OperatorError
+from elasticache_iam.kube.connection import Request
 from elasticache_iam.runtime import log, planning
 
 
@@ -37,7 +38,10 @@ class Shell:
 
 
 class NoConnection:
-    """The cluster is in memory."""
+    """The cluster is in memory, and has no installation."""
+
+    async def call(self, request: Request) -> Mapping[str, Any]:
+        raise NotFoundError(f"there is no {request.resource}")
 
     async def close(self) -> None: ...
 

@@ -27,17 +27,21 @@ class ClusterInMemory:
 
     def __init__(self, world: Ground) -> None:
         self._world = world
-        self.may_read_secrets = True
+        self.forbidden: set[str] = set()
+        self.config: Mapping[str, Any] | None = None
 
     async def call(self, request: Request) -> Mapping[str, Any]:
         if (request.verb, request.resource) == ("list", USERS):
             return {"items": []}
-        assert (request.verb, request.resource) == ("get", "secrets")
-        if not self.may_read_secrets:
-            raise AccessDeniedError("secrets is forbidden")
-        found = self._world.kube.get("secrets", request.namespace, request.name)
+        assert request.verb == "get"
+        if request.resource in self.forbidden:
+            raise AccessDeniedError(f"{request.resource} is forbidden", code="Forbidden")
+        if request.resource == "configmaps" and self.config is not None:
+            assert (request.namespace, request.name) == ("elasticache-iam", "elasticache-iam-operator-config")
+            return {"data": {"config.yaml": json.dumps(self.config)}}
+        found = self._world.kube.get(request.resource, request.namespace, request.name)
         if found is None:
-            raise NotFoundError("secrets not found")
+            raise NotFoundError(f"{request.resource} not found")
         return found
 
     async def close(self) -> None: ...
@@ -50,8 +54,10 @@ class Shell:
         self._world = world
         self.cluster = ClusterInMemory(world)
 
-    async def verify(self, *options: str, user: str = "checkout") -> Result:
-        arguments = ["verify", user, "-n", "shop", "--owner", OWNER, "--issuer", self._world.signer.issuer, *options]
+    async def verify(self, *options: str, user: str = "checkout", is_told: bool = True) -> Result:
+        """Call the command; `is_told`: with what it needs of the installation's settings."""
+        said = ("--owner", OWNER, "--issuer", self._world.signer.issuer) if is_told else ()
+        arguments = ["verify", user, "-n", "shop", *said, *options]
         return await asyncio.to_thread(CliRunner().invoke, cli, arguments)
 
     async def document(self, *options: str) -> Any:
@@ -257,7 +263,7 @@ async def test_what_a_tenant_writes_does_not_steer_the_terminal(settled: Ground,
 
 
 async def test_without_the_right_to_the_secret_the_rest_is_told(settled: Ground, shell: Shell):
-    shell.cluster.may_read_secrets = False
+    shell.cluster.forbidden = {"secrets"}
 
     result = await shell.verify("--login")
 
@@ -295,6 +301,34 @@ async def test_a_group_that_is_missing_is_told_about(world: Ground, shell: Shell
 
     assert result.exit_code == 1
     assert "there is no UserGroup platform/orders" in result.output
+
+
+async def test_what_nobody_says_is_the_installations(settled: Ground, shell: Shell):
+    shell.cluster.config = {"owner": OWNER, "oidcIssuer": settled.signer.issuer}
+
+    result = await shell.verify(is_told=False)
+
+    assert result.exit_code == 0, result.exception
+    assert result.output.splitlines()[-1].startswith("✔ shop/checkout: no link is broken; ")
+
+
+async def test_who_may_not_read_the_installations_settings_is_told_what_to_say(settled: Ground, shell: Shell):
+    shell.cluster.forbidden = {"configmaps"}
+
+    result = await shell.verify(is_told=False)
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "set --owner" in result.exception.message
+    assert "elasticache-iam/elasticache-iam-operator-config can't be read" in result.exception.message
+
+
+async def test_who_may_not_read_the_group_is_told_the_role_that_may(settled: Ground, shell: Shell):
+    shell.cluster.forbidden = {"usergroups"}
+
+    result = await shell.verify()
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "UserGroup platform/orders: the role `view` there" in result.exception.message
 
 
 async def test_an_unknown_user_is_no_broken_link(world: Ground, shell: Shell):

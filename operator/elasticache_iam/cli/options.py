@@ -27,9 +27,11 @@ def cluster_options(command: Command) -> Command:
     return add_all(_CLUSTER, command)
 
 
-def installation_options(config_text: str) -> Callable[[Command], Command]:
-    """Return what adds --config and the options that override it: --owner, --region, --account and --issuer."""
-    return lambda command: add_all((config_option(config_text), *_SETTINGS), command)
+def installation_options(command: Command) -> Command:
+    """Add what says which installation is meant: --config, --owner and so on, and --operator-namespace."""
+    config = config_option("The operator's configuration file; else that of the installation in the cluster.")
+    where = operator_namespace_option("Where the operator is, or is to be.")
+    return add_all((config, *_SETTINGS, where), command)
 
 
 def config_option(text: str) -> Callable[[Command], Command]:

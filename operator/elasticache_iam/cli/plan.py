@@ -26,7 +26,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 )
 @namespace_option("Of resources that name none")
 @click.option("--deleting", is_flag=True, help="What deleting these resources would do.")
-@installation_options("The operator's configuration file; the next four options override it.")
+@installation_options
 @cluster_options
 @click.option("--no-cluster", is_flag=True, help="Look at no cluster: there is nothing but these manifests.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -42,6 +42,7 @@ def plan(  # noqa: PLR0917  # click passes them by name
     region: str | None,
     account: str | None,
     issuer: str | None,
+    operator_namespace: str,
     kubeconfig: str | None,
     context: str | None,
     no_cluster: bool,  # noqa: FBT001
@@ -55,12 +56,13 @@ def plan(  # noqa: PLR0917  # click passes them by name
     # Not at the top: the other commands start without boto3 and the Kubernetes client.
     from elasticache_iam.core.plan.describe import plan_document, render_plan  # noqa: PLC0415
     from elasticache_iam.runtime import log  # noqa: PLC0415
-    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.installation import Said  # noqa: PLC0415
     from elasticache_iam.runtime.manifests import read_manifests  # noqa: PLC0415
     from elasticache_iam.runtime.planning import Question, make_plan  # noqa: PLC0415
 
     log.configure("error", log.LogFormat.TEXT)
-    config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
+    settings = {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer}
+    said = Said(settings, config_path, operator_namespace)
     here = namespace or ("default" if no_cluster else None)
     here = resolve_namespace(here, kubeconfig=kubeconfig, context=context)
     manifests = read_manifests(files, namespace=here)
@@ -70,7 +72,7 @@ def plan(  # noqa: PLR0917  # click passes them by name
         make_plan(
             Question(
                 manifests,
-                config,
+                said,
                 is_deletion=deleting,
                 uses_cluster=not no_cluster,
                 kubeconfig=kubeconfig,

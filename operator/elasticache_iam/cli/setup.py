@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import cluster_options, installation_options, operator_namespace_option
+from elasticache_iam.cli.options import cluster_options, installation_options
 from elasticache_iam.cli.terminal import Line, Styled, say, write_json
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 
 
 @click.command(short_help="Check what an installation still needs.")
-@installation_options("The operator's configuration file; else that of the installation in the cluster.")
+@installation_options
 @click.option("--cluster-name", help="The EKS cluster, for its issuer and for Pod Identity.")
 @click.option("--boundary", metavar="ARN", help="The permissions boundary of the roles that the operator makes.")
 @click.option("--operator-role", metavar="ARN", help="The operator's role; else as its ServiceAccount says.")
 @click.option("--cache", "caches", multiple=True, metavar="ID", help="Look at this cache; repeatable.")
-@operator_namespace_option("Where the operator is, or is to be.")
 @click.option(
     "--name", default="elasticache-iam-operator", show_default=True, help="Of its ServiceAccount: the Helm release's."
 )
@@ -61,9 +60,9 @@ def setup(
     """
     # Not at the top: the other commands start without boto3 and the Kubernetes client.
     from elasticache_iam.core.diagnosis import Mark  # noqa: PLC0415
-    from elasticache_iam.core.prerequisites import Place, prerequisites_document  # noqa: PLC0415
+    from elasticache_iam.core.prerequisites import prerequisites_document  # noqa: PLC0415
     from elasticache_iam.runtime import log  # noqa: PLC0415
-    from elasticache_iam.runtime.config import read_settings  # noqa: PLC0415
+    from elasticache_iam.runtime.installation import Said  # noqa: PLC0415
     from elasticache_iam.runtime.personal import open_session, require_credentials  # noqa: PLC0415
     from elasticache_iam.runtime.setup import Survey, survey  # noqa: PLC0415
 
@@ -71,9 +70,7 @@ def setup(
     settings = {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer}
     settings |= {"clusterName": cluster_name, "permissionsBoundary": boundary}
     asked = Survey(
-        Place(operator_namespace, name),
-        settings,
-        read_settings(config_path) if config_path is not None else None,
+        Said(settings, config_path, operator_namespace, name),
         operator_role,
         caches,
         uses_cluster=not no_cluster,

@@ -18,7 +18,7 @@ _COLOURS: Final = {"✔": "green", "✘": "red", "?": "yellow"}
 @click.argument("user")
 @namespace_option("The user's namespace")
 @click.option("--login", "tries_login", is_flag=True, help="Read the Secret, and try its token from here.")
-@installation_options("The operator's configuration file; the next four options override it.")
+@installation_options
 @cluster_options
 @click.option("-o", "--output", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
 def verify(  # noqa: PLR0917  # click passes them by name
@@ -30,6 +30,7 @@ def verify(  # noqa: PLR0917  # click passes them by name
     region: str | None,
     account: str | None,
     issuer: str | None,
+    operator_namespace: str,
     kubeconfig: str | None,
     context: str | None,
     output: str,
@@ -46,14 +47,15 @@ def verify(  # noqa: PLR0917  # click passes them by name
     from elasticache_iam.core.diagnosis_tree import render_tree, tree_document  # noqa: PLC0415
     from elasticache_iam.core.errors import ConfigurationError, OperatorError  # noqa: PLC0415
     from elasticache_iam.runtime import log  # noqa: PLC0415
-    from elasticache_iam.runtime.config import override_config  # noqa: PLC0415
+    from elasticache_iam.runtime.installation import Said  # noqa: PLC0415
     from elasticache_iam.runtime.verifying import Inquiry  # noqa: PLC0415
     from elasticache_iam.runtime.verifying import verify as examine  # noqa: PLC0415
 
     log.configure("error", log.LogFormat.TEXT)
-    config = override_config(config_path, {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer})
+    settings = {"owner": owner, "region": region, "account": account, "oidcIssuer": issuer}
+    said = Said(settings, config_path, operator_namespace)
     here = resolve_namespace(namespace, kubeconfig=kubeconfig, context=context)
-    inquiry = Inquiry(here, user, config, tries_login=tries_login, kubeconfig=kubeconfig, context=context)
+    inquiry = Inquiry(here, user, said, tries_login=tries_login, kubeconfig=kubeconfig, context=context)
     try:
         tree = asyncio.run(examine(inquiry))
     except OperatorError as error:

@@ -1,16 +1,75 @@
 """What the configuration leaves open, asked of AWS and of the surroundings."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import yaml
 from boto3.session import Session
 
 from elasticache_iam.api.config import OperatorConfig, Signing
+from elasticache_iam.api.keys import OPERATOR_NAMESPACE
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.identity import get_account, get_issuer, get_principal
 from elasticache_iam.core.errors import ConfigurationError, OperatorError, SurroundingsError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.runtime import config as configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person says of the operator's configuration; what they leave out is that of the installation.
+
+    Attributes:
+        settings: Said on the command line, by their names in the configuration; None: not said.
+        path: A configuration file, instead of the installation's.
+        namespace: Where the operator is, or is to be.
+        name: Of all that the chart makes there.
+    """
+
+    settings: Mapping[str, str | None]
+    path: Path | None = None
+    namespace: str = OPERATOR_NAMESPACE
+    name: str = "elasticache-iam-operator"
+
+
+async def find_config(said: Said, connection: Connection | None) -> OperatorConfig:
+    """Return the configuration that a person means.
+
+    Args:
+        said: What they say of it.
+        connection: The cluster, for the installation's and for the issuer; None: there is none to look at.
+
+    Raises:
+        ConfigurationError: The file can't be read, a setting is wrong, or nobody says the owner.
+    """
+    if said.path is not None:
+        what, document = f"the configuration {said.path}", configuration.read_settings(said.path)
+    elif connection is not None:
+        what, document = "the operator's configuration", await _deployed_settings(said, connection)
+    else:
+        what, document = "the options", {}
+    where = f"; the ConfigMap {said.namespace}/{said.name}-config can't be read (--operator-namespace)"
+    config = configuration.override_settings(
+        document, said.settings, what=what, way_out=where if connection is not None and said.path is None else ""
+    )
+    return await _with_issuer(config, connection)
+
+
+async def _deployed_settings(said: Said, connection: Connection) -> dict[str, Any]:
+    """Return the settings of the operator that is installed; {} where there is none, or they can't be read."""
+    request = Request("get", "/api/v1", "configmaps", said.namespace, f"{said.name}-config")
+    try:
+        body = await connection.call(request)
+        document = yaml.safe_load(body["data"]["config.yaml"])
+    except (OperatorError, KeyError, yaml.YAMLError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return document | {"cacheCA": None}  # a path in the Pod
 
 
 def find_region(said: str | None, session: Session, *, setting: str = "say --region") -> str:
@@ -33,7 +92,7 @@ def find_region(said: str | None, session: Session, *, setting: str = "say --reg
     return region
 
 
-async def with_issuer(config: OperatorConfig, connection: Connection | None) -> OperatorConfig:
+async def _with_issuer(config: OperatorConfig, connection: Connection | None) -> OperatorConfig:
     """Ask the cluster who signs its tokens, if nobody has said so."""
     if config.oidc_issuer is not None or config.cluster_name is not None or connection is None:
         return config

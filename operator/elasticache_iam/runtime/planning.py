@@ -9,7 +9,6 @@ from typing import Any, Final
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError
 
-from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import FINALIZER
 from elasticache_iam.aws.bridge import Bridge
 from elasticache_iam.aws.places import AwsPlaces
@@ -25,7 +24,7 @@ from elasticache_iam.reconcile.preview.run import Preview
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
 from elasticache_iam.reconcile.store import Store
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.installation import resolve, with_issuer
+from elasticache_iam.runtime.installation import Said, find_config, resolve
 from elasticache_iam.runtime.manifests import Manifests
 from elasticache_iam.runtime.resources import ReadOnly
 
@@ -40,18 +39,20 @@ class Question:
 
     Attributes:
         manifests: What would be applied, or deleted.
-        config: The operator's.
+        said: Which installation.
         is_deletion: Whether the manifests' resources would be deleted.
         uses_cluster: Whether to look what is in the cluster; else there is nothing but the manifests.
+        lists_resources: Whether to read all of the cluster's resources of ours, as a plan has to.
         kubeconfig: How to reach it; None: as kubectl does.
         context: Of the kubeconfig; None: the current one.
         way_out: What to do where the cluster can't be read, at the end of the message.
     """
 
     manifests: Manifests
-    config: OperatorConfig
+    said: Said
     is_deletion: bool = False
     uses_cluster: bool = True
+    lists_resources: bool = True
     kubeconfig: str | None = None
     context: str | None = None
     way_out: str = "; or plan without it: --no-cluster --issuer URL"
@@ -84,7 +85,7 @@ async def open_plane(question: Question) -> AsyncIterator[tuple[Plane, Connectio
             connection = await _connect(question)
             stack.push_async_callback(connection.close)
         session = _open_session()
-        config = await with_issuer(question.config, connection)
+        config = await find_config(question.said, connection)
         installation = await resolve(config, session, bridge, is_operator=False)
         clock = SystemClock()
         places = AwsPlaces(session, installation=installation, bridge=bridge, fence=ReadOnly(), clock=clock)
@@ -126,7 +127,7 @@ async def _furnish(
 ) -> Plane:
     """Return a plane whose store has the cluster's resources with the manifests over them."""
     store = Store()
-    for plural in (GROUPS, USERS):
+    for plural in (GROUPS, USERS) if question.lists_resources else ():
         try:
             async for body in kube.list_resources(plural):
                 store.observe(Key(plural, body["metadata"]["namespace"], body["metadata"]["name"]), body)

@@ -29,8 +29,7 @@ from elasticache_iam.kube.lease import LEASE_NAME, ApiLease
 from elasticache_iam.kube.rights import in_words, list_missing, needed_rights, surplus_rights
 from elasticache_iam.reconcile.queue import GROUPS
 from elasticache_iam.runtime.clock import SystemClock
-from elasticache_iam.runtime.config import override_settings
-from elasticache_iam.runtime.installation import resolve, with_issuer
+from elasticache_iam.runtime.installation import Said, find_config, resolve
 from elasticache_iam.runtime.resources import ReadOnly
 
 T = TypeVar("T")
@@ -44,9 +43,7 @@ class Survey:
     """What to look at.
 
     Attributes:
-        place: Where the operator is, or is to be.
-        settings: Settings by their names in the configuration, said on the command line.
-        document: What the configuration file says; None: that in the cluster, if there is one.
+        said: Which installation.
         operator_role: The operator's role; None: as its ServiceAccount says.
         cache_ids: Only these caches; empty: those that UserGroups name, or whose owners have agreed.
         uses_cluster: Whether there is a cluster to look at.
@@ -54,14 +51,17 @@ class Survey:
         context: Of the kubeconfig; None: the current one.
     """
 
-    place: Place
-    settings: Mapping[str, str | None]
-    document: Mapping[str, Any] | None = None
+    said: Said
     operator_role: str | None = None
     cache_ids: tuple[str, ...] = ()
     uses_cluster: bool = True
     kubeconfig: str | None = None
     context: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the operator is, or is to be."""
+        return Place(self.said.namespace, self.said.name)
 
 
 @dataclass(slots=True)
@@ -118,32 +118,10 @@ async def _connect(asked: Survey) -> Connection:
 async def _find_installation(
     asked: Survey, session: Session, bridge: Bridge, connection: Connection | None
 ) -> Installation:
-    document = asked.document
-    if document is None and connection is not None:
-        document = await _deployed_config(connection, asked.place)
-    config = override_settings(
-        document or {},
-        asked.settings,
-        what="the operator's configuration",
-        way_out="; an installation's own are read where it is: --operator-namespace",
-    )
-    config = await with_issuer(config, connection)
+    config = await find_config(asked.said, connection)
     # Whoever signs, the operator's role is looked at by the issuer, and where it signs itself it need not be known yet.
     as_any = config.model_copy(update={"signing": Signing.WEB_IDENTITY})
     return replace(await resolve(as_any, session, bridge, is_operator=False), config=config)
-
-
-async def _deployed_config(connection: Connection, place: Place) -> dict[str, Any]:
-    """Return the settings of the operator that is installed; {} where there is none, or they can't be read."""
-    request = Request("get", "/api/v1", "configmaps", place.namespace, f"{place.name}-config")
-    try:
-        body = await connection.call(request)
-        document = yaml.safe_load(body["data"]["config.yaml"])
-    except (OperatorError, KeyError, yaml.YAMLError):
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    return document | {"cacheCA": None}  # a path in the Pod
 
 
 # -- one thing after the other ----------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from elasticache_iam.api.base import ConditionStatus
-from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import ANNOTATION_EXPIRES_AT, ANNOTATION_ISSUED_AT
-from elasticache_iam.api.parse import InvalidResourceError
+from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser, UserCacheStatus
 from elasticache_iam.cache.probe import RedisProbe
 from elasticache_iam.core import commands, names
@@ -28,13 +27,14 @@ from elasticache_iam.core.state import Inventory
 from elasticache_iam.core.status import USER_STAGES, VERIFIED
 from elasticache_iam.kube.connection import Connection, Request
 from elasticache_iam.reconcile.plane import Plane
-from elasticache_iam.reconcile.queue import USERS, Key
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.reconcile.store import group_key
 from elasticache_iam.reconcile.user.diagnosis import Examination, Trial
 from elasticache_iam.reconcile.user.subject import Memory, Subject
+from elasticache_iam.runtime.installation import Said
 from elasticache_iam.runtime.manifests import Manifests
 from elasticache_iam.runtime.planning import Question, open_plane
-from elasticache_iam.runtime.resources import why_no_user
+from elasticache_iam.runtime.resources import RESOURCES_API, call_user
 
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 """Of X-Amz-Date."""
@@ -49,7 +49,7 @@ class Inquiry:
     Attributes:
         namespace: Of the resource.
         name: Of the resource.
-        config: The operator's.
+        said: Which installation.
         tries_login: Whether to read the Secret and to log in with its token.
         kubeconfig: How to reach the cluster; None: as kubectl does.
         context: Of the kubeconfig; None: the current one.
@@ -57,7 +57,7 @@ class Inquiry:
 
     namespace: str
     name: str
-    config: OperatorConfig
+    said: Said
     tries_login: bool = False
     kubeconfig: str | None = None
     context: str | None = None
@@ -70,23 +70,29 @@ async def verify(inquiry: Inquiry) -> Tree:
         ConfigurationError: Something is missing; the text says what to do.
         OperatorError: AWS or the cluster doesn't answer.
     """
-    question = Question(Manifests(), inquiry.config, way_out="", kubeconfig=inquiry.kubeconfig, context=inquiry.context)
+    question = Question(
+        Manifests(),
+        inquiry.said,
+        lists_resources=False,
+        kubeconfig=inquiry.kubeconfig,
+        context=inquiry.context,
+        way_out="",
+    )
     async with open_plane(question) as (plane, connection):
+        assert connection is not None  # noqa: S101  # the question uses a cluster
         return await examine(inquiry, plane, connection)
 
 
-async def examine(inquiry: Inquiry, plane: Plane, connection: Connection | None) -> Tree:
+async def examine(inquiry: Inquiry, plane: Plane, connection: Connection) -> Tree:
     """As `verify`, on a plane that is open.
 
     Args:
         inquiry: Whom to look at.
-        plane: What reads.
-        connection: For the Secret.
+        plane: What reads AWS.
+        connection: For the resources and the Secret.
     """
     key = Key(USERS, inquiry.namespace, inquiry.name)
-    user, group = _read(plane, key)
-    if user is None:
-        raise await why_no_user(connection, key.namespace, key.name)
+    user, group = await _read(connection, key)
     branches: tuple[Branch, ...] = ()
     operator = tuple(_operator_says(user))
     if group is None:
@@ -108,12 +114,25 @@ async def examine(inquiry: Inquiry, plane: Plane, connection: Connection | None)
     return Tree(inquiry.namespace, inquiry.name, plane.installation.user_id(user), operator, branches)
 
 
-def _read(plane: Plane, key: Key) -> tuple[ElastiCacheIAMUser | None, UserGroup | None]:
+async def _read(connection: Connection, key: Key) -> tuple[ElastiCacheIAMUser, UserGroup | None]:
+    """Read one user and its group: who may read no others can ask, too."""
     try:
-        user = plane.store.user(key)
-        return user, plane.store.group(group_key(user)) if user is not None else None
+        request = Request("get", RESOURCES_API, USERS, key.namespace, key.name)
+        user = parse_user(await call_user(connection, request, role="view"))
+        return user, await _read_group(connection, group_key(user))
     except InvalidResourceError as error:
         raise ConfigurationError(f"{key.namespace}/{key.name} or its UserGroup is invalid: {error}") from error
+
+
+async def _read_group(connection: Connection, key: Key) -> UserGroup | None:
+    try:
+        return parse_group(await connection.call(Request("get", RESOURCES_API, GROUPS, key.namespace, key.name)))
+    except NotFoundError:
+        return None
+    except AccessDeniedError as error:
+        raise ConfigurationError(
+            f"you may not get its UserGroup {key.namespace}/{key.name}: the role `view` there has that right"
+        ) from error
 
 
 # -- one cache --------------------------------------------------------------------------------------------------------
@@ -134,7 +153,7 @@ async def _examine_cache(
     trial, ahead = Trial(), None
     remarks: tuple[Check, ...] = ()
     if inquiry.tries_login and connection is not None and subject.user.spec.delivery.mode is DeliveryMode.SECRET:
-        trial, remarks = await _try(inquiry, subject.user, cache, connection)
+        trial, remarks = await _try(inquiry, subject, cache, connection)
         ahead = _ahead(trial.signed, subject.plane)
     found = await Examination(subject, ahead=ahead).examine(cache, inventory, trial, is_thorough=True)
     title = f"{cache.name}: {cache.id} at {cache.host}:{cache.port}" if cache.host else f"{cache.name}: {cache.id}"
@@ -142,9 +161,10 @@ async def _examine_cache(
 
 
 async def _try(
-    inquiry: Inquiry, user: ElastiCacheIAMUser, cache: UserCacheStatus, connection: Connection
+    inquiry: Inquiry, subject: Subject, cache: UserCacheStatus, connection: Connection
 ) -> tuple[Trial, tuple[Check, ...]]:
     """Log in with the token in the Secret, as an application does; return what it showed, and what was in the way."""
+    user, config = subject.user, subject.plane.installation.config
     name = names.secret_name(user.spec.delivery.secret.name or user.metadata.name, cache.name)
     where = f"{inquiry.namespace}/{name}"
     request = Request("get", "/api/v1", "secrets", namespace=inquiry.namespace, name=name, confidential=True)
@@ -159,23 +179,23 @@ async def _try(
     if not data.get("password") or not data.get("username"):
         says = f"the Secret {where} has no keys username and password: a template has its own names"
         return Trial(), (Check("secret", Mark.UNTOLD, says),)
-    remarks = tuple(_differences(data, cache, inquiry, user, where))
+    remarks = tuple(_differences(data, cache, user, where, cache_ca=config.cache_ca))
     signed = read_token(data["password"])
     if data["username"] != user.status.id:
         return Trial(signed=signed), remarks  # its token is nobody else's to try
     if not cache.host:
         says = "the operator has found no endpoint of the cache yet, so there is nothing to connect to"
         return Trial(signed=signed), (*remarks, Check("secret", Mark.UNTOLD, says))
-    result = await RedisProbe(inquiry.config.cache_ca).login(
+    result = await RedisProbe(config.cache_ca).login(
         host=cache.host, port=cache.port, username=data["username"], password=data["password"]
     )
     annotations = secret.get("metadata", {}).get("annotations") or {}
-    life = _life(annotations, asked=timedelta(seconds=inquiry.config.token_seconds))
+    life = _life(annotations, asked=timedelta(seconds=config.token_seconds))
     return Trial(_from_here(result), life, signed), remarks
 
 
 def _differences(
-    data: Mapping[str, str], cache: UserCacheStatus, inquiry: Inquiry, user: ElastiCacheIAMUser, where: str
+    data: Mapping[str, str], cache: UserCacheStatus, user: ElastiCacheIAMUser, where: str, *, cache_ca: str | None
 ) -> Iterator[Check]:
     """Yield what a Secret says otherwise than the operator.
 
@@ -183,7 +203,7 @@ def _differences(
     trusted as a CA. This runs on an administrator's machine.
     """
     template = user.spec.delivery.secret.template
-    repair = commands.refresh(inquiry.namespace, inquiry.name)
+    repair = commands.refresh(user.metadata.namespace, user.metadata.name)
     wanted = {"username": user.status.id, "host": cache.host, "port": str(cache.port)}
     for key, expected in wanted.items():
         given = data.get(key)
@@ -195,7 +215,7 @@ def _differences(
         else:
             yield Check("secret", Mark.BROKEN, says, Cause.WRONG_ENDPOINT if key != "username" else None, repair)
     given_ca = data.get("ca.crt", "")
-    if given_ca and given_ca.split() != (inquiry.config.cache_ca or "").split():
+    if given_ca and given_ca.split() != (cache_ca or "").split():
         says = (
             f"the ca.crt in the Secret {where} isn't what was trusted here: the cacheCA of --config, else your "
             "system's CAs"

@@ -127,7 +127,7 @@ def test_a_file_with_a_wrong_setting_is_told_by_the_settings_name(tmp_path):
     result = CliRunner().invoke(cli, ["setup", "--no-cluster", "--config", str(path)])
 
     assert isinstance(result.exception, ConfigurationError), result.exception
-    assert result.exception.message.startswith("the operator's configuration: tokenSeconds: ")
+    assert result.exception.message.endswith("config.yaml: tokenSeconds: must be at most 900")
 
 
 @pytest.mark.parametrize(

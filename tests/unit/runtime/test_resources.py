@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError
 from elasticache_iam.core.orders import Order
 from elasticache_iam.runtime import orders, overview, personal
+from elasticache_iam.runtime.installation import Said
 from elasticache_iam.runtime.verifying import Inquiry, examine
 
 
@@ -43,8 +43,7 @@ async def status():
 
 
 async def verify(cluster):
-    plane = SimpleNamespace(store=SimpleNamespace(user=lambda _key: None))
-    await examine(Inquiry("shop", "jane", OperatorConfig(owner="demo")), plane, cluster)
+    await examine(Inquiry("shop", "jane", Said({"owner": "demo"})), SimpleNamespace(), cluster)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import structlog
 import yaml
 from click.testing import CliRunner, Result
-from tests.builders import OWNER, REGION
+from tests.builders import ACCOUNT, OWNER, REGION
 from tests.world.harness import Ground
 
 from elasticache_iam.cli.main import cli
@@ -126,3 +126,18 @@ async def test_what_the_operator_made_is_left_out(world: Ground, shell: Shell):
     assert result.stdout.strip() == ""
     assert "made by the installation demo" in result.stderr
     assert result.stderr.splitlines()[-1] == "nothing to write"
+
+
+async def test_a_group_that_is_named_and_not_there_is_an_error_for_scripts(made_by_hand: Ground, shell: Shell):
+    result = await shell.run("reports", "nosuch")
+
+    assert result.exit_code == 2
+    assert f"group nosuch: there is none in {REGION}" in result.stderr
+    assert yaml.safe_load(result.stdout)["metadata"]["name"] == "reports"
+
+
+async def test_where_there_is_nothing_it_is_told_where_that_is(world: Ground, shell: Shell):
+    result = await shell.run()
+
+    assert result.exit_code == 0
+    assert f"there is none in {REGION} of account {ACCOUNT}" in result.stderr

@@ -292,6 +292,8 @@ async def test_a_user_that_was_never_looked_at_is_told_about(world: Ground, shel
     assert result.exit_code == 1
     assert "UserNotFound" in result.output
     assert "it hasn't looked at the resource" in result.output
+    assert "the operator hasn't found or made it yet" in result.output
+    assert "role.mode is None" not in result.output
 
 
 async def test_a_group_that_is_missing_is_told_about(world: Ground, shell: Shell):

@@ -1,12 +1,14 @@
 """`elasticache-iam import`: resources for users and groups that exist in AWS."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.options import config_option
 from elasticache_iam.cli.terminal import say, write_text
 from elasticache_iam.core.foreign import shown
@@ -51,6 +53,8 @@ def import_command(
 
     Reads AWS with your own credentials; writes neither there nor in a cluster. In front stand the commands by which
     the owners of AWS objects agree.
+
+    Exits with 2 if a group that was named isn't written.
     """
     # Not at the top: the other commands start without boto3.
     from elasticache_iam.api.group import GroupAdoption, Service  # noqa: PLC0415
@@ -79,6 +83,8 @@ def import_command(
     kinds = [written.body["kind"] for written in made.written]
     counts = f"{kinds.count('UserGroup')} UserGroup, {kinds.count('ElastiCacheIAMUser')} ElastiCacheIAMUser written"
     say(f"{counts}; next: elasticache-iam plan -f FILE" if kinds else "nothing to write", err=True)
+    if set(groups) - {written.body["spec"].get("id") for written in made.written}:
+        sys.exit(ExitCode.USAGE)
 
 
 def render_import(made: "Import") -> Iterator[str]:

@@ -144,7 +144,8 @@ class Facts:
         group_id: The group's.
         target: What tokens are signed for, and where clients connect to.
         inventory: What AWS shows there.
-        role_arn: The role that tokens are signed with; "" for none.
+        role_arn: The role that tokens are signed with; "" for none, or none yet.
+        has_role: Whether there is to be one.
         role: That role; None: there is none.
         is_role_known: Whether it was looked at.
         is_role_ours: Whether the operator made it.
@@ -172,6 +173,7 @@ class Facts:
     target: UserCacheStatus
     inventory: Inventory
     role_arn: str = ""
+    has_role: bool = True
     role: ObservedRole | None = None
     is_role_known: bool = True
     is_role_ours: bool = True
@@ -499,7 +501,12 @@ def _attachment(facts: Facts, cache: ObservedCache, what: str) -> Iterator[Check
 
 def _role(facts: Facts) -> Iterator[Check]:
     if not facts.role_arn:
-        yield _untold("role", "role.mode is None: which role signs isn't known here")
+        says = (
+            "the operator hasn't found or made it yet"
+            if facts.has_role
+            else "role.mode is None: who signs isn't known here"
+        )
+        yield _untold("role", says)
         return
     name = facts.role_arn.rpartition("/")[2]
     role = facts.role

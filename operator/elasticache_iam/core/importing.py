@@ -97,6 +97,8 @@ def write_resources(inventory: Inventory, place: Place, wish: Wish) -> Import:
         for user in sorted(inventory.users.values(), key=lambda user: user.user_id):
             if not user.group_ids and user.user_id != _DEFAULT and not _owner_of(inventory, user.arn):
                 draft.skipped.append(f"user {user.user_id}: in no group, and a resource names its UserGroup")
+    if not draft.written and not draft.skipped:
+        draft.skipped.append(f"no group: there is none in {place.region} of account {place.account}")
     return Import(tuple(draft.written), tuple(draft.skipped), tuple(dict.fromkeys(draft.consents)))
 
 

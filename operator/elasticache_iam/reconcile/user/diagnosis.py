@@ -145,6 +145,7 @@ class Examination:
             target=cache,
             inventory=inventory,
             role_arn=role_arn,
+            has_role=self._user.spec.role.mode is not RoleMode.NONE,
             role=role,
             is_role_known=is_known,
             is_role_ours=self._user.spec.role.mode is RoleMode.MANAGED,

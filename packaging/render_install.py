@@ -26,6 +26,10 @@ HEADER = f"""\
 # For another namespace replace the Namespace's name, each `namespace: {NAMESPACE}`, and
 # `system:serviceaccount:{NAMESPACE}:` in the three ValidatingAdmissionPolicies.
 # After a later change of the ConfigMap: kubectl -n {NAMESPACE} rollout restart deployment/{NAME}
+#
+# Remove it by `kubectl delete -f install.yaml -l app.kubernetes.io/name={NAME}`, which leaves the
+# CustomResourceDefinitions and the Namespace. NEVER WITHOUT -l: with the definitions all resources are deleted, and
+# then their users and roles in AWS. See docs/operations/uninstall.md.
 ---
 apiVersion: v1
 kind: Namespace

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import ssl
@@ -142,6 +143,50 @@ def test_the_api_server_takes_the_rendering_for_kubectl(control_plane):
     control_plane.request("DELETE", f"/api/v1/namespaces/{operators['metadata']['name']}")
     assert len(answer.stdout.splitlines()) == len(list(yaml.safe_load_all(text)))
     assert answer.stderr == ""  # the namespace enforces restricted Pods: a Deployment of others would be warned of
+
+
+UNINSTALLING = ROOT / "docs" / "operations" / "uninstall.md"
+
+
+def test_removed_by_kubectl_as_documented_the_resources_stay(control_plane, namespace, tmp_path):
+    # Under names of its own: what other tests have installed is to stay, too.
+    name = f"removed-{namespace}"
+    text = (ROOT / "packaging" / "install.yaml").read_text().replace("elasticache-iam-operator", name)
+    file = tmp_path / "install.yaml"
+    file.write_text(re.sub(r"(name|namespace): elasticache-iam\n", rf"\1: {namespace}\n", text))
+    (tmp_path / "kustomization.yaml").write_text("resources: [install.yaml]")
+    installed = {identity(document) for document in yaml.safe_load_all(file.read_text())}
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
+    wait_until(lambda: _is_served(control_plane))
+    paths = []
+    for kind, plural in (("user", "elasticacheiamusers"), ("group", "usergroups")):
+        resource = manifest(kind, {"metadata.namespace": namespace, "metadata.finalizers": [FINALIZER]})
+        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{plural}"
+        control_plane.request("POST", path, resource)
+        paths.append(f"{path}/{resource['metadata']['name']}")
+    commands = re.findall(r"(?m)^kubectl (delete (?:-f install.yaml|-k FOLDER) -l \S+)", UNINSTALLING.read_text())
+    by_file, by_kustomize = (command.replace("elasticache-iam-operator", name).split() for command in commands)
+    by_file[2], by_kustomize[2] = str(file), str(tmp_path)
+
+    told = control_plane.kubectl(*by_kustomize, "--dry-run=server", "-o", "name").stdout
+    control_plane.kubectl(*by_file)
+
+    kept = {("CustomResourceDefinition", crd) for crd in CRDS} | {("Namespace", namespace)}
+    left = control_plane.kubectl("get", "-f", str(file), "--ignore-not-found", "-o", "json").stdout
+    resources = [control_plane.request("GET", path) for path in paths]
+    remaining = json.loads(left)["items"] + resources
+    assert kept < installed
+    assert len(told.splitlines()) == len(installed - kept)
+    assert {identity(document) for document in json.loads(left)["items"]} == kept
+    assert len(remaining) == len(kept) + 2
+    assert not any("deletionTimestamp" in document["metadata"] for document in remaining)
+
+    for path in paths:
+        control_plane.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE)
+
+
+def identity(document):
+    return document["kind"], document["metadata"]["name"]
 
 
 # -- a release's life --------------------------------------------------------------------------------------------------

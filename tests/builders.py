@@ -1,8 +1,12 @@
 """Builders with defaults: tests say only what they are about."""
 
+import importlib.util
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from elasticache_iam.api.keys import API_VERSION
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache
 
 Manifest = dict[str, Any]
 
@@ -61,3 +65,40 @@ def user_manifest(
             **spec,
         },
     }
+
+
+def observed_cache(cache_id: str = "orders-prod", **changes: Any) -> ObservedCache:
+    """A replication group that a group can go onto; `changes` overrides fields."""
+    fields: dict[str, Any] = {
+        "ref": CacheRef(CacheKind.REPLICATION_GROUP, cache_id),
+        "arn": f"arn:aws:elasticache:{REGION}:{ACCOUNT}:replicationgroup:{cache_id}",
+        "status": "available",
+        "engine": "redis",
+        "engine_version": "7.1.0",
+        "tls": True,
+        "auth_token_enabled": False,
+        "group_ids": frozenset(),
+        "pending_group_ids": frozenset(),
+        "host": "h",
+        "port": 6379,
+    }
+    return ObservedCache(**{**fields, **changes})
+
+
+class Nobody:
+    """An AWS session of somebody who isn't logged in."""
+
+    region_name = None
+
+    def get_credentials(self) -> None:
+        """Return that there are none."""
+
+
+def load_script(path: Path) -> ModuleType:
+    """Return a program that is no module of a package, imported from its file."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -24,6 +24,7 @@ import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tests.builders import group_manifest, user_manifest
+from tests.waiting import PATIENCE_S, wait_for
 
 from elasticache_iam.api.keys import API_VERSION, TAG_ALLOW
 from elasticache_iam.core.policy.operator import operator_policy
@@ -41,9 +42,6 @@ GROUPS = "usergroups"
 PLURALS = (USERS, GROUPS)
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 """What the audit log tells of the token that a request came with."""
-POLL_S = 0.03
-PATIENCE_S = 60.0
-"""What takes a second alone takes ten on a busy machine."""
 LEASE_S = 15.0
 """How long a Lease lasts after its last renewal, and a takeover waits for a leader that didn't give it back."""
 
@@ -51,22 +49,6 @@ LEASE_S = 15.0
 def note_measured(seconds, what="it"):
     """Note what a test measured; `pytest -o log_cli=true --log-cli-level=info` shows it."""
     logging.getLogger("measured").info("%s: %.2f s", what, seconds)
-
-
-def wait_for(look, *, timeout_s=PATIENCE_S, what="it"):
-    """Return the first answer that isn't empty; an assertion in `look` means: not yet, for this reason."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        reason = ""
-        try:
-            found = look()
-        except AssertionError as error:
-            found, reason = None, str(error)
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s:.0f} s for {what}. {reason}")
-        time.sleep(POLL_S)
 
 
 def pass_second():

@@ -3,7 +3,8 @@
 import pytest
 from redis.cluster import RedisCluster
 from tests.builders import group_manifest, user_manifest
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 from tests.builders import user_manifest
-from tests.cluster.ground import GROUPS, USERS, pass_second, wait_for
+from tests.cluster.ground import GROUPS, USERS, pass_second
+from tests.waiting import wait_for
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.main import cli

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from tests.builders import user_manifest
-from tests.cluster.ground import GROUPS, USERS, pass_second, wait_for
+from tests.cluster.ground import GROUPS, USERS, pass_second
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

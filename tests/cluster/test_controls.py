@@ -5,7 +5,8 @@ import time
 import pytest
 import redis
 from tests.builders import group_manifest
-from tests.cluster.ground import GROUPS, USERS, pass_second, wait_for
+from tests.cluster.ground import GROUPS, USERS, pass_second
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

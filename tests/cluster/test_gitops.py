@@ -4,8 +4,9 @@ import json
 
 import pytest
 import yaml
-from tests.cluster.ground import EXAMPLES, GROUPS, PATIENCE_S, USERS, pass_second, wait_for
+from tests.cluster.ground import EXAMPLES, GROUPS, USERS, pass_second
 from tests.gitops.asking import Engine, argocd_data
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.cluster
 

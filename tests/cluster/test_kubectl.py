@@ -4,7 +4,8 @@ import json
 
 import pytest
 from tests.builders import user_manifest
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS
+from tests.waiting import wait_for
 
 from elasticache_iam.core import names
 

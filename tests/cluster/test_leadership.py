@@ -6,7 +6,8 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from tests.cluster.ground import LEASE_S, note_measured, wait_for
+from tests.cluster.ground import LEASE_S, note_measured
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

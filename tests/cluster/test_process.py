@@ -8,7 +8,8 @@ import subprocess
 import threading
 
 import pytest
-from tests.cluster.ground import LEASE_S, NAME, PROGRAM, note_measured, wait_for
+from tests.cluster.ground import LEASE_S, NAME, PROGRAM, note_measured
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

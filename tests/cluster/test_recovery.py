@@ -2,8 +2,9 @@
 
 import pytest
 import redis
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS
 from tests.cluster.pages import Page
+from tests.waiting import wait_for
 
 from elasticache_iam.core import names
 

@@ -4,7 +4,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from tests.cluster.ground import GROUPS, USERS, Hold, wait_for
+from tests.cluster.ground import GROUPS, USERS, Hold
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

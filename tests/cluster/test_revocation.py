@@ -9,7 +9,8 @@ import time
 import pytest
 import redis
 from tests.builders import group_manifest
-from tests.cluster.ground import GROUPS, USERS, note_measured, pass_second, wait_for
+from tests.cluster.ground import GROUPS, USERS, note_measured, pass_second
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 import redis
-from tests.cluster.ground import USERS, wait_for
+from tests.cluster.ground import USERS
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

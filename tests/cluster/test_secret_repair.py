@@ -4,7 +4,8 @@ import base64
 import time
 
 import pytest
-from tests.cluster.ground import note_measured, wait_for
+from tests.cluster.ground import note_measured
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

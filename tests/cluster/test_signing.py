@@ -2,7 +2,8 @@
 
 import pytest
 import redis
-from tests.cluster.ground import USERS, wait_for
+from tests.cluster.ground import USERS
+from tests.waiting import wait_for
 
 from elasticache_iam.core import names
 

@@ -5,7 +5,8 @@ import base64
 import pytest
 import yaml
 from tests.builders import group_manifest, user_manifest
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS
+from tests.waiting import wait_for
 
 from elasticache_iam.core import names
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import redis
 from botocore.exceptions import ClientError
-from tests.cluster.ground import GROUPS, USERS, wait_for
+from tests.cluster.ground import GROUPS, USERS
 from tests.cluster.pages import Page
+from tests.waiting import wait_for
 
 from elasticache_iam.client import SecretFileCredentialProvider
 from elasticache_iam.core import names

@@ -10,7 +10,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import yaml
 from tests.contract.chart import CHART, ROOT, VARIANTS, Helm
 from tests.contract.manifests import manifest
+from tests.waiting import wait_for
 
 from elasticache_iam.api.keys import API_VERSION, DEFAULT_AUDIENCE, FINALIZER, LABEL_MANAGED_BY, MANAGED_BY
 from elasticache_iam.core.errors import NotFoundError
@@ -61,13 +61,6 @@ class Client:
             connection.close()
 
 
-def wait_until(is_true, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-
-
 def new_namespace(control_plane, **labels):
     name = f"chart-{secrets.token_hex(4)}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
@@ -101,8 +94,8 @@ def _prometheus_operator(control_plane):
     """Prometheus Operator's kinds."""
     control_plane.kubectl("apply", "-f", Path(__file__).with_name("prometheus_operator_crds.yaml"))
     kinds = "/apis/monitoring.coreos.com/v1"
-    wait_until(lambda: _is_served(control_plane, f"{kinds}/servicemonitors", f"{kinds}/podmonitors"))
-    wait_until(lambda: _is_served(control_plane, f"{kinds}/prometheusrules"))
+    wait_for(lambda: _is_served(control_plane, f"{kinds}/servicemonitors", f"{kinds}/podmonitors"))
+    wait_for(lambda: _is_served(control_plane, f"{kinds}/prometheusrules"))
 
 
 @pytest.mark.usefixtures("_prometheus_operator")
@@ -206,7 +199,7 @@ def test_a_release_is_installed_upgraded_and_uninstalled(cluster_cli, control_pl
     after = control_plane.request("GET", deployment)["spec"]["template"]
     assert before["metadata"]["annotations"] != after["metadata"]["annotations"]  # so that new Pods read it
 
-    wait_until(lambda: _is_served(control_plane))
+    wait_for(lambda: _is_served(control_plane))
     control_plane.request("POST", f"/apis/{API_VERSION}/namespaces/{namespace}/elasticacheiamusers", user)
     cluster_cli("uninstall", "life", "--namespace", namespace)
     with pytest.raises(ApiError, match="404"):
@@ -277,15 +270,15 @@ def release(cluster_cli, control_plane, tmp_path_factory):
     install(cluster_cli, "fenced", namespace)
     kubeconfig = tmp_path_factory.mktemp("operator") / "kubeconfig"
     installed = Release(control_plane, "fenced", namespace, tenant, kubeconfig)
-    wait_until(lambda: _is_served(control_plane))
+    wait_for(lambda: _is_served(control_plane))
     user = manifest("user")
     user["metadata"] = {"name": "checkout", "namespace": tenant}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "checkout"}}
     installed.add_owner(f"/apis/{API_VERSION}/namespaces/{tenant}/elasticacheiamusers", user)
     installed.add_owner(f"/api/v1/namespaces/{tenant}/serviceaccounts", account)
     installed.put(foreign_secret("theirs"))
-    wait_until(lambda: installed.operator.send("POST", f"{installed.secrets}?dryRun=All", foreign_secret())[0] == 403)
-    wait_until(lambda: installed.request_token({"audiences": ["sts.amazonaws.com"]})[0] == 403)
+    wait_for(lambda: installed.operator.send("POST", f"{installed.secrets}?dryRun=All", foreign_secret())[0] == 403)
+    wait_for(lambda: installed.request_token({"audiences": ["sts.amazonaws.com"]})[0] == 403)
     yield installed
     cluster_cli("uninstall", "fenced", "--namespace", namespace)
     for name in (namespace, tenant):
@@ -467,7 +460,7 @@ def test_the_fence_is_for_the_operator_alone(release):
 def test_the_fences_expressions_are_sound(release):
     for what in ("secrets", "tokens"):
         path = f"{POLICIES}/{release.name}-{what}"
-        wait_until(lambda path=path: "observedGeneration" in release.admin.request("GET", path).get("status", {}))
+        wait_for(lambda path=path: "observedGeneration" in release.admin.request("GET", path).get("status", {}))
 
         status = release.admin.request("GET", path)["status"]
 
@@ -659,8 +652,8 @@ def run_operator(release, folder, watched):
         (sys.executable, "-m", "elasticache_iam", *command), env=environment, cwd=ROOT
     ) as process:
         try:
-            wait_until(lambda: process.poll() is not None or _answers(port, "/readyz"), timeout_s=60)
-            wait_until(lambda: process.poll() is not None or ("watch", "usergroups", 200) in _calls(release, started))
+            wait_for(lambda: process.poll() is not None or _answers(port, "/readyz"), timeout_s=60)
+            wait_for(lambda: process.poll() is not None or ("watch", "usergroups", 200) in _calls(release, started))
         finally:
             process.terminate()
     assert process.returncode == 0
@@ -715,7 +708,7 @@ def test_application_teams_may_edit_users_and_no_groups(release):
         edit = release.admin.request("GET", f"{ROLES}/edit")["rules"] or []
         return {name for rule in edit if "elasticache-iam.dev" in rule["apiGroups"] for name in rule["resources"]}
 
-    wait_until(granted)
+    wait_for(granted)
 
     assert granted() == {"elasticacheiamusers"}
 

@@ -2,13 +2,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from tests.waiting import wait_for
 
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.cluster.control_plane import ControlPlane
@@ -30,15 +30,6 @@ cluster.start()
 print(*cluster.pids, flush=True)
 time.sleep(120)
 """
-
-
-def wait_until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def config_map(name, **metadata):
@@ -107,7 +98,7 @@ def test_an_object_goes_with_its_owner(control_plane, namespace):
 
     control_plane.request("DELETE", f"{config_maps}/owner")
 
-    assert wait_until(lambda: not exists(control_plane, f"{config_maps}/owned"))
+    wait_for(lambda: not exists(control_plane, f"{config_maps}/owned"))
 
 
 def test_a_deleted_namespace_goes_away_with_what_is_in_it(control_plane):
@@ -118,14 +109,14 @@ def test_a_deleted_namespace_goes_away_with_what_is_in_it(control_plane):
 
     control_plane.request("DELETE", path)
 
-    assert wait_until(lambda: not exists(control_plane, path), timeout_s=20)
+    wait_for(lambda: not exists(control_plane, path), timeout_s=20)
 
 
 def test_a_namespace_gets_a_service_account_and_the_ca(control_plane, namespace):
     path = f"/api/v1/namespaces/{namespace}"
 
-    assert wait_until(lambda: exists(control_plane, f"{path}/serviceaccounts/default"))
-    assert wait_until(lambda: exists(control_plane, f"{path}/configmaps/kube-root-ca.crt"))
+    wait_for(lambda: exists(control_plane, f"{path}/serviceaccounts/default"))
+    wait_for(lambda: exists(control_plane, f"{path}/configmaps/kube-root-ca.crt"))
     published = control_plane.request("GET", f"{path}/configmaps/kube-root-ca.crt")
     assert published["data"]["ca.crt"] == control_plane.ca_file.read_text()
 
@@ -184,7 +175,7 @@ def test_a_run_killed_by_sigkill_leaves_no_process_and_a_folder_that_can_be_used
         run.kill()
 
     assert len(pids) == 3
-    assert wait_until(lambda: all(start_time(pid) is None for pid in pids))
+    wait_for(lambda: all(start_time(pid) is None for pid in pids))
     with ControlPlane(tmp_path, binaries=find_binaries(print)) as again:
         assert again.jwks()["keys"]
 

@@ -5,13 +5,13 @@ import contextlib
 import http.client
 import json
 import ssl
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.contract.manifests import ABSENT, ACCEPTED, REFUSED, ROLE_ARN, ids, manifest
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -65,15 +65,6 @@ def item(document):
     return f"{collection(document)}/{document['metadata']['name']}"
 
 
-def wait_until(is_true, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if is_true():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def is_established(definition):
     conditions = {entry["type"]: entry["status"] for entry in definition["status"]["conditions"] or ()}
     return conditions.get("Established") == "True" and conditions.get("NamesAccepted") == "True"
@@ -95,10 +86,10 @@ def install(server):
         path = f"{DEFINITIONS}/{definition['metadata']['name']}"
         status, answer = server.send("PATCH", f"{path}?fieldManager=test&force=true", definition, APPLY)
         assert status in {200, 201}, answer
-        assert wait_until(lambda path=path: is_established(server.send("GET", path)[1])), path
+        wait_for(lambda path=path: is_established(server.send("GET", path)[1]), what=path)
     for plural in PLURALS.values():
         served = f"/apis/elasticache-iam.dev/v1alpha1/{plural}"
-        assert wait_until(lambda served=served: server.send("GET", served)[0] == 200), served
+        wait_for(lambda served=served: server.send("GET", served)[0] == 200, what=served)
 
 
 def test_the_definitions_are_sound(api):

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from tests.waiting import wait_for
 
 from elasticache_iam_sandbox.state import read_run
 
@@ -34,13 +34,6 @@ def processes_of(state):
     """Return the command lines that name a state folder."""
     listed = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True)  # noqa: S607
     return [line for line in listed.stdout.splitlines() if str(state) in line]
-
-
-def wait_until(holds, timeout_s):
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def sandbox(state, *arguments):
@@ -121,7 +114,7 @@ def give_up_a_start(state, signal_number):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_until(lambda: any("etcd" in line for line in processes_of(state)), timeout_s=60.0)
+    wait_for(lambda: any("etcd" in line for line in processes_of(state)), timeout_s=60.0)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(up.pid, signal_number)
     return up.wait(60.0)
@@ -135,7 +128,7 @@ def test_giving_up_on_a_detached_start_leaves_nothing_running(state, signal_numb
         assert sandbox(state, "down").returncode == 0  # it was up before the signal came
 
     assert code != 0
-    wait_until(lambda: processes_of(state) == [], timeout_s=30.0)
+    wait_for(lambda: processes_of(state) == [], timeout_s=30.0)
     assert "no sandbox runs" in sandbox(state, "status").stderr
 
 

@@ -7,32 +7,18 @@ import subprocess
 import time
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tests import waiting
 
 from elasticache_iam_sandbox.processes import Process
 
 PATIENCE_S = 180.0
 """What takes seconds alone takes a minute on a busy machine."""
-POLL_S = 0.25
-
-
-def wait_for(look, *, what, timeout_s=PATIENCE_S, poll_s=POLL_S):
-    """Return the first answer that isn't empty; an assertion in `look` means: not yet, for this reason."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        reason = ""
-        try:
-            found = look()
-        except AssertionError as error:
-            found, reason = None, str(error)
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s:.0f} s for {what}. {reason}")
-        time.sleep(poll_s)
+wait_for = partial(waiting.wait_for, timeout_s=PATIENCE_S, poll_s=0.25)
 
 
 class RequestError(Exception):

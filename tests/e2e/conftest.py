@@ -17,21 +17,12 @@ from elasticache_iam_sandbox.cluster.binaries import find_binaries
 from elasticache_iam_sandbox.supervisor import BackgroundSandbox
 from elasticache_iam_sandbox.world.settings import WorldSettings
 
-HERE = Path(__file__).parent
 REPORT = Path(__file__).parents[2] / ".state" / "e2e"
 SETTINGS = ("KUBECONFIG", "IMAGE", "CLIENT_IMAGE", "NODE_ADDRESS")
 TOKEN_SECONDS = 90
 """Of a token. A takeover after a crash takes 20 s of the half of it that is left when it is due, the kubelet 5 s."""
 CONNECTION_SECONDS = 40.0
 """From a login to the cut."""
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave this folder out unless an argument names it."""
-    asked = (Path(argument.split("::")[0]).resolve() for argument in config.args)
-    if any(path == HERE or HERE in path.parents for path in asked):
-        return None
-    return True
 
 
 @pytest.fixture(scope="session")

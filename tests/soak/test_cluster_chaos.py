@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 
 import pytest
 from tests.builders import group_manifest, user_manifest
-from tests.cluster.ground import USERS, Ground, Installation, note_measured, wait_for
+from tests.cluster.ground import USERS, Ground, Installation, note_measured
 from tests.soak.checker import Checker
+from tests.waiting import wait_for
 
 from elasticache_iam.api.keys import API_VERSION
 from elasticache_iam_sandbox.cluster.errors import ApiError

@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import importlib.util
 import pkgutil
 import re
 import shlex
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from pydantic_core import PydanticUndefined
+from tests.builders import load_script
 
 import elasticache_iam
 from elasticache_iam.api.config import OperatorConfig
@@ -301,12 +301,7 @@ def test_every_option_is_explained_with_its_default():
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(DOCS / f"{name}.py")
 
 
 def test_the_tables_are_up_to_date():

@@ -1,31 +1,25 @@
 """What builds the images. Whether the operator's works is a matter of tests/e2e."""
 
-import importlib.util
 import json
 import os
 import tarfile
 from pathlib import Path
+
+from tests.builders import load_script
 
 from elasticache_iam.core.policy.operator import CALLS
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_botocore_keeps_every_service_that_the_operator_calls():
-    kept = set(load(PACKAGING / "image" / "prune.py").SERVICES)
+    kept = set(load_script(PACKAGING / "image" / "prune.py").SERVICES)
 
     assert {service for service, _ in CALLS} <= kept
 
 
 def test_an_image_of_one_program_has_the_same_bytes_each_time(tmp_path):
-    write_image = load(PACKAGING / "image_archive.py").write_image
+    write_image = load_script(PACKAGING / "image_archive.py").write_image
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF")
 
@@ -38,7 +32,7 @@ def test_an_image_of_one_program_has_the_same_bytes_each_time(tmp_path):
 
 def test_an_image_of_one_program_runs_it_as_nobody(tmp_path):
     (tmp_path / "program").write_bytes(b"\x7fELF")
-    write_image = load(PACKAGING / "image_archive.py").write_image
+    write_image = load_script(PACKAGING / "image_archive.py").write_image
 
     write_image(tmp_path / "image.tar", "localhost/pause:1", {"/pause": tmp_path / "program"}, entrypoint=["/pause"])
 

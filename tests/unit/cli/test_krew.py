@@ -1,7 +1,6 @@
 """The kubectl plugin: krew's manifest, its archive, and the launcher within."""
 
 import hashlib
-import importlib.util
 import io
 import os
 import re
@@ -12,20 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.builders import load_script
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGING = ROOT / "packaging"
+BUILDER = PACKAGING / "build_krew.py"
 LAUNCHER = PACKAGING / "krew" / "kubectl-elasticache_iam"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def load_builder():
-    specification = importlib.util.spec_from_file_location("build_krew", PACKAGING / "build_krew.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +27,13 @@ def manifest():
 
 @pytest.fixture(scope="module")
 def archive():
-    return load_builder().build_archive()
+    return load_script(BUILDER).build_archive()
 
 
 def test_the_manifest_is_of_todays_version_and_archive():
     text = (PACKAGING / "krew.yaml").read_text(encoding="utf-8")
 
-    assert text == load_builder().render_manifest(text)  # else: python packaging/build_krew.py
+    assert text == load_script(BUILDER).render_manifest(text)  # else: python packaging/build_krew.py
 
 
 def test_the_manifest_has_what_krew_asks_for(manifest):

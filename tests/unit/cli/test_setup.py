@@ -4,6 +4,7 @@ import click
 import pytest
 from boto3.session import Session
 from click.testing import CliRunner
+from tests.builders import Nobody
 
 from elasticache_iam.cli.exit_codes import ExitCode
 from elasticache_iam.cli.main import cli, run
@@ -155,12 +156,6 @@ def test_the_region_may_stand_in_the_environment(monkeypatch, arguments):
 )
 @pytest.mark.usefixtures("person")
 def test_without_aws_credentials_one_line_says_so(monkeypatch, capsys, arguments):
-    class Nobody:
-        region_name = None
-
-        def get_credentials(self):
-            return None
-
     monkeypatch.setattr(personal, "Session", lambda profile_name=None: Nobody())
 
     assert run(arguments) == ExitCode.USAGE

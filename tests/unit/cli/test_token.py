@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from boto3.session import Session
 from click.testing import CliRunner
+from tests.builders import Nobody
 
 from elasticache_iam.api.keys import API_VERSION
 from elasticache_iam.cli.main import cli
@@ -204,12 +205,6 @@ def test_an_endpoint_is_no_cache_id():
 
 
 def test_nobody_logged_in_is_told_how(monkeypatch):
-    class Nobody:
-        region_name = None
-
-        def get_credentials(self):
-            return None
-
     monkeypatch.setattr(personal, "Session", lambda profile_name=None: Nobody())
 
     assert "log in (aws sso login), or choose a profile: --profile" in refused(*DIRECT, "-o", "token")

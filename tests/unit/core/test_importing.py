@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from tests.builders import observed_cache
 
 from elasticache_iam.api.group import GroupAdoption, Service
 from elasticache_iam.api.parse import parse_group, parse_user
 from elasticache_iam.core.importing import Wish, write_resources
-from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedCache, ObservedGroup, ObservedUser, Place
+from elasticache_iam.core.state import CacheKind, CacheRef, Inventory, ObservedGroup, ObservedUser, Place
 
 PLACE = Place(Service.ELASTICACHE, "111122223333", "eu-central-1")
 ARN = "arn:aws:elasticache:eu-central-1:111122223333"
@@ -35,26 +36,10 @@ def group(group_id="orders", *, users=(), caches=("orders-prod",), engine="redis
 
 
 def inventory(*objects, tags=None, caches=(CACHE,)):
-    observed = {
-        ref: ObservedCache(
-            ref,
-            f"{ARN}:replicationgroup:{ref.id}",
-            "available",
-            "redis",
-            "7.1",
-            tls=True,
-            auth_token_enabled=False,
-            group_ids=frozenset(),
-            pending_group_ids=frozenset(),
-            host="h",
-            port=6379,
-        )
-        for ref in caches
-    }
     return Inventory(
         users={found.user_id: found for found in objects if isinstance(found, ObservedUser)},
         groups={found.group_id: found for found in objects if isinstance(found, ObservedGroup)},
-        caches=observed,
+        caches={ref: observed_cache(ref.id, ref=ref) for ref in caches},
         tags=tags or {},
     )
 

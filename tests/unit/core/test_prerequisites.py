@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.builders import observed_cache
 
 from elasticache_iam.api import crd
 from elasticache_iam.api.config import OperatorConfig
@@ -13,7 +14,7 @@ from elasticache_iam.core import prerequisites as need
 from elasticache_iam.core.diagnosis import Mark
 from elasticache_iam.core.policy import operator_policy, pod_identity_trust, trust_policy
 from elasticache_iam.core.prerequisites import Identity, Place
-from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedRole
+from elasticache_iam.core.state import ObservedRole
 from elasticache_iam.kube.rights import needed_rights
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -250,19 +251,7 @@ def test_a_policy_without_its_binding_is_no_fence():
 
 # -- caches ------------------------------------------------------------------------------------------------------------
 
-CACHE = ObservedCache(
-    CacheRef(CacheKind.REPLICATION_GROUP, "orders-prod"),
-    "arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders-prod",
-    "available",
-    "redis",
-    "7.1",
-    tls=True,
-    auth_token_enabled=False,
-    group_ids=frozenset(),
-    pending_group_ids=frozenset(),
-    host="h",
-    port=6379,
-)
+CACHE = observed_cache()
 AGREED = {"elasticache-iam.dev/allow": "demo/platform"}
 
 

@@ -2,10 +2,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_for
 
 from elasticache_iam_sandbox.processes import Process, ProcessError, kill_process, start_time
 
@@ -27,15 +27,6 @@ time.sleep(60)
 """
 
 
-def wait_until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def group_members(pgid):
     """Return the live processes of a group, from /proc."""
     members = []
@@ -54,7 +45,7 @@ def test_the_pid_is_the_program_s_own(tmp_path):
     log = tmp_path / "log"
 
     with Process("printer", [sys.executable, "-c", PRINT_PID_AND_SLEEP], log=log) as process:
-        assert wait_until(lambda: process.tail() == str(process.pid))
+        wait_for(lambda: process.tail() == str(process.pid))
 
 
 def test_a_child_is_not_in_our_process_group(tmp_path):
@@ -65,19 +56,19 @@ def test_a_child_is_not_in_our_process_group(tmp_path):
 def test_stop_leaves_nothing_of_the_group(tmp_path):
     process = Process("sleeper", ["sleep", "60"], log=tmp_path / "log")
     process.start()
-    assert wait_until(lambda: len(group_members(process.pid)) == 2)  # the program and its watcher
+    wait_for(lambda: len(group_members(process.pid)) == 2)  # the program and its watcher
 
     process.stop()
 
     assert not process.is_running
     assert process.exit_code == -signal.SIGTERM
-    assert wait_until(lambda: group_members(process.pid) == [])
+    wait_for(lambda: group_members(process.pid) == [])
 
 
 def test_a_program_deaf_to_sigterm_is_killed(tmp_path):
     process = Process("stubborn", [sys.executable, "-c", STUBBORN], log=tmp_path / "log")
     process.start()
-    assert wait_until(lambda: process.tail() == "deaf")
+    wait_for(lambda: process.tail() == "deaf")
 
     process.stop(timeout_s=0.1)
 
@@ -92,7 +83,7 @@ def test_a_child_dies_with_a_parent_killed_by_sigkill(tmp_path):
 
         parent.kill()
 
-    assert wait_until(lambda: group_members(pid) == [])
+    wait_for(lambda: group_members(pid) == [])
 
 
 def test_the_exit_code_of_a_program_that_ends_by_itself_is_kept(tmp_path):
@@ -145,7 +136,7 @@ def test_a_left_over_process_is_killed_by_pid_and_start_time(tmp_path):
 
     assert kill_process(process.pid, started)
 
-    assert wait_until(lambda: not process.is_running)
+    wait_for(lambda: not process.is_running)
     process.stop()
 
 
@@ -158,5 +149,5 @@ def test_a_reused_pid_is_left_alone(tmp_path):
 def test_an_ended_process_has_no_start_time(tmp_path):
     process = Process("true", ["true"], log=tmp_path / "log")
     process.start()
-    assert wait_until(lambda: start_time(process.pid) is None)
+    wait_for(lambda: start_time(process.pid) is None)
     process.stop()

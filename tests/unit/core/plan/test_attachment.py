@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tests.builders import observed_cache
 
 from elasticache_iam.api.group import AttachmentPolicy, CacheSpec, Service
 from elasticache_iam.core import commands
@@ -18,22 +19,10 @@ from elasticache_iam.core.plan.attachment import (
     judge_missing,
     ref_of_status,
 )
-from elasticache_iam.core.state import CacheKind, CacheRef, ObservedCache, ObservedGroup, Place
+from elasticache_iam.core.state import CacheKind, CacheRef, ObservedGroup, Place
 
 GROUP = ObservedGroup("ours", "arn:ours", "redis", "active")
-CACHE = ObservedCache(
-    ref=CacheRef(CacheKind.REPLICATION_GROUP, "orders"),
-    arn="arn:aws:elasticache:eu-central-1:111122223333:replicationgroup:orders",
-    status="available",
-    engine="redis",
-    engine_version="7.1.0",
-    tls=True,
-    auth_token_enabled=False,
-    group_ids=frozenset(),
-    pending_group_ids=frozenset(),
-    host="h",
-    port=6379,
-)
+CACHE = observed_cache("orders")
 OURS, THEIRS = frozenset({"ours"}), frozenset({"theirs"})
 
 

@@ -150,7 +150,7 @@ def test_removed_by_kubectl_as_documented_the_resources_stay(control_plane, name
     (tmp_path / "kustomization.yaml").write_text("resources: [install.yaml]")
     installed = {identity(document) for document in yaml.safe_load_all(file.read_text())}
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
-    wait_until(lambda: _is_served(control_plane))
+    wait_for(lambda: _is_served(control_plane))
     paths = []
     for kind, plural in (("user", "elasticacheiamusers"), ("group", "usergroups")):
         resource = manifest(kind, {"metadata.namespace": namespace, "metadata.finalizers": [FINALIZER]})

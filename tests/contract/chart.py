@@ -11,6 +11,14 @@ CHART = ROOT / "charts" / "elasticache-iam-operator"
 VARIANTS = sorted((CHART / "ci").glob("*-values.yaml"))
 
 
+def with_defaults(values, defaults=None):
+    """Return values as Helm gives them to the chart: merged over its defaults."""
+    if defaults is None:
+        defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    both = {key: with_defaults(values[key], defaults[key]) for key in values if isinstance(defaults.get(key), dict)}
+    return {**defaults, **values, **both}
+
+
 class Helm:
     """helm with settings of its own, so that the machine's plugins and repositories don't matter."""
 

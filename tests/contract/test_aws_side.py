@@ -15,7 +15,7 @@ import hcl2
 import jsonschema
 import pytest
 import yaml
-from tests.contract.chart import Helm
+from tests.contract.chart import Helm, with_defaults
 
 from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.policy.trust import pod_identity_trust, trust_policy
@@ -394,7 +394,7 @@ def test_the_script_prints_values_for_the_chart(installed):
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": f"{arn}:role/elasticache-iam-operator"}},
     }
     schema = ROOT / "charts" / "elasticache-iam-operator" / "values.schema.json"
-    jsonschema.validate(values, json.loads(schema.read_text(encoding="utf-8")))
+    jsonschema.validate(with_defaults(values), json.loads(schema.read_text(encoding="utf-8")))
 
 
 def test_the_script_changes_nothing_the_second_time(installed):

@@ -279,6 +279,59 @@ def test_whatever_has_no_default_may_be_null(cli):
     cli("install", "r", CHART, "--dry-run=client", *OWNER, "--set", nulls)
 
 
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+
+def all_paths(node=VALUES, schema=SCHEMA, path=()):
+    """Every path of values.yaml, and whether a value is required there."""
+    for key, value in node.items():
+        yield (*path, key), key in schema.get("required", ())
+        if isinstance(value, dict):
+            yield from all_paths(value, schema.get("properties", {}).get(key, {}), (*path, key))
+
+
+NEEDED = {path for path, is_required in all_paths() if is_required}
+DISPENSABLE = {path for path, is_required in all_paths() if not is_required}
+
+
+def nulls(paths):
+    return ("--set", ",".join(f"{'.'.join(path)}=null" for path in sorted(paths)))
+
+
+@pytest.mark.parametrize("depth", sorted({len(path) for path in NEEDED}))
+def test_a_null_where_a_value_is_needed_is_named(cli, depth):
+    paths = {path for path in NEEDED if len(path) == depth and path != ("config", "owner")}
+
+    found = re.findall(r"at '(.*)': missing propert(?:y|ies) (.*)", refusal(cli, *OWNER, *nulls(paths)))
+
+    named = {(*at.split("/")[1:], name) for at, names in found for name in re.findall(r"'(\w+)'", names)}
+    assert named == paths
+
+
+def test_a_null_anywhere_else_is_the_default(cli):
+    own = {"resources", "podSecurityContext", "securityContext"}  # each null there takes a field away
+    fields = {path for path in DISPENSABLE if path[0] in own}
+    leaves = {path for path in fields if not any(other[: len(path)] == path != other for other in fields)}
+
+    plain, documents = (cli.template(*OWNER, *more) for more in ((), nulls(DISPENSABLE - fields)))
+    bare = cli.template(*OWNER, *nulls(leaves))
+
+    assert OperatorConfig.model_validate(rendered_config(documents)) == OperatorConfig(owner="demo")
+    assert [as_rendered(entry) for entry in documents] == [as_rendered(entry) for entry in plain]
+    assert container(bare)["name"] == "operator"
+    assert "resources" not in container(cli.template(*OWNER, "--set", "resources=null"))
+
+
+def as_rendered(document):
+    """Return an object without the configuration and its sum."""
+    if document["metadata"]["name"] == f"{NAME}-config":
+        return document["metadata"]
+    if document["kind"] == "Deployment":
+        document["spec"]["template"]["metadata"].pop("annotations")
+    return document
+
+
 def test_zero_and_false_are_values(cli):
     written = rendered_config(cli.template(*OWNER, "--set", "config.massDeletionMinimum=0,config.verifyLogins=false"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from tests.contract.chart import with_defaults
 
 from elasticache_iam.runtime.config import load_config
 from elasticache_iam_sandbox.cluster.binaries import find_binaries
@@ -88,7 +89,7 @@ def test_the_charts_values_are_valid(file, kind, path):
     for key in path:
         values = values[key]
 
-    jsonschema.validate(values, schema)
+    jsonschema.validate(with_defaults(values), schema)
 
 
 def test_the_page_shows_the_overlay_as_it_is():

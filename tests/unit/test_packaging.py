@@ -304,6 +304,19 @@ def test_every_value_has_a_schema_and_the_other_way_round():
         assert set(shown) <= known if path in PROBES else set(shown) == known, path
 
 
+def test_what_has_a_default_is_required():
+    """Helm takes a key away whose value is null: the templates would render nothing in its place, or break."""
+    for path, node in own_objects(schema()):
+        shown = values()
+        for name in path.split(".")[1:]:
+            shown = shown[name]
+        filled = {name for name, value in shown.items() if value not in ("", [], {}, False)}
+        nullable = (
+            filled if path == ".config" else {"resources"}
+        )  # the operator has defaults, too; a Pod needs no limits
+        assert set(node.get("required", ())) >= filled - nullable, path
+
+
 def test_a_misspelt_value_is_an_error_everywhere():
     assert [path for path, node in own_objects(schema()) if node.get("additionalProperties") is not False] == []
 

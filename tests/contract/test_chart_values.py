@@ -594,6 +594,12 @@ def test_a_rollout_never_leaves_fewer_replicas(variants):
     assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
 
 
+def test_a_rollout_on_the_nodes_network_needs_no_further_node(variants):
+    strategy = only(variants["host-network"], "Deployment")["spec"]["strategy"]
+
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
+
+
 def test_more_objects_are_installed_along(variants):
     data = {d["metadata"]["name"]: d.get("data") for d in of_kind(variants["pod-monitor"], "ConfigMap")}
 

@@ -14,12 +14,16 @@ TARGET = ROOT / "packaging" / "install.yaml"
 NAME = "elasticache-iam-operator"
 NAMESPACE = "elasticache-iam"
 
+NO_OWNER = "SET-ME"
+"""The operator refuses it: whoever forgot to edit it doesn't get another cluster's name."""
+
 HEADER = f"""\
 # Installs elasticache-iam-operator without Helm. `make install-yaml` renders it from charts/{NAME}.
 #
 # Edit your copy before `kubectl apply --server-side -f install.yaml`:
-# - ConfigMap {NAME}-config, `owner: demo`: this installation's name in AWS, 1 to 10 lower-case letters
-#   and digits, a letter first. Don't change it once there are resources. The chart's values.yaml lists all settings.
+# - ConfigMap {NAME}-config, `owner: {NO_OWNER}`, which is none: this installation's name in AWS, 1 to 10
+#   lower-case letters and digits, a letter first, and no other cluster's. Don't change it once there are resources.
+#   The chart's values.yaml lists all settings.
 # - Deployment, `image:`: the name that the image has in your registry.
 # - ServiceAccount: for IRSA add the annotation eks.amazonaws.com/role-arn; Pod Identity needs none.
 #
@@ -59,7 +63,8 @@ def render(helm: Path) -> str:
             check=True,
         ).stdout
     lines = [line.rstrip() for line in rendered.splitlines() if not line.strip().startswith(HELMS_OWN)]
-    return HEADER + "\n".join(line for line in lines if line) + "\n"
+    text = "\n".join(line for line in lines if line).replace("\n    owner: rendered\n", f"\n    owner: {NO_OWNER}\n")
+    return f"{HEADER}{text}\n"
 
 
 def main() -> None:

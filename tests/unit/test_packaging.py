@@ -11,10 +11,12 @@ import yaml
 from elasticache_iam.api.config import OperatorConfig
 from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY, USER_KIND
 from elasticache_iam.cli.operator import operator
+from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.delivery.secret import SECRET_TYPE
 from elasticache_iam.kube.errors import ApiStatus
 from elasticache_iam.kube.lease import LEASE_NAME
 from elasticache_iam.kube.token_kube import CHECKPOINT_NAME
+from elasticache_iam.runtime.config import load_config
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "elasticache-iam-operator"
@@ -254,10 +256,15 @@ def test_what_kubectl_installs_does_not_claim_to_be_helms():
     assert "helm.sh/" not in text
 
 
-def test_the_configuration_is_one_that_the_operator_takes():
+def test_the_configuration_is_one_that_the_operator_takes_once_it_has_an_owner(tmp_path):
     text = find("ConfigMap", f"{NAME}-config")["data"]["config.yaml"]
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
 
-    assert OperatorConfig.model_validate(yaml.safe_load(text)).owner == "demo"
+    with pytest.raises(ConfigurationError, match="owner: must be 1 to 10 lower-case letters and digits"):
+        load_config(path)
+    path.write_text(text.replace("owner: SET-ME", "owner: prod"))
+    assert load_config(path).owner == "prod"
 
 
 def test_the_installed_crds_are_the_generated_ones():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
+from elasticache_iam.cli.options import recursive_option
 from elasticache_iam.cli.terminal import Styled, say, write_json
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _COLOURS: Final = {"error": "red", "warning": "yellow"}
 @click.command(short_help="Check manifests and access strings, for CI.")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("-f", "--filename", "more_files", multiple=True, metavar="FILE", help="The same, as kubectl writes it.")
+@recursive_option
 @click.option("--access-string", "access_strings", multiple=True, metavar="TEXT", help="Check this one; repeatable.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of resources that name none.")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
@@ -28,6 +30,7 @@ def lint(
     files: tuple[str, ...],
     *,
     more_files: tuple[str, ...],
+    recursive: bool,
     access_strings: tuple[str, ...],
     namespace: str,
     strict: bool,
@@ -37,7 +40,7 @@ def lint(
 
     An error is what the API server would refuse, or what can never become Ready; a warning is what an access string
     does though its author mostly doesn't think so. Neither a cluster nor AWS is asked. Objects of other kinds are
-    passed over.
+    passed over. A folder in a folder is an error if it holds YAML or JSON, unless -R looks into it.
 
     Exits with 1 if there is an error, with 2 if a file isn't there or a folder has no YAML and no JSON of its own.
     SARIF is for code hosts: GitHub shows it beside the lines of a pull request.
@@ -50,7 +53,7 @@ def lint(
     if not paths and not access_strings:
         raise click.UsageError("nothing to check: name files, or an --access-string", click.get_current_context())
     remarks = [remark for text in access_strings for remark in lint_access_string(text)]
-    remarks += lint_manifests(paths, namespace=namespace) if paths else ()
+    remarks += lint_manifests(paths, namespace=namespace, recursive=recursive) if paths else ()
     if output == "sarif":
         document = sarif_document(remarks, version=version("elasticache-iam-operator"))
         write_json(document)

@@ -45,6 +45,12 @@ def config_option(text: str) -> Callable[[Command], Command]:
     )
 
 
+def recursive_option(command: Command) -> Command:
+    """Add --recursive."""
+    text = "Look into the folders of a folder, too."
+    return click.option("-R", "--recursive", is_flag=True, help=text)(command)
+
+
 def operator_namespace_option(text: str) -> Callable[[Command], Command]:
     """Return what adds --operator-namespace."""
     return click.option(

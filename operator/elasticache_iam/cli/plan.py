@@ -8,7 +8,13 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import cluster_options, installation_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.options import (
+    cluster_options,
+    installation_options,
+    namespace_option,
+    recursive_option,
+    resolve_namespace,
+)
 from elasticache_iam.cli.terminal import Styled, say, write_json
 
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
@@ -24,6 +30,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
     metavar="FILE",
     help="A file, a folder, or - for the standard input; may be repeated.",
 )
+@recursive_option
 @namespace_option("Of resources that name none")
 @click.option("--deleting", is_flag=True, help="What deleting these resources would do.")
 @installation_options
@@ -35,8 +42,9 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow", "!": "magenta"}
 )
 def plan(  # noqa: PLR0917  # click passes them by name
     files: tuple[str, ...],
+    recursive: bool,  # noqa: FBT001  # a flag of the command line
     namespace: str | None,
-    deleting: bool,  # noqa: FBT001  # a flag of the command line
+    deleting: bool,  # noqa: FBT001
     config_path: Path | None,
     owner: str | None,
     region: str | None,
@@ -65,7 +73,7 @@ def plan(  # noqa: PLR0917  # click passes them by name
     said = Said(settings, config_path, operator_namespace)
     here = namespace or ("default" if no_cluster else None)
     here = resolve_namespace(here, kubeconfig=kubeconfig, context=context)
-    manifests = read_manifests(files, namespace=here)
+    manifests = read_manifests(files, namespace=here, recursive=recursive)
     for ignored in manifests.ignored:
         say(f"not looked at: {ignored}", err=True)
     made = asyncio.run(

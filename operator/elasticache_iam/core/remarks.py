@@ -64,6 +64,7 @@ def _warning(says: str) -> Rule:
 
 RULES: Final[Mapping[str, Rule]] = {
     # -- manifests
+    "not-read": _error("Manifests that weren't looked at."),
     "not-yaml": _error("The file isn't YAML."),
     "not-an-object": _error("A document isn't a Kubernetes object."),
     "unknown-kind": _error("A kind or version that the operator doesn't have."),

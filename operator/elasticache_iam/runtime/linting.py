@@ -31,18 +31,20 @@ def lint_access_string(text: str) -> tuple[Remark, ...]:
     )
 
 
-def lint_manifests(paths: Sequence[str], *, namespace: str) -> tuple[Remark, ...]:
+def lint_manifests(paths: Sequence[str], *, namespace: str, recursive: bool) -> tuple[Remark, ...]:
     """Return what is wrong or odd in manifests, by file and line.
 
     Args:
         paths: Files, folders, or `-`.
         namespace: Of resources that name none.
+        recursive: Whether to look into the folders of folders, too; else one with manifests is an error.
 
     Raises:
         ConfigurationError: A file isn't there, or isn't text.
     """
-    scan = scan_manifests(paths, namespace=namespace)
+    scan = scan_manifests(paths, namespace=namespace, recursive=recursive)
     remarks = [_remark(fault.code, fault.spot, fault.problem, what=fault.what) for fault in scan.faults]
+    remarks += [Remark("not-read", unread.why, file=unread.where) for unread in scan.unread]
     remarks += _Set(scan).remarks()
     order = {name: number for number, name in enumerate(dict.fromkeys(remark.file for remark in remarks))}
     return tuple(sorted(remarks, key=lambda remark: (order[remark.file], remark.line or 0, remark.column or 0)))

@@ -1,10 +1,8 @@
 """Manifests in files: read, checked as the API server would, with the line of every fault."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -18,9 +16,8 @@ from elasticache_iam.api.words import find_unknown, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.foreign import shown
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
+from elasticache_iam.runtime.manifest_files import Unread, read_sources
 
-STDIN: Final = "-"
-_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _PLURALS: Final = {GROUP_KIND: GROUPS, USER_KIND: USERS}
 _HELPERS: Final = frozenset({"Namespace", "ServiceAccount"})
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
@@ -87,12 +84,14 @@ class Scan:
         parsed: The resources that keep their own rules.
         faults: In the order of the files.
         files: Which file each resource stands in, and its node there.
+        unread: Folders that aren't looked into.
     """
 
     manifests: Manifests = field(default_factory=Manifests)
     parsed: dict[Key, UserGroup | ElastiCacheIAMUser] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     files: dict[Key, tuple[str, yaml.Node]] = field(default_factory=dict)
+    unread: list[Unread] = field(default_factory=list)
 
     def spot_of(self, key: Key, path: str) -> Spot:
         """Return where a field of a resource stands, or what of it there is.
@@ -105,54 +104,43 @@ class Scan:
         return _spot(where, _deepest(node, path))
 
 
-def scan_manifests(paths: Sequence[str], *, namespace: str) -> Scan:
+def scan_manifests(paths: Sequence[str], *, namespace: str, recursive: bool) -> Scan:
     """As `read_manifests`, with the faults beside what could be read.
 
     Raises:
         ConfigurationError: A file isn't there, or isn't text.
     """
     reader = _Reader(namespace)
-    for where, text in _texts(paths):
-        reader.read(where, text)
+    for source in read_sources(paths, recursive=recursive):
+        if isinstance(source, Unread):
+            reader.scan.unread.append(source)
+        else:
+            reader.read(source.where, source.text)
     return reader.scan
 
 
-def read_manifests(paths: Sequence[str], *, namespace: str) -> Manifests:
+def read_manifests(paths: Sequence[str], *, namespace: str, recursive: bool = False) -> Manifests:
     """Read files, folders (their .yaml, .yml and .json files) and `-`, the standard input.
+
+    Folders in folders that aren't read are named with what is ignored.
 
     Args:
         paths: Where to look.
         namespace: Of resources that name none.
+        recursive: Whether to look into the folders of folders, too.
 
     Raises:
         ConfigurationError: Something can't be read, or breaks its rules; one line for each fault.
     """
-    scan = scan_manifests(paths, namespace=namespace)
+    scan = scan_manifests(paths, namespace=namespace, recursive=recursive)
     if scan.faults:
         raise ConfigurationError("\n".join(shown(str(fault)) for fault in scan.faults))
+    unread = [f"{folder.where} ({folder.why})" for folder in scan.unread]
     if not scan.manifests.resources:
-        raise ConfigurationError(f"no {GROUP_KIND} and no {USER_KIND} in {', '.join(paths)}")
+        nothing = f"no {GROUP_KIND} and no {USER_KIND} in {', '.join(paths)}"
+        raise ConfigurationError("; not looked at: ".join((nothing, *unread)))
+    scan.manifests.ignored += unread
     return scan.manifests
-
-
-def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in paths:
-        if name == STDIN:
-            yield "standard input", sys.stdin.read()
-            continue
-        path = Path(name)
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-            if not files:
-                raise ConfigurationError(f"no .yaml, .yml or .json file in {path}: name the files, or their own folder")
-        for file in files:
-            try:
-                yield str(file), file.read_text(encoding="utf-8")
-            except OSError as error:
-                raise ConfigurationError(f"can't read {file}: {error.strerror}") from error
-            except UnicodeDecodeError as error:
-                raise ConfigurationError(f"can't read {file}: it isn't UTF-8") from error
 
 
 def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
@@ -230,7 +218,8 @@ class _Reader:
     def _take_resource(self, body: Mapping[str, Any], what: str, where: str, node: yaml.Node) -> None:
         key = Key(_PLURALS[body["kind"]], str(body["metadata"]["namespace"]), body["metadata"]["name"])
         if key in self.scan.manifests.resources:
-            self._refuse("duplicate", _spot(where, node), what, "there is another one of that name")
+            other = self.scan.spot_of(key, "")
+            self._refuse("duplicate", _spot(where, node), what, f"there is another one of that name in {other}")
         problems = list(_unknown_fields(body))
         try:
             resource = (parse_group if key.plural == GROUPS else parse_user)({**body, "status": {}})

@@ -88,6 +88,32 @@ def test_a_folder_without_manifests_is_the_callers_fault(tmp_path):
     assert result.exception.message.startswith(f"no .yaml, .yml or .json file in {tmp_path}")
 
 
+def test_a_folder_that_is_not_looked_into_is_an_error(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "group.yaml").write_text(yaml.safe_dump(group_manifest()), encoding="utf-8")
+    (tmp_path / "below" / "user.yaml").write_text(yaml.safe_dump(user_manifest(access={})), encoding="utf-8")
+
+    result = run(tmp_path, "-o", "json")
+
+    (remark,) = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (remark["code"], remark["file"]) == ("not-read", str(tmp_path / "below"))
+    assert "-R" in remark["message"]
+
+
+def test_a_folder_is_looked_into_where_that_is_asked(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "user.yaml").write_text(
+        yaml.safe_dump(user_manifest(access={"preset": "x"})), encoding="utf-8"
+    )
+
+    remarks = json.loads(run("-R", tmp_path, "-o", "json").stdout)
+
+    assert {(remark["code"], remark["file"]) for remark in remarks} == {
+        ("invalid-field", str(tmp_path / "below" / "user.yaml"))
+    }
+
+
 def test_a_misspelt_kind_is_an_error(tmp_path):
     assert codes(lint(tmp_path, {**user_manifest(), "kind": "ElastiCacheIAMUsr"})) == ["unknown-kind"]
 

@@ -73,6 +73,50 @@ def test_a_folder_is_its_manifests(tmp_path: Path):
     assert len(read_manifests([str(tmp_path)], namespace="shop").resources) == 2
 
 
+def nest(folder: Path) -> None:
+    (folder / "users" / "deep").mkdir(parents=True)
+    (folder / "group.yaml").write_text(GROUP)
+    (folder / "users" / "deep" / "user.yaml").write_text(USER)
+
+
+def test_a_folder_in_a_folder_is_read_where_that_is_asked(tmp_path: Path):
+    nest(tmp_path)
+
+    assert len(read_manifests([str(tmp_path)], namespace="shop", recursive=True).resources) == 2
+
+
+def test_a_folder_that_is_not_read_is_named(tmp_path: Path):
+    nest(tmp_path)
+    (tmp_path / "pictures").mkdir()
+
+    found = read_manifests([str(tmp_path)], namespace="shop")
+
+    assert len(found.resources) == 1
+    assert found.ignored == [f"{tmp_path}/users (a file in it isn't read: -R looks into folders, too)"]
+
+
+def test_a_folder_that_is_not_read_is_named_where_nothing_is_found(tmp_path: Path):
+    nest(tmp_path)
+    (tmp_path / "group.yaml").write_text(OTHERS)
+
+    with pytest.raises(ConfigurationError, match=r"no UserGroup .*; not looked at: .*/users \(a file"):
+        read_manifests([str(tmp_path)], namespace="shop")
+
+
+def test_links_are_read_once_and_not_followed_out_of_the_folder(tmp_path: Path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    nest(here)
+    (here / "again.yaml").symlink_to("users/deep/user.yaml")
+    (here / "round").symlink_to(".")
+    (here / "users" / "out").symlink_to(elsewhere)
+
+    found = read_manifests([str(here)], namespace="shop", recursive=True)
+
+    assert len(found.resources) == 2
+    assert [line.partition(" (")[0] for line in found.ignored] == [f"{here}/users/out"]
+
+
 def test_a_dash_is_the_standard_input(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(GROUP))
 

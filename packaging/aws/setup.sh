@@ -54,7 +54,12 @@ done
 [[ $owner =~ ^[a-z][a-z0-9]{0,9}$ ]] || fail "--owner is 1 to 10 lower-case letters and digits, a letter first"
 [ -n "$cluster$issuer" ] || fail "say --cluster or --issuer"
 [ -z "$is_pod_identity" ] || [ -n "$cluster" ] || fail "--pod-identity needs --cluster"
-[ -z "$policy_file" ] || [ -r "$policy_file" ] || fail "can't read $policy_file"
+if [ -n "$policy_file" ]; then
+  [ -r "$policy_file" ] || fail "can't read $policy_file"
+  policy=$(tr -d '\0' <"$policy_file")
+  [[ $policy =~ ^[[:space:]]*\{.*\}[[:space:]]*$ && $policy == *'"Statement"'* ]] ||
+    fail "$policy_file is no policy in JSON: give it what \`elasticache-iam policy operator\` prints"
+fi
 command -v aws >/dev/null || fail "the AWS CLI (aws) is missing"
 
 export AWS_PAGER=""
@@ -489,12 +494,13 @@ is_same() { # ONE OTHER: whether two JSON texts differ in spaces at most
 # The role of another installation, or of something else, is looked for before anything is changed: who gets its trust
 # policy and its rights replaced can't be its user any more.
 description="elasticache-iam-operator, owner $owner"
-found=$(look aws iam get-role --role-name "$role_name" --query Role.RoleName --output text)
+found=$(look aws iam get-role --role-name "$role_name" --query Role.Arn --output text)
 if [ -n "$found" ]; then
-  found=$(look aws iam get-role --role-name "$role_name" --query Role.Description --output text)
-  case $found in
+  role=$found # it may have a path
+  described=$(look aws iam get-role --role-name "$role_name" --query Role.Description --output text)
+  case $described in
     "$description") ;;
-    "elasticache-iam-operator, owner "*) fail "the role $role_name is that of the ${found#*, }; say --role-name" ;;
+    "elasticache-iam-operator, owner "*) fail "the role $role_name is that of the ${described#*, }; say --role-name" ;;
     *) [ -n "$is_taken_over" ] ||
       fail "the role $role_name is there, and not from this script; say --role-name, or --take-over if it is to be the operator's" ;;
   esac
@@ -524,15 +530,22 @@ fi
 
 # 3. The operator's role.
 if [ -n "$is_pod_identity" ]; then trust=$(print_pod_identity_trust); else trust=$(print_trust); fi
-if [ -n "$policy_file" ]; then policy=$(cat "$policy_file"); else policy=$(print_policy); fi
+[ -n "$policy_file" ] || policy=$(print_policy)
 found=$(look aws iam get-role --role-name "$role_name" --query Role.AssumeRolePolicyDocument --output json)
 if [ -z "$found" ]; then
   change "create the role $role_name for $namespace/$service_account" \
     aws iam create-role --role-name "$role_name" --assume-role-policy-document "$trust" \
     --description "$description"
-elif ! is_same "$found" "$trust"; then
-  change "let the role $role_name be used by $namespace/$service_account alone" \
-    aws iam update-assume-role-policy --role-name "$role_name" --policy-document "$trust"
+else
+  if [ "$described" != "$description" ]; then # its sessions' length is named, or AWS would make it an hour
+    seconds=$(look aws iam get-role --role-name "$role_name" --query Role.MaxSessionDuration --output text)
+    change "take the role $role_name over: its description says so from now on" \
+      aws iam update-role --role-name "$role_name" --description "$description" --max-session-duration "$seconds"
+  fi
+  if ! is_same "$found" "$trust"; then
+    change "let the role $role_name be used by $namespace/$service_account alone" \
+      aws iam update-assume-role-policy --role-name "$role_name" --policy-document "$trust"
+  fi
 fi
 found=$(look aws iam get-role-policy --role-name "$role_name" --policy-name operator --query PolicyDocument --output json)
 if ! is_same "$found" "$policy"; then

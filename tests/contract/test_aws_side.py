@@ -444,7 +444,8 @@ def strange(running, tmp_path_factory):
     script = Script(running)
     theirs = {**NOTHING, "Statement": [{"Effect": "Allow", "Action": "elasticache:*", "Resource": "*"}]}
     script.boundary = script.iam.create_policy(PolicyName="elasticache-iam-boundary", PolicyDocument=json.dumps(theirs))
-    script.iam.create_role(RoleName="elasticache-iam-operator", AssumeRolePolicyDocument=json.dumps(OPEN_TO_EC2))
+    role = {"RoleName": "elasticache-iam-operator", "Path": "/controllers/", "MaxSessionDuration": 7200}
+    script.iam.create_role(**role, AssumeRolePolicyDocument=json.dumps(OPEN_TO_EC2))
     script.wider = script.here(the_policy(memorydb=False, existing_roles=True))
     file = tmp_path_factory.mktemp("policy") / "policy.json"
     file.write_text(json.dumps(script.wider, indent=2))
@@ -454,6 +455,9 @@ def strange(running, tmp_path_factory):
     script.planned = script(*arguments, "--take-over", "--plan")
     script.writes_of_plan = script.writes() - before
     script.done = script(*arguments, "--take-over")
+    before = script.writes()
+    script.again = script(*arguments)
+    script.writes_of_again = script.writes() - before
     return script
 
 
@@ -465,12 +469,28 @@ def test_a_plan_changes_nothing_and_shows_what_is_done_then(strange):
         for answer, mark in ((strange.planned, "would: "), (strange.done, "==> "))
     )
     assert planned == done
-    assert [line.split()[0] for line in planned] == ["create", "let", "write"]
+    assert [line.split()[0] for line in planned] == ["create", "take", "let", "write"]
 
 
 def test_the_script_takes_no_role_of_somebody_elses_unasked(strange):
     assert strange.refused.returncode == 2
     assert "elasticache-iam-operator is there, and not from this script" in strange.refused.stderr
+
+
+def test_a_role_that_was_taken_over_is_the_operators_from_then_on(strange):
+    role = strange.iam.get_role(RoleName="elasticache-iam-operator")["Role"]
+
+    assert role["Description"] == f"elasticache-iam-operator, owner {OWNER}"
+    assert role["MaxSessionDuration"] == 7200
+    assert strange.writes_of_again == Counter()
+    assert strange.again.stderr.splitlines()[-1] == "Everything is in place."
+
+
+def test_the_script_prints_the_role_with_its_path(strange):
+    (arn,) = yaml.safe_load(strange.again.stdout)["serviceAccount"]["annotations"].values()
+
+    assert arn == strange.iam.get_role(RoleName="elasticache-iam-operator")["Role"]["Arn"]
+    assert arn.endswith(":role/controllers/elasticache-iam-operator")
 
 
 def test_the_script_leaves_a_boundary_of_others_alone_and_says_so(strange):
@@ -513,6 +533,14 @@ def test_the_script_gives_the_role_to_pods_by_pod_identity(running):
         (["--owner"], "--owner needs a value"),
         (["--ownr", "prod"], "unknown argument --ownr"),
         (["--owner", "prod", "--cluster", "main", "--policy-file", "/nowhere"], "can't read /nowhere"),
+        (
+            ["--owner", "prod", "--cluster", "main", "--policy-file", "/etc/hostname"],
+            "/etc/hostname is no policy in JSON",
+        ),
+        (
+            ["--owner", "prod", "--cluster", "main", "--policy-file", AWS / "terraform" / "policy.tf"],
+            "is no policy in JSON",
+        ),
     ],
 )
 def test_the_script_refuses_what_cant_be_meant_before_it_asks_aws(arguments, said):

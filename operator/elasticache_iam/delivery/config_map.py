@@ -7,12 +7,16 @@ Argo CD or Reloader to look away.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from elasticache_iam.api.user import ElastiCacheIAMUser, UserCacheStatus
 from elasticache_iam.core.names import MAIN_ALIAS, object_labels
+from elasticache_iam.delivery.secret import VARIABLES as SECRET_VARIABLES
 from elasticache_iam.delivery.secret import controller_reference
 from elasticache_iam.delivery.template import TemplateCache, Variables, render_templates
+
+VARIABLES: Final = (SECRET_VARIABLES - {"password", "uri", "expires_at"}) | {"caches"}
+"""What templates of ConfigMaps may use: what holds no token, of one cache and of each."""
 
 
 def render_config_map(
@@ -46,7 +50,7 @@ def render_config_map(
     variables: Variables = {**chosen, "caches": by_alias}
     kept = TemplateCache() if templates is None else templates
     key = (user.metadata.namespace, user.metadata.name)
-    parsed = kept.get(key, delivery.template, frozenset(variables), kind="ConfigMap")
+    parsed = kept.get(key, delivery.template, VARIABLES, kind="ConfigMap")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -76,7 +80,7 @@ def _metadata(user: ElastiCacheIAMUser, name: str, owner: str) -> dict[str, Any]
 
 
 def _variables(cache: UserCacheStatus, user_id: str, ca_pem: str | None) -> dict[str, str]:
-    """Return what templates may use; what a cache doesn't have is empty, so that `default` works."""
+    """Return the `VARIABLES` of one cache; what a cache doesn't have is empty, so that `default` works."""
     return {
         "type": "redis",
         "provider": cache.service,

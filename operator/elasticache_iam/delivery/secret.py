@@ -13,6 +13,25 @@ from elasticache_iam.delivery.template import TemplateCache, render_templates
 
 SECRET_TYPE: Final = "servicebinding.io/redis"  # noqa: S105  # the Service Binding specification's type for Redis
 
+VARIABLES: Final = frozenset(
+    {
+        "type",
+        "provider",
+        "host",
+        "port",
+        "reader_host",
+        "username",
+        "password",
+        "uri",
+        "ca",
+        "region",
+        "cache_id",
+        "service",
+        "expires_at",
+    }
+)
+"""What templates of Secrets may use."""
+
 _NOBODY_ELSES_BUSINESS: Final = {
     # A rotation is no change of the application: Argo CD need not look again ...
     "argocd.argoproj.io/ignore-resource-updates": "true",
@@ -48,10 +67,9 @@ def render_secret(
     """
     content = _content(order, target, token, ca_pem)
     if order.template:
-        variables = _variables(target, content)
         kept = TemplateCache() if templates is None else templates
-        parsed = kept.get(order.key, order.template, frozenset(variables), kind="Secret")
-        content |= render_templates(parsed, variables)
+        parsed = kept.get(order.key, order.template, VARIABLES, kind="Secret")
+        content |= render_templates(parsed, _variables(target, content))
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -119,7 +137,7 @@ def _content(order: MintOrder, target: CacheTarget, token: Token, ca_pem: str | 
 
 
 def _variables(target: CacheTarget, content: Mapping[str, str]) -> dict[str, str]:
-    """Return what templates may use; what a cache doesn't have is empty, so that `default` works."""
+    """Return the `VARIABLES`; what a cache doesn't have is empty, so that `default` works."""
     return {
         "type": content["type"],
         "provider": content["provider"],

@@ -14,6 +14,7 @@ from elasticache_iam.core.admission import admit, needs_namespace_labels
 from elasticache_iam.core.names import MAIN_ALIAS, secret_name
 from elasticache_iam.core.plan.attachment import cache_ref
 from elasticache_iam.core.remarks import Remark
+from elasticache_iam.delivery.check import find_wrong_templates
 from elasticache_iam.reconcile.queue import GROUPS, Key
 from elasticache_iam.runtime.manifests import Scan, Spot, scan_manifests
 
@@ -63,11 +64,13 @@ class _Set:
         self._users = {key: found for key, found in scan.parsed.items() if isinstance(found, ElastiCacheIAMUser)}
 
     def remarks(self) -> Iterator[Remark]:
-        """Yield what is wrong between resources, and in access strings."""
+        """Yield what is wrong between resources, in access strings and in templates."""
         yield from self._claimed_caches()
         yield from self._claimed_secrets()
         for key, user in self._users.items():
             yield from self._access(key, user)
+            for path, wrong in find_wrong_templates(user.spec.delivery):
+                yield self._say("invalid-template", key, f"spec.delivery.{path}", wrong)
             yield from self._membership(key, user)
 
     def _say(self, code: str, key: Key, path: str, message: str, *, suggestion: str = "", column: int = 0) -> Remark:

@@ -1,7 +1,6 @@
 """Manifests in files: read, checked as the API server would, with the line of every fault."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from elasticache_iam.api.group import UserGroup, UserGroupSpec
 from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.api.user import ElastiCacheIAMUser, ElastiCacheIAMUserSpec
-from elasticache_iam.api.words import find_unknown, suggest
+from elasticache_iam.api.words import find_unknown, step, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.foreign import shown
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
@@ -21,7 +20,6 @@ from elasticache_iam.runtime.manifest_files import Unread, read_sources
 _PLURALS: Final = {GROUP_KIND: GROUPS, USER_KIND: USERS}
 _HELPERS: Final = frozenset({"Namespace", "ServiceAccount"})
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
-_PATH: Final = re.compile(r"[A-Za-z]\w*|\[\d+\]")
 
 
 @dataclass(slots=True)
@@ -148,7 +146,7 @@ def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
     if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
         items = _child(node, "items")
         for index, item in enumerate(document["items"]):
-            yield (_child(items, index) if items is not None else None) or node, item
+            yield (_child(items, f"[{index}]") if items is not None else None) or node, item
     else:
         yield node, document
 
@@ -269,22 +267,33 @@ def _kind_fault(kind: str, version: str) -> str:
 
 def _deepest(node: yaml.Node, problem: str) -> yaml.Node:
     """Return where the field stands that a problem begins with, or what of it there is."""
-    for part in _PATH.findall(problem.partition(":")[0]):
-        child = _child(node, int(part[1:-1]) if part[0] == "[" else part)
-        if child is None:
-            break
-        node = child
+    rest = problem
+    while (found := _step_into(node, rest)) is not None:
+        node, rest = found
     return node
 
 
-def _child(node: yaml.Node, name: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.SequenceNode) and isinstance(name, int) and name < len(node.value):
-        child: yaml.Node = node.value[name]
-        return child
-    if isinstance(node, yaml.MappingNode):
+def _step_into(node: yaml.Node, path: str) -> tuple[yaml.Node, str] | None:
+    """Return what the first part of a path leads to, with the rest of it; a key may have dots and slashes."""
+    children: Iterable[tuple[str, yaml.Node]] = ()
+    if isinstance(node, yaml.SequenceNode):
+        children = ((f"[{index}]", child) for index, child in enumerate(node.value))
+    elif isinstance(node, yaml.MappingNode):
         # The last one counts: what is merged from an anchor (`<<`) comes first.
-        return next((value for key, value in reversed(node.value) if key.value == name), None)
-    return None
+        children = ((step(str(key.value)), child) for key, child in reversed(node.value))
+    here = path if path.startswith("[") else f".{path.removeprefix('.')}"
+    fitting = ((part, child) for part, child in children if _begins_with(here, part))
+    part, child = max(fitting, key=lambda found: len(found[0]), default=("", None))
+    return None if child is None else (child, here[len(part) :])
+
+
+def _begins_with(path: str, part: str) -> bool:
+    return path.startswith(part) and path[len(part) : len(part) + 1] in {"", ".", "[", ":"}
+
+
+def _child(node: yaml.Node, name: str) -> yaml.Node | None:
+    found = _step_into(node, name)
+    return found[0] if found is not None else None
 
 
 def _spot(where: str, node: yaml.Node) -> Spot:

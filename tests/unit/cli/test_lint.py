@@ -145,6 +145,47 @@ def test_a_word_of_an_access_string_has_its_column(tmp_path):
     assert line[unknown["column"] - 1 :].startswith("+nosuch")
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ nope }}", "the template of key 'app.yaml' uses nope; "),
+        ("{% for x in y %}{% endfor %}", "the template of key 'app.yaml' "),
+        ("{{ host | sort }}", "the template of key 'app.yaml' "),
+        ("{{ host", "the template of key 'app.yaml' "),
+    ],
+    ids=["an-unknown-variable", "a-loop", "an-unknown-filter", "unclosed"],
+)
+@pytest.mark.parametrize("kind", ["secret", "configMap"])
+def test_a_template_that_the_operator_refuses_is_an_error(tmp_path, kind, template, said):
+    delivery = {kind: {"name": "settings", "template": {"a": "{{ host }}", "app.yaml": template, "z": "{{ port }}"}}}
+
+    (remark,) = lint(tmp_path, user_manifest(delivery=delivery))
+
+    assert (remark["code"], remark["message"][: len(said)]) == ("invalid-template", said)
+    assert "app.yaml: " in (tmp_path / "manifests.yaml").read_text().splitlines()[remark["line"] - 1]
+
+
+def test_a_template_that_speaks_of_a_token_is_wrong_in_a_config_map_only(tmp_path):
+    template = {"name": "settings", "template": {"password": "{{ password }}"}}
+
+    assert lint(tmp_path, user_manifest(delivery={"secret": template})) == []
+    assert codes(lint(tmp_path, user_manifest(delivery={"configMap": template}))) == ["invalid-template"]
+
+
+def test_templates_that_are_too_long_together_are_an_error(tmp_path):
+    template = {f"key{number}": "{{ host }}" * 60 for number in range(8)}
+
+    (remark,) = lint(tmp_path, user_manifest(delivery={"secret": {"template": template}}))
+
+    assert remark["code"] == "invalid-template"
+
+
+def test_a_template_of_a_secret_that_is_not_made_plays_no_part(tmp_path):
+    delivery = {"mode": "None", "secret": {"template": {"a": "{{ nope }}"}}}
+
+    assert lint(tmp_path, user_manifest(delivery=delivery)) == []
+
+
 def test_a_user_that_its_group_does_not_admit_is_an_error(tmp_path):
     (remark,) = lint(tmp_path, group_manifest(admits=("web",)), user_manifest())
 

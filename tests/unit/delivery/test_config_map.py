@@ -8,6 +8,7 @@ from tests.builders import user_manifest
 from elasticache_iam.api.parse import parse_user
 from elasticache_iam.api.user import ElastiCacheIAMUser, UserCacheStatus
 from elasticache_iam.delivery import DeliveryTemplateError, digest_of, render_config_map
+from elasticache_iam.delivery.config_map import VARIABLES
 
 CA = "-----BEGIN CERTIFICATE-----\n"
 
@@ -66,6 +67,10 @@ def test_what_watches_secrets_less_watches_settings():
 )
 def test_templates_use_what_is_no_secret(variable: str, value: str):
     assert data(ca=CA, KEY=f"{{{{ {variable} }}}}") == {"KEY": value}
+
+
+def test_templates_may_use_what_is_known_and_nothing_else_is():
+    assert data(KEY="".join(f"{{% if {name} %}}.{{% endif %}}" for name in sorted(VARIABLES))) == {"KEY": "." * 11}
 
 
 @pytest.mark.parametrize("variable", ["password", "uri", "expires_at"])

@@ -12,6 +12,7 @@ import pytest
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.delivery import DeliveryTemplateError, render_secret
+from elasticache_iam.delivery.secret import VARIABLES
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = sign_token(
@@ -175,6 +176,7 @@ def test_templates_see_every_variable():
         *("type", "provider", "host", "port", "reader_host", "username", "password", "uri", "ca", "region"),
         *("cache_id", "service", "expires_at"),
     ]
+    assert frozenset(names) == VARIABLES
     template = {name: f"{{{{ {name} }}}}" for name in names}
 
     data = content(secret(order(template=template), target(reader_host="reader.example"), ca="PEM"))

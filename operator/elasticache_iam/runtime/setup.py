@@ -247,8 +247,9 @@ async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
         return
     yield need.check_version(str(version.get("gitVersion", "")))
     kube = ApiKube(connection, ReadOnly())
-    crds = await _told(CLUSTER, "the CRDs", lambda: _read_crds(connection))
-    yield crds if isinstance(crds, Prerequisite) else need.check_crds(crds, map(yaml.safe_load, crd.files().values()))
+    wanted = [yaml.safe_load(text) for text in crd.files().values()]
+    crds = await _told(CLUSTER, "the CRDs", lambda: _read_crds(connection, wanted))
+    yield crds if isinstance(crds, Prerequisite) else need.check_crds(crds, wanted)
     account = await _told(
         CLUSTER, "the ServiceAccount", lambda: kube.get_service_account_annotations(place.namespace, place.name)
     )
@@ -274,10 +275,10 @@ async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
         ground.groups = tuple([named async for named in _named_caches(kube)])
 
 
-async def _read_crds(connection: Connection) -> Mapping[str, Mapping[str, Any] | None]:
+async def _read_crds(connection: Connection, wanted: list[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any] | None]:
     found: dict[str, Mapping[str, Any] | None] = {}
-    for text in crd.files().values():
-        name = yaml.safe_load(text)["metadata"]["name"]
+    for each in wanted:
+        name = each["metadata"]["name"]
         try:
             found[name] = await connection.call(Request("get", _CRDS, "customresourcedefinitions", name=name))
         except NotFoundError:

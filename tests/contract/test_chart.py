@@ -185,6 +185,29 @@ def identity(document):
 # -- a release's life --------------------------------------------------------------------------------------------------
 
 
+def test_crds_that_are_there_are_taken_over_as_documented(cluster_cli, control_plane, namespace):
+    older = [path.read_text().replace("Why it is or is not ready.", "Why.") for path in (ROOT / "crds").glob("*.yaml")]
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input="---\n".join(older))
+    for name in CRDS:
+        nobodys = {"annotations": {f"meta.helm.sh/release-{what}": None for what in ("name", "namespace")}}
+        path = f"{DEFINITIONS}/{name}"
+        control_plane.request("PATCH", path, {"metadata": {**nobodys, "labels": None}}, content_type=MERGE)
+    page = (ROOT / "docs" / "install.md").read_text()
+    (options,) = re.findall(r"(?m)^helm install .* … (--take-ownership.*)$", page)
+    command = ("install", "late", CHART, "--namespace", namespace, "--set", "config.owner=demo")
+
+    refused = cluster_cli(*command, check=False)
+    cluster_cli("uninstall", "late", "--namespace", namespace, check=False)
+    installed = cluster_cli(*command, *options.split())
+
+    shown = control_plane.request("GET", f"{DEFINITIONS}/{CRDS[0]}")
+    cluster_cli("uninstall", "late", "--namespace", namespace)
+    assert "invalid ownership metadata" in refused.stderr
+    assert "STATUS: deployed" in installed.stdout
+    assert shown["metadata"]["annotations"]["meta.helm.sh/release-name"] == "late"
+    assert "Why it is or is not ready." in json.dumps(shown["spec"])
+
+
 def test_a_release_is_installed_upgraded_and_uninstalled(cluster_cli, control_plane, namespace):
     deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/life-elasticache-iam-operator"
     user = manifest("user")

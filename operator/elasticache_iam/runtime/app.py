@@ -53,7 +53,7 @@ from elasticache_iam.runtime.leader import Leader, LeaseTimings
 from elasticache_iam.runtime.loops import LoopThread, spare_collector
 from elasticache_iam.runtime.metrics import CONTENT_TYPE, Metrics
 from elasticache_iam.runtime.surroundings import LOOK_AGAIN_S, ClusterCheck, Reporter, Surroundings, own_pod, unworkable
-from elasticache_iam.tokens.plane import Counting, Fault, TokenPlane, TokenSettings
+from elasticache_iam.tokens.plane import Counting, TokenPlane, TokenSettings
 
 log = structlog.get_logger("operator")
 
@@ -448,8 +448,7 @@ class _Operator:
     def _publish_tokens(self, tokens: TokenPlane, leader: Leader) -> None:
         metrics = self._metrics
         metrics.token_schedule_lateness_seconds.set(tokens.lateness_s() if leader.is_leader else 0.0)
-        for fault in Fault:
-            remaining = tokens.min_remaining_s(fault)
+        for fault, remaining in tokens.min_remaining_s().items():
             least = metrics.token_min_remaining_seconds.labels(fault=fault.value)
             least.set(float("nan") if remaining is None else remaining)
         metrics.token_schedule_entries.set(len(tokens))

@@ -344,18 +344,18 @@ class TokenPlane:
         """Return how many users wait for a session of STS."""
         return len(self._renewals)
 
-    def min_remaining_s(self, fault: Fault | None = None) -> float | None:
+    def min_remaining_s(self) -> dict[Fault, float | None]:
         """Return the seconds until the first delivered token expires, negative if one has; None without tokens.
 
-        Args:
-            fault: Only those whose refresh fails, if it does, by this one's doing.
+        By whose doing it is that their refresh fails, if it does.
         """
-        ends = [
-            state.life.expires_at
-            for state in self._states.values()
-            if state.life is not None and fault in {None, state.fault}
-        ]
-        return (min(ends) - self._clock.now()).total_seconds() if ends else None
+        now = self._clock.now()
+        least: dict[Fault, float | None] = dict.fromkeys(Fault)
+        for state in self._states.values():
+            if state.life is not None:
+                left_s, known_s = (state.life.expires_at - now).total_seconds(), least[state.fault]
+                least[state.fault] = left_s if known_s is None else min(left_s, known_s)
+        return least
 
     def stalled_s(self) -> float:
         """Return for how long the loop should have looked at the schedule and has not. Any thread may ask."""

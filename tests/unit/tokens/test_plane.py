@@ -171,6 +171,11 @@ async def ground():
     await made.stop()
 
 
+def least_s(ground):
+    """Return the seconds until the first token expires."""
+    return min(remaining for remaining in ground.plane.min_remaining_s().values() if remaining is not None)
+
+
 async def test_tokens_are_replaced_between_40_and_50_percent_of_their_life(ground):
     ground.start()
     for number in range(20):
@@ -241,12 +246,12 @@ async def test_an_outage_of_five_minutes_expires_nobody(ground):
     ground.kube.down = UnavailableError("no route")
     await asyncio.sleep(300)
     ground.kube.down = None
-    remaining = ground.plane.min_remaining_s()
+    remaining = least_s(ground)
 
     await asyncio.sleep(31)
 
     assert remaining > 100
-    assert ground.plane.min_remaining_s() > 450 - 31
+    assert least_s(ground) > 450 - 31
 
 
 async def test_an_outage_of_sts_is_outlived_by_the_session(ground):
@@ -257,7 +262,7 @@ async def test_an_outage_of_sts_is_outlived_by_the_session(ground):
 
     await asyncio.sleep(3600)
 
-    assert ground.plane.min_remaining_s() > 400
+    assert least_s(ground) > 400
     assert ground.of(DeliveryFailed) == []
 
 
@@ -269,7 +274,7 @@ async def test_a_renewal_that_fails_leaves_the_old_session_in_use(ground):
 
     await asyncio.sleep(2400)
 
-    assert ground.plane.min_remaining_s() > 300
+    assert least_s(ground) > 300
     assert ground.of(DeliveryFailed) == []
 
 
@@ -818,7 +823,7 @@ async def test_refused_users_who_ask_all_the_time_cost_nobody_life(slow):
     least = []
     for _ in range(50):
         await asyncio.sleep(10)
-        least.append(slow.plane.min_remaining_s(Fault.OPERATOR))
+        least.append(slow.plane.min_remaining_s()[Fault.OPERATOR])
 
     asking.cancel()
     assert min(least) > 400
@@ -902,8 +907,8 @@ class TestWhoseFault:
 
         await asyncio.sleep(7200)
 
-        assert ground.plane.min_remaining_s(Fault.OPERATOR) > 440
-        assert ground.plane.min_remaining_s(Fault.OWN) < -6000
+        assert ground.plane.min_remaining_s()[Fault.OPERATOR] > 440
+        assert ground.plane.min_remaining_s()[Fault.OWN] < -6000
 
     async def test_a_user_that_is_mended_counts_with_the_others_again(self, ground):
         ground.start()
@@ -915,8 +920,8 @@ class TestWhoseFault:
         ground.plane.observe(KEY, order(generation=3))
         await asyncio.sleep(2)
 
-        assert ground.plane.min_remaining_s(Fault.OWN) is None
-        assert ground.plane.min_remaining_s(Fault.OPERATOR) > 440
+        assert ground.plane.min_remaining_s()[Fault.OWN] is None
+        assert ground.plane.min_remaining_s()[Fault.OPERATOR] > 440
 
     @pytest.mark.parametrize(
         ("error", "fault"),
@@ -938,8 +943,8 @@ class TestWhoseFault:
         ground.sts.error = error
         await asyncio.sleep(7200)
 
-        assert ground.plane.min_remaining_s(fault) < 0
-        assert [ground.plane.min_remaining_s(other) for other in Fault if other is not fault] == [None]
+        assert ground.plane.min_remaining_s()[fault] < 0
+        assert [ground.plane.min_remaining_s()[other] for other in Fault if other is not fault] == [None]
 
 
 class TestRepairs:
@@ -1373,7 +1378,7 @@ class TestLogins:
 
         await asyncio.sleep(1000)
 
-        assert ground.plane.min_remaining_s() > 440
+        assert least_s(ground) > 440
 
 
 @dataclass

@@ -6,7 +6,6 @@ our own writes tell, or a read of one role alone, is put over them until the pag
 
 import asyncio
 import functools
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from elasticache_iam.aws.observe import observe_role, observe_simulation, read_t
 from elasticache_iam.aws.part import Merged, Part, Reading, Sequence
 from elasticache_iam.core.errors import AccessDeniedError, NotFoundError
 from elasticache_iam.core.names import oidc_provider_arn, role_path
+from elasticache_iam.core.policy import compact_json
 from elasticache_iam.core.state import ObservedRole, SimulatedConnect
 from elasticache_iam.ports import Clock, Document
 
@@ -154,7 +154,7 @@ class Iam:
             "CreateRole",
             {
                 "Path": path,
-                "AssumeRolePolicyDocument": _json(trust),
+                "AssumeRolePolicyDocument": compact_json(trust),
                 "Description": description,
                 "MaxSessionDuration": max_session_s,
                 "Tags": write_tags(tags),
@@ -176,14 +176,16 @@ class Iam:
     async def set_trust(self, role_name: str, trust: Document) -> None:
         """Replace a role's trust policy."""
         known = self._known_role(role_name)
-        await self._write(role_name, "UpdateAssumeRolePolicy", {"PolicyDocument": _json(trust)})
+        await self._write(role_name, "UpdateAssumeRolePolicy", {"PolicyDocument": compact_json(trust)})
         if known is not None:
             self._note(replace(known, trust=trust))
 
     async def put_role_policy(self, role_name: str, policy_name: str, document: Document) -> None:
         """Write an inline policy (an upsert)."""
         known = self._known_role(role_name)
-        await self._write(role_name, "PutRolePolicy", {"PolicyName": policy_name, "PolicyDocument": _json(document)})
+        await self._write(
+            role_name, "PutRolePolicy", {"PolicyName": policy_name, "PolicyDocument": compact_json(document)}
+        )
         if known is not None:
             self._note(replace(known, policies={**(known.policies or {}), policy_name: document}))
 
@@ -405,8 +407,3 @@ def _with_details(role: ObservedRole, details: RoleDetails | None) -> ObservedRo
         tags=details.tags,
         managed_policies=details.managed_policies,
     )
-
-
-def _json(document: Document) -> str:
-    """Return a policy as text without white space, which counts towards some limits."""
-    return json.dumps(document, separators=(",", ":"))

@@ -3,13 +3,13 @@
 The adapters send the same (tests/world/test_plan_calls.py compares them, call by call).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from elasticache_iam.api.group import Service
 from elasticache_iam.core.plan.group import DEFAULT_USER_ACCESS
+from elasticache_iam.core.policy import compact_json
 from elasticache_iam.core.state import CacheKind, CacheRef, Place
 
 RANDOM_PASSWORD: Final = "(random)"  # noqa: S105  # what is shown in a password's place
@@ -171,7 +171,7 @@ def create_role(
         "CreateRole",
         name,
         Path=path,
-        AssumeRolePolicyDocument=policy_text(trust),
+        AssumeRolePolicyDocument=compact_json(trust),
         Description=description,
         MaxSessionDuration=max_session_s,
         Tags=_tags(tags),
@@ -181,12 +181,12 @@ def create_role(
 
 def set_trust(role_name: str, trust: Mapping[str, Any]) -> Call:
     """Replace a role's trust policy."""
-    return _role("UpdateAssumeRolePolicy", role_name, PolicyDocument=policy_text(trust))
+    return _role("UpdateAssumeRolePolicy", role_name, PolicyDocument=compact_json(trust))
 
 
 def put_role_policy(role_name: str, policy_name: str, document: Mapping[str, Any]) -> Call:
     """Write an inline policy."""
-    return _role("PutRolePolicy", role_name, PolicyName=policy_name, PolicyDocument=policy_text(document))
+    return _role("PutRolePolicy", role_name, PolicyName=policy_name, PolicyDocument=compact_json(document))
 
 
 def delete_role_policy(role_name: str, policy_name: str) -> Call:
@@ -217,11 +217,6 @@ def untag_role(role_name: str, keys: frozenset[str]) -> Call:
 def delete_role(role_name: str) -> Call:
     """Delete a role that has no inline policy any more."""
     return _role("DeleteRole", role_name)
-
-
-def policy_text(document: Mapping[str, Any]) -> str:
-    """Return a policy as it travels: JSON without white space, which counts towards some limits."""
-    return json.dumps(document, separators=(",", ":"))
 
 
 def _role(operation: str, name: str, **parameters: Any) -> Call:

@@ -360,8 +360,8 @@ class Plane:
 
     def receive(self, report: Report) -> None:
         """Keep a report and look at its user. One about an earlier object of that name says nothing of this one."""
-        body = self.store.body(Key(USERS, *report.key))
-        if body is not None and body["metadata"].get("uid") != report.uid:
+        version = self.store.version(Key(USERS, *report.key))
+        if version is not None and version[0] != report.uid:
             return
         known = self.reports.get(report.key)
         if known is None or known.uid != report.uid:

@@ -11,7 +11,7 @@ from elasticache_iam.core.plan.describe import status_lines, summarise_plan
 from elasticache_iam.core.status import GROUP_STAGES, USER_STAGES, USER_SYNCED, Stage
 from elasticache_iam.reconcile.group.reconciler import GroupReconciler
 from elasticache_iam.reconcile.plane import Plane
-from elasticache_iam.reconcile.preview.run import Preview, is_plan_only_body
+from elasticache_iam.reconcile.preview.run import Preview
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.reconcile.user.reconciler import UserReconciler
 
@@ -101,8 +101,8 @@ class Reconciler:
         """
         if user.metadata.is_deleting or user.spec.suspend:
             return False
-        store = self._plane.store
-        return any(is_plan_only_body(store.body(group)) for group in store.group_keys_of(key))
+        groups = map(self._read, self._plane.store.group_keys_of(key))
+        return any(group is not None and group.metadata.is_plan_only for group in groups)
 
     async def _hold_user(self, key: Key, user: ElastiCacheIAMUser) -> float | None:
         group = self._plane.store.group_keys_of(key)[0]

@@ -117,7 +117,7 @@ class Preview:
         for _ in range(MOST_ROUNDS):
             before = (self._recorder.count, self._kube.writes)
             for key in ordered:
-                if self._store.body(key) is None or is_plan_only_body(self._store.body(key)):
+                if key not in self._store or is_plan_only_body(self._store.body(key)):
                     continue
                 self._recorder.resource = _resource(key)
                 await self._reconcilers[key.plural].reconcile(key)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.keys import ANNOTATION_REFRESH, FINALIZER
 from elasticache_iam.api.user import REFRESH_LIMIT, ChainStatus, DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.names import role_name_of, secret_name
 from elasticache_iam.core.policy import is_exact_arn
+from elasticache_iam.core.status import VERIFIED, was_true
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,6 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
         return None
     secret = spec.delivery.secret
     base = secret.name or meta.name
-    verified = next((condition for condition in status.conditions if condition.type == "Verified"), None)
     chain = status.chain or ChainStatus()
     return MintOrder(
         namespace=meta.namespace,
@@ -128,12 +127,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
         secret_annotations=secret.annotations,
         template=secret.template,
         generation=meta.generation,
-        needs_verify=not (
-            verified is not None
-            and verified.status is ConditionStatus.TRUE
-            and verified.observed_generation == meta.generation
-            and chain.proven == chain.seen
-        ),
+        needs_verify=not (was_true(status.conditions, VERIFIED, meta.generation) and chain.proven == chain.seen),
         role_id=status.role.unique_id,
         chain=chain.seen,
     )

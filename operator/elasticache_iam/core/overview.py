@@ -10,12 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from elasticache_iam.api.base import Condition, ConditionStatus
+from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, GROUP_KIND, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user, salvage_group, salvage_user
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
-from elasticache_iam.core.status import READY, STALLED
+from elasticache_iam.core.status import READY, STALLED, condition_of
 
 Lives = Mapping[tuple[str, str], datetime]
 """When tokens end, by their user's uid and the cache's alias."""
@@ -177,12 +177,8 @@ def _group_of(user: ElastiCacheIAMUser) -> str:
     return f"{wanted.namespace or user.metadata.namespace}/{wanted.name}"
 
 
-def _condition(resource: UserGroup | ElastiCacheIAMUser, kind: str) -> Condition | None:
-    return next((condition for condition in resource.status.conditions if condition.type == kind), None)
-
-
 def _state(resource: UserGroup | ElastiCacheIAMUser, body: Mapping[str, Any]) -> tuple[State, str]:
-    ready = _condition(resource, READY)
+    ready = condition_of(resource.status.conditions, READY)
     if ready is None:
         return State.NOT_SEEN, ""
     if resource.metadata.is_deleting:
@@ -193,7 +189,7 @@ def _state(resource: UserGroup | ElastiCacheIAMUser, body: Mapping[str, Any]) ->
         return State.READY, ready.reason
     if ready.reason in {_SUSPENDED, _PLAN_ONLY}:
         return State.AT_REST, ready.reason
-    stalled = _condition(resource, STALLED)
+    stalled = condition_of(resource.status.conditions, STALLED)
     if stalled is not None and stalled.status is ConditionStatus.TRUE:
         return State.STUCK, ready.reason
     return State.WAITING, ready.reason
@@ -214,7 +210,7 @@ def _problems(
 ) -> Iterator[Problem]:
     meta = resource.metadata
     short, where = SHORT_NAMES[kind], f"-n {meta.namespace}"
-    ready = _condition(resource, READY)
+    ready = condition_of(resource.status.conditions, READY)
 
     def problem(reason: str, message: str, command: str) -> Problem:
         return Problem(kind, meta.namespace, meta.name, reason, message, command)
@@ -312,7 +308,7 @@ def _user_document(view: UserView, now: datetime) -> dict[str, Any]:
 
 
 def _named(resource: UserGroup | ElastiCacheIAMUser, state: State, reason: str) -> dict[str, Any]:
-    ready = _condition(resource, READY)
+    ready = condition_of(resource.status.conditions, READY)
     return {
         "namespace": resource.metadata.namespace,
         "name": resource.metadata.name,

@@ -11,10 +11,9 @@ REFRESH_LATEST: Final = 0.5
 would leave 8 % of the users with an expired token."""
 
 MIN_RETRY_S: Final = 1.0
-MAX_RETRY_S: Final = 30.0
 
 _MAX_BACKOFF_S: Final = 20.0
-"""Before jitter, which adds up to a half: together never more than MAX_RETRY_S."""
+"""Before jitter, which adds up to a half: together never more than 30 s."""
 
 _DAY_S: Final = 86400.0
 

@@ -98,6 +98,17 @@ class Summary:
     transitions: tuple[Condition, ...] = field(default=())
 
 
+def condition_of(conditions: Iterable[Condition], kind: str) -> Condition | None:
+    """Return the condition of a kind; None if there is none."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def was_true(conditions: Iterable[Condition], kind: str, generation: int) -> bool:
+    """Whether a status says that a stage was as asked, of what is asked now."""
+    found = condition_of(conditions, kind)
+    return found is not None and found.status is ConditionStatus.TRUE and found.observed_generation == generation
+
+
 def summarise(
     previous: Iterable[Condition],
     stages: Iterable[Stage],

@@ -1,12 +1,11 @@
 """Who belongs in a group: by the resources of this cluster, and by the tags in AWS."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
 
 from elasticache_iam.api.access import Access
-from elasticache_iam.api.base import Condition, ConditionStatus
 from elasticache_iam.api.group import Membership, UserGroup, UserGroupStatus
 from elasticache_iam.api.keys import TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER, USER_KIND
 from elasticache_iam.api.parse import InvalidResourceError
@@ -229,13 +228,3 @@ def find_drift(action: ModifyGroup, seen: frozenset[str] | None) -> MemberDrift:
     if seen is None:
         return MemberDrift()
     return MemberDrift(taken_out=action.add & seen, put_in=action.remove - seen)
-
-
-def was_true(conditions: Iterable[Condition], kind: str, generation: int) -> bool:
-    """Whether a status says that a stage was as asked, of what is asked now."""
-    return any(
-        condition.type == kind
-        and condition.status is ConditionStatus.TRUE
-        and condition.observed_generation == generation
-        for condition in conditions
-    )

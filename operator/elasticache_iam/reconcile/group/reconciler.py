@@ -50,7 +50,14 @@ from elasticache_iam.core.plan.group import (
 from elasticache_iam.core.plan.tags import plan_tags
 from elasticache_iam.core.quotas import find_near_end
 from elasticache_iam.core.state import Inventory, ObservedGroup
-from elasticache_iam.core.status import CACHES_ATTACHED, DEFAULT_USER_HARDENED, GROUP_STAGES, GROUP_SYNCED, Stage
+from elasticache_iam.core.status import (
+    CACHES_ATTACHED,
+    DEFAULT_USER_HARDENED,
+    GROUP_STAGES,
+    GROUP_SYNCED,
+    Stage,
+    was_true,
+)
 from elasticache_iam.reconcile.group.adoption import Holding
 from elasticache_iam.reconcile.group.attachment import Attacher
 from elasticache_iam.reconcile.group.deletion import GroupDeletion
@@ -59,7 +66,6 @@ from elasticache_iam.reconcile.group.membership import (
     MemberDrift,
     find_belonging,
     find_drift,
-    was_true,
 )
 from elasticache_iam.reconcile.opening import open_pass
 from elasticache_iam.reconcile.plane import Plane, is_ours

@@ -35,6 +35,7 @@ from elasticache_iam.core.status import (
     USER_SYNCED,
     VERIFIED,
     Stage,
+    condition_of,
 )
 from elasticache_iam.reconcile.opening import open_pass
 from elasticache_iam.reconcile.plane import Plane
@@ -423,8 +424,8 @@ class _UserPass:
         warning = await self._consumers.warning(user, secrets)
         if not warning:
             return stage
-        before = next((one.message for one in user.status.conditions if one.type == TOKEN_DELIVERED), "")
-        if warning not in before:
+        before = condition_of(user.status.conditions, TOKEN_DELIVERED)
+        if before is None or warning not in before.message:
             await self._plane.post_event(self._key, user.metadata, reason="StaleConsumer", note=warning, warning=True)
         return replace(stage, message=f"{stage.message}. Warning: {warning}")
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, assert_never
 
-from elasticache_iam.api.base import ConditionStatus
 from elasticache_iam.api.config import Signing
 from elasticache_iam.api.keys import STS_AUDIENCE
 from elasticache_iam.api.user import DeliveryMode, RoleBinding
@@ -23,7 +22,7 @@ from elasticache_iam.core.policy import (
     trust_policy,
 )
 from elasticache_iam.core.state import Inventory
-from elasticache_iam.core.status import ACCESS_GRANTED, Stage
+from elasticache_iam.core.status import ACCESS_GRANTED, Stage, was_true
 from elasticache_iam.ports import Aws
 from elasticache_iam.reconcile.user.subject import Subject
 
@@ -205,12 +204,7 @@ class RoleTerms:
         reports = self._plane.reports.get((self._meta.namespace, self._meta.name))
         if reports is not None and any(failed.reason in _REFUSALS for failed in reports.failed.values()):
             return False
-        return any(
-            condition.type == ACCESS_GRANTED
-            and condition.status is ConditionStatus.TRUE
-            and condition.observed_generation == self._meta.generation
-            for condition in self.subject.user.status.conditions
-        )
+        return was_true(self.subject.user.status.conditions, ACCESS_GRANTED, self._meta.generation)
 
 
 def statements_of(document: Mapping[str, Any]) -> Statements:

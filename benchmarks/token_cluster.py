@@ -26,6 +26,7 @@ from elasticache_iam.api.keys import API_VERSION
 from elasticache_iam.core.mint import Delivered, MintOrder, Report
 from elasticache_iam.core.token import Credentials, sign_token
 from elasticache_iam.delivery.secret import render_secret
+from elasticache_iam.delivery.template import TemplateCache
 from elasticache_iam.kube.connection import Connection, Request, load_configuration
 from elasticache_iam.kube.token_kube import ApiTokenKube
 from elasticache_iam.ports import Document
@@ -131,7 +132,7 @@ class Minting:
                 now=at,
                 expires_s=900,
             )
-            body = render_secret(order, target, token=token, owner=OWNER, ca_pem=None)
+            body = render_secret(order, target, token=token, owner=OWNER, ca_pem=None, templates=TemplateCache())
             writes.append((target.secret_name, self._uids[order.key], body))
         return writes
 

@@ -26,7 +26,7 @@ def render_config_map(
     user_id: str,
     owner: str,
     ca_pem: str | None,
-    templates: TemplateCache | None = None,
+    templates: TemplateCache,
 ) -> dict[str, Any]:
     """Return the whole ConfigMap that a user asks for.
 
@@ -48,9 +48,8 @@ def render_config_map(
         raise ValueError("nothing to render")
     chosen = by_alias.get(MAIN_ALIAS) or next(iter(by_alias.values()))
     variables: Variables = {**chosen, "caches": by_alias}
-    kept = TemplateCache() if templates is None else templates
     key = (user.metadata.namespace, user.metadata.name)
-    parsed = kept.get(key, delivery.template, VARIABLES, kind="ConfigMap")
+    parsed = templates.get(key, delivery.template, VARIABLES, kind="ConfigMap")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -47,7 +47,7 @@ def render_secret(
     token: Token,
     owner: str,
     ca_pem: str | None,
-    templates: TemplateCache | None = None,
+    templates: TemplateCache,
 ) -> dict[str, Any]:
     """Return the whole Secret for one token.
 
@@ -67,8 +67,7 @@ def render_secret(
     """
     content = _content(order, target, token, ca_pem)
     if order.template:
-        kept = TemplateCache() if templates is None else templates
-        parsed = kept.get(order.key, order.template, VARIABLES, kind="Secret")
+        parsed = templates.get(order.key, order.template, VARIABLES, kind="Secret")
         content |= render_templates(parsed, _variables(target, content))
     return {
         "apiVersion": "v1",

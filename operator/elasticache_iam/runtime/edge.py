@@ -164,7 +164,7 @@ class Backoffs:
         return itertools.chain((1.0, 1.0, 2.0, 3.0), itertools.repeat(5.0))
 
 
-def make_settings(*, clusterwide: bool = True) -> kopf.OperatorSettings:
+def make_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     """Return kopf's settings: a watch pump without peering, Events or state of its own.
 
     Args:

@@ -9,6 +9,7 @@ from elasticache_iam.api.parse import parse_user
 from elasticache_iam.api.user import ElastiCacheIAMUser, UserCacheStatus
 from elasticache_iam.delivery import DeliveryTemplateError, digest_of, render_config_map
 from elasticache_iam.delivery.config_map import VARIABLES
+from elasticache_iam.delivery.template import TemplateCache
 
 CA = "-----BEGIN CERTIFICATE-----\n"
 
@@ -25,7 +26,14 @@ def user(**template: str) -> ElastiCacheIAMUser:
 
 
 def rendered(*caches: UserCacheStatus, ca: str | None = None, **template: str) -> dict[str, Any]:
-    return render_config_map(user(**template), caches or (cache(),), user_id="demo-checkout-1", owner="demo", ca_pem=ca)
+    return render_config_map(
+        user(**template),
+        caches or (cache(),),
+        user_id="demo-checkout-1",
+        owner="demo",
+        ca_pem=ca,
+        templates=TemplateCache(),
+    )
 
 
 def data(*caches: UserCacheStatus, ca: str | None = None, **template: str) -> Any:
@@ -114,4 +122,4 @@ def test_the_digest_tells_whether_a_setting_has_changed():
 
 def test_without_a_cache_there_is_nothing_to_render():
     with pytest.raises(ValueError, match="nothing to render"):
-        render_config_map(user(), (), user_id="a", owner="demo", ca_pem=None)
+        render_config_map(user(), (), user_id="a", owner="demo", ca_pem=None, templates=TemplateCache())

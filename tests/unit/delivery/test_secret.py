@@ -13,6 +13,7 @@ from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.delivery import DeliveryTemplateError, render_secret
 from elasticache_iam.delivery.secret import VARIABLES
+from elasticache_iam.delivery.template import TemplateCache
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = sign_token(
@@ -61,7 +62,9 @@ def order(**changes: Any) -> MintOrder:
 def secret(
     order_: MintOrder | None = None, target_: CacheTarget | None = None, *, token: Token = TOKEN, ca: str | None = None
 ) -> dict[str, Any]:
-    return render_secret(order_ or order(), target_ or target(), token=token, owner="prod", ca_pem=ca)
+    return render_secret(
+        order_ or order(), target_ or target(), token=token, owner="prod", ca_pem=ca, templates=TemplateCache()
+    )
 
 
 def content(body: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from elasticache_iam.api.user import UserCacheStatus
 from elasticache_iam.core.mint import CacheTarget, MintOrder
 from elasticache_iam.core.token import Credentials, Token, sign_token
 from elasticache_iam.delivery import render_config_map, render_secret
-from elasticache_iam.delivery.template import _FILTERS
+from elasticache_iam.delivery.template import _FILTERS, TemplateCache
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def secret(section: str, number: int = 0, *, token: Token = TOKEN) -> dict[str, 
         refresh="",
         template=shown(section, number)["secret"]["template"],
     )
-    body = render_secret(order, MAIN, token=token, owner="demo", ca_pem=None)
+    body = render_secret(order, MAIN, token=token, owner="demo", ca_pem=None, templates=TemplateCache())
     return {key: b64decode(value).decode() for key, value in body["data"].items()}
 
 
@@ -77,7 +77,7 @@ def config_map(delivery: Any, *names: str) -> Any:
         UserCacheStatus(**CACHE, name=name, id=f"{name}-prod", host=f"{name}.example", port=6379) for name in names
     ]
     user = parse_user(user_manifest(delivery=delivery))
-    return render_config_map(user, caches, user_id=USER, owner="demo", ca_pem=None)["data"]
+    return render_config_map(user, caches, user_id=USER, owner="demo", ca_pem=None, templates=TemplateCache())["data"]
 
 
 def read_properties(text: str) -> dict[str, str]:

@@ -287,7 +287,7 @@ async def test_resyncs_come_at_their_interval(edge, plane):
 
 
 def test_kopf_watches_our_two_kinds_and_writes_nothing(edge):
-    registry, settings = make_registry(edge), make_settings()
+    registry, settings = make_registry(edge), make_settings(clusterwide=True)
 
     handlers = list(registry._watching.get_all_handlers())
     assert sorted(str(handler.selector.plural or handler.selector.any_name) for handler in handlers) == [USERS, GROUPS]
@@ -299,7 +299,7 @@ def test_kopf_watches_our_two_kinds_and_writes_nothing(edge):
 
 
 def test_kopf_never_gives_up_and_never_waits_for_long():
-    backoffs = make_settings().networking.error_backoffs
+    backoffs = make_settings(clusterwide=True).networking.error_backoffs
     assert isinstance(backoffs, Iterable)
 
     waits = list(islice(backoffs, 1000))

@@ -25,6 +25,7 @@ PARTITION = "zzpartition"
 ACCOUNT = "zzaccount"
 REGION = "zzregion"
 CLUSTER = "zzcluster"
+CLUSTER_REGION = "zzclusterregion"
 ISSUER = "zzissuer"
 NAMESPACE = "zznamespace"
 SERVICE_ACCOUNT = "zzserviceaccount"
@@ -77,7 +78,7 @@ def irsa_trust() -> Document:
 def association_trust() -> Document:
     """Return the same for EKS Pod Identity."""
     return pod_identity_trust(
-        cluster_arn=f"arn:{PARTITION}:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}",
+        cluster_arn=f"arn:{PARTITION}:eks:{CLUSTER_REGION}:{ACCOUNT}:cluster/{CLUSTER}",
         subjects=((NAMESPACE, SERVICE_ACCOUNT),),
     )
 
@@ -108,6 +109,7 @@ TERRAFORM_NAMES = {
     ACCOUNT: "${local.account}",
     REGION: "${local.region}",
     CLUSTER: "${var.cluster_name}",
+    CLUSTER_REGION: "${local.cluster_region}",
     ISSUER: "${local.issuer}",
     NAMESPACE: "${var.namespace}",
     SERVICE_ACCOUNT: "${var.service_account}",
@@ -175,11 +177,14 @@ CLOUDFORMATION_NAMES = {
     ACCOUNT: "${AWS::AccountId}",
     REGION: "${AWS::Region}",
     CLUSTER: "${ClusterName}",
+    CLUSTER_REGION: "${RegionOfCluster}",
     ISSUER: "${Issuer}",
     NAMESPACE: "${Namespace}",
     SERVICE_ACCOUNT: "${ServiceAccount}",
     BOUNDARY: "${Boundary}",
 }
+CLOUDFORMATION_CHOICES = {"RegionOfCluster": ("HasClusterRegion", "ClusterRegion", "AWS::Region")}
+"""Names in texts that aren't parameters: a condition, and what they stand for if it holds and if not."""
 CLOUDFORMATION_LISTS = {CACHES: "TrustedCaches", ROLES_ELSEWHERE: "RolesElsewhere"}
 CLOUDFORMATION_CONDITIONS = {
     "existing_roles": "HasExistingRoles",
@@ -214,7 +219,16 @@ def _represent(dumper: Writer, tagged: Tagged) -> yaml.Node:
     return dumper.represent_scalar(tagged.tag, tagged.value, style=style)
 
 
+class Text(str):
+    """A text of several lines, written as such."""
+
+
+def _represent_text(dumper: Writer, text: Text) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+
+
 Writer.add_representer(Tagged, _represent)
+Writer.add_representer(Text, _represent_text)
 
 
 def cloudformation_statements() -> list[Any]:
@@ -269,8 +283,18 @@ def cloudformation_boundary() -> str:
 
 def cloudformation_trust() -> str:
     """Return the role's trust as JSON texts: a key of YAML can't hold the issuer."""
-    chosen = [Tagged("!Sub", json.dumps(replaced(trust, CLOUDFORMATION_NAMES), indent=2)) for trust in _trusts()]
+    chosen = [_text(json.dumps(replaced(trust, CLOUDFORMATION_NAMES), indent=2)) for trust in _trusts()]
     return _yaml({"AssumeRolePolicyDocument": Tagged("!If", ["ByPodIdentity", chosen[1], chosen[0]])})
+
+
+def _text(text: str) -> Tagged:
+    """Return a text in which names are replaced."""
+    choices = {
+        name: Tagged("!If", [condition, Tagged("!Ref", this), Tagged("!Ref", that)])
+        for name, (condition, this, that) in CLOUDFORMATION_CHOICES.items()
+        if f"${{{name}}}" in text
+    }
+    return Tagged("!Sub", [Text(text), choices] if choices else text)
 
 
 def _trusts() -> tuple[Document, Document]:
@@ -289,6 +313,7 @@ SHELL_NAMES = {
     ACCOUNT: "$account",
     REGION: "$region",
     CLUSTER: "$cluster",
+    CLUSTER_REGION: "$cluster_region",
     ISSUER: "$issuer",
     NAMESPACE: "$namespace",
     SERVICE_ACCOUNT: "$service_account",

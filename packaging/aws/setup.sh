@@ -13,6 +13,7 @@ usage: setup.sh --owner OWNER (--cluster NAME | --issuer URL) [options]
   --cluster NAME           the EKS cluster
   --issuer URL             the cluster's OIDC issuer, where it isn't EKS
   --region REGION          the caches' region; by default that of the AWS CLI
+  --cluster-region REGION  the EKS cluster's, if it is another one
   --namespace NAMESPACE    the operator's, by default elasticache-iam
   --service-account NAME   the operator's, by default elasticache-iam-operator
   --role-name NAME         by default elasticache-iam-operator
@@ -32,7 +33,7 @@ fail() {
   exit 2
 }
 
-owner="" cluster="" issuer="" region="" policy_file="" is_plan="" is_pod_identity="" is_taken_over=""
+owner="" cluster="" cluster_region="" issuer="" region="" policy_file="" is_plan="" is_pod_identity="" is_taken_over=""
 namespace=elasticache-iam service_account=elasticache-iam-operator
 role_name=elasticache-iam-operator boundary_name=elasticache-iam-boundary
 audience=elasticache-iam.dev/sign
@@ -43,7 +44,7 @@ while [ $# -gt 0 ]; do
     --take-over) is_taken_over=yes && shift && continue ;;
     --plan) is_plan=yes && shift && continue ;;
     --help | -h) usage && exit 0 ;;
-    --owner | --cluster | --issuer | --region | --namespace | --service-account | --role-name | --boundary-name | --policy-file) ;;
+    --owner | --cluster | --cluster-region | --issuer | --region | --namespace | --service-account | --role-name | --boundary-name | --policy-file) ;;
     *) fail "unknown argument $1; see setup.sh --help" ;;
   esac
   [ $# -gt 1 ] || fail "$1 needs a value"
@@ -54,6 +55,7 @@ done
 [[ $owner =~ ^[a-z][a-z0-9]{0,9}$ ]] || fail "--owner is 1 to 10 lower-case letters and digits, a letter first"
 [ -n "$cluster$issuer" ] || fail "say --cluster or --issuer"
 [ -z "$is_pod_identity" ] || [ -n "$cluster" ] || fail "--pod-identity needs --cluster"
+[ -z "$cluster_region" ] || [ -n "$cluster" ] || fail "--cluster-region needs --cluster"
 if [ -n "$policy_file" ]; then
   [ -r "$policy_file" ] || fail "can't read $policy_file"
   policy=$(tr -d '\0' <"$policy_file")
@@ -65,11 +67,14 @@ command -v aws >/dev/null || fail "the AWS CLI (aws) is missing"
 export AWS_PAGER=""
 [ -n "$region" ] || region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
 [ -n "$region" ] || fail "say --region"
+[ -n "$cluster_region" ] || cluster_region=$region
 export AWS_REGION=$region AWS_DEFAULT_REGION=$region
 read -r account caller < <(aws sts get-caller-identity --query '[Account, Arn]' --output text) || true
 [ -n "${account:-}" ] || fail "AWS doesn't say who you are; see aws sts get-caller-identity"
 partition=$(cut -d : -f 2 <<<"$caller")
-[ -n "$issuer" ] || issuer=$(aws eks describe-cluster --name "$cluster" --query cluster.identity.oidc.issuer --output text)
+[ -n "$issuer" ] ||
+  issuer=$(aws eks describe-cluster --region "$cluster_region" --name "$cluster" --query cluster.identity.oidc.issuer --output text) ||
+  fail "AWS doesn't tell of the cluster $cluster in $cluster_region; if it is in another region than the caches, say --cluster-region"
 issuer=${issuer#https://} issuer=${issuer%/}
 provider="arn:$partition:iam::$account:oidc-provider/$issuer"
 boundary="arn:$partition:iam::$account:policy/$boundary_name"
@@ -435,7 +440,7 @@ print_pod_identity_trust() {
       ],
       "Condition": {
         "StringEquals": {
-          "aws:RequestTag/eks-cluster-arn": "arn:${partition}:eks:${region}:${account}:cluster/${cluster}",
+          "aws:RequestTag/eks-cluster-arn": "arn:${partition}:eks:${cluster_region}:${account}:cluster/${cluster}",
           "aws:RequestTag/kubernetes-namespace": "${namespace}",
           "aws:RequestTag/kubernetes-service-account": "${service_account}"
         }
@@ -554,14 +559,14 @@ if ! is_same "$found" "$policy"; then
     aws iam put-role-policy --role-name "$role_name" --policy-name operator --policy-document "$policy"
 fi
 if [ -n "$is_pod_identity" ]; then
-  found=$(aws eks list-pod-identity-associations --cluster-name "$cluster" --namespace "$namespace" \
+  found=$(aws eks list-pod-identity-associations --region "$cluster_region" --cluster-name "$cluster" --namespace "$namespace" \
     --service-account "$service_account" --query 'associations[0].associationId' --output text)
   if [ "$found" = None ]; then
     change "give the role $role_name to $namespace/$service_account in the cluster $cluster" \
-      aws eks create-pod-identity-association --cluster-name "$cluster" --namespace "$namespace" \
+      aws eks create-pod-identity-association --region "$cluster_region" --cluster-name "$cluster" --namespace "$namespace" \
       --service-account "$service_account" --role-arn "$role"
   else
-    found=$(aws eks describe-pod-identity-association --cluster-name "$cluster" --association-id "$found" \
+    found=$(aws eks describe-pod-identity-association --region "$cluster_region" --cluster-name "$cluster" --association-id "$found" \
       --query association.roleArn --output text)
     [ "$found" = "$role" ] || fail "$namespace/$service_account has the role $found in the cluster $cluster by Pod Identity"
   fi
@@ -577,7 +582,8 @@ config:
   oidcIssuer: https://$issuer
   permissionsBoundary: $boundary
 TEXT
-[ -z "$cluster" ] || echo "  clusterName: $cluster"
+# The operator looks for the cluster in the caches' region. The issuer is all that it needs of it, but for Pod Identity.
+if [ -n "$cluster" ] && [ "$cluster_region" = "$region" ]; then echo "  clusterName: $cluster"; fi
 [ -n "$is_pod_identity" ] || cat <<TEXT
 serviceAccount:
   annotations:

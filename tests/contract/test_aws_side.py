@@ -1,5 +1,6 @@
 """What an installation needs in AWS, by Terraform, CloudFormation and the AWS CLI: the same three times over."""
 
+import copy
 import itertools
 import json
 import os
@@ -26,6 +27,8 @@ AWS = ROOT / "packaging" / "aws"
 BIN = Path(sys.executable).parent
 
 OWNER, ACCOUNT, REGION, CLUSTER = "prod", "111122223333", "eu-central-1", "main"
+CLUSTER_REGION = "us-west-2"
+"""Of a cluster in another region than its caches."""
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/elasticache-iam-boundary"
 CACHE = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:replicationgroup:orders-prod"
 ELSEWHERE = "arn:aws:iam::444455556666:role/elasticache-iam-operator"
@@ -41,8 +44,9 @@ OPEN_TO_EC2 = {
 IRSA_TRUST = trust_policy(
     provider_arn=PROVIDER, issuer=f"https://{ISSUER}", audience="sts.amazonaws.com", subjects=SUBJECTS
 )
-ASSOCIATION_TRUST = pod_identity_trust(
-    cluster_arn=f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}", subjects=SUBJECTS
+ASSOCIATION_TRUST, ASSOCIATION_TRUST_ELSEWHERE = (
+    pod_identity_trust(cluster_arn=f"arn:aws:eks:{region}:{ACCOUNT}:cluster/{CLUSTER}", subjects=SUBJECTS)
+    for region in (REGION, CLUSTER_REGION)
 )
 
 FEATURES = {
@@ -114,6 +118,7 @@ class Module:
         "local.partition": "aws",
         "local.account": ACCOUNT,
         "local.region": REGION,
+        "local.cluster_region": REGION,
         "local.issuer": ISSUER,
         "aws_iam_policy.boundary.arn": BOUNDARY,
         "var.trusted_caches": [CACHE],
@@ -126,6 +131,12 @@ class Module:
             for kind, bodies in hcl2.loads(path.read_text(encoding="utf-8")).items():
                 self.blocks.setdefault(kind, []).extend(bodies)
         self.locals = {key: value for body in self.blocks["locals"] for key, value in body.items()}
+
+    def at(self, references):
+        """Return the same module with other values."""
+        other = copy.copy(self)
+        other.REFERENCES = self.REFERENCES | references
+        return other
 
     def evaluate(self, value):
         if isinstance(value, dict):
@@ -178,6 +189,25 @@ def test_terraform_lets_the_operators_pods_be_its_role(module):
     assert module.evaluate(module.locals["pod_identity_trust"]) == ASSOCIATION_TRUST
 
 
+def test_terraform_knows_a_cluster_in_another_region(module):
+    trust = module.at({"local.cluster_region": CLUSTER_REGION}).evaluate(module.locals["pod_identity_trust"])
+    bodies = {
+        name: body
+        for kind in ("data", "resource")
+        for block in module.blocks[kind]
+        for named in block.values()
+        for name, body in named.items()
+        if "aws_eks" in "".join(block)
+    }
+
+    assert trust == ASSOCIATION_TRUST_ELSEWHERE
+    assert module.locals["cluster_region"] == "${coalesce(var.cluster_region, local.region)}"
+    assert len(bodies) == 2
+    assert {body["region"] for body in bodies.values()} == {"${local.cluster_region}"}
+    outputs = (AWS / "terraform" / "outputs.tf").read_text(encoding="utf-8")
+    assert '"clusterName" => name if local.cluster_region == local.region' in outputs
+
+
 def test_terraforms_references_exist(module):
     text = "".join(path.read_text(encoding="utf-8") for path in (AWS / "terraform").glob("*.tf"))
     variables = {name.strip('"') for body in module.blocks["variable"] for name in body}
@@ -225,13 +255,19 @@ class Template:
             case ("!Ref", name):
                 return self.values[name]
             case ("!Sub", text):
-                return re.sub(r"\$\{([^}]+)\}", lambda match: self.values[match[1]], text)
+                return self.substitute(text)
             case dict():
                 return {key: self.evaluate(item) for key, item in value.items()}
             case list():
                 return [item for item in map(self.evaluate, value) if item is not None]
             case _:
                 return value
+
+    def substitute(self, text):
+        """Return a text with values for its names, of which a list may bring more."""
+        text, choices = (text, {}) if isinstance(text, str) else text
+        values = self.values | self.evaluate(choices)
+        return re.sub(r"\$\{([^}]+)\}", lambda match: values[match[1]], text)
 
     @property
     def role(self):
@@ -274,6 +310,14 @@ def test_cloudformation_lets_the_operators_pods_be_its_role(identity, trust):
     template = Template(Owner=OWNER, Issuer=ISSUER, ClusterName=CLUSTER, Identity=identity)
 
     assert template.trust() == trust
+
+
+def test_cloudformation_knows_a_cluster_in_another_region():
+    template = Template(
+        Owner=OWNER, Issuer=ISSUER, ClusterName=CLUSTER, ClusterRegion=CLUSTER_REGION, Identity="PodIdentity"
+    )
+
+    assert template.trust() == ASSOCIATION_TRUST_ELSEWHERE
 
 
 def test_cloudformation_has_no_faults_that_cfn_lint_knows():
@@ -523,6 +567,28 @@ def test_the_script_gives_the_role_to_pods_by_pod_identity(running):
     assert (association["namespace"], association["serviceAccount"]) == SUBJECTS[0]
 
 
+def test_the_script_finds_a_cluster_in_another_region_than_the_caches(running):
+    script = Script(running)
+    account, cluster = script.account.account_id, "far"
+    running.run(lambda world: world.add_cluster(account, CLUSTER_REGION, cluster, f"https://{script.issuer}"))
+    arguments = ("--owner", OWNER, "--cluster", cluster, "--pod-identity")
+
+    without = script(*arguments, check=False)
+    answer = script(*arguments, "--cluster-region", CLUSTER_REGION)
+
+    assert without.returncode == 2
+    assert f"the cluster {cluster} in {REGION}" in without.stderr
+    assert without.stderr.rstrip().endswith("say --cluster-region")
+    role = script.iam.get_role(RoleName="elasticache-iam-operator")["Role"]
+    trust = json.loads(json.dumps(ASSOCIATION_TRUST_ELSEWHERE).replace(f"cluster/{CLUSTER}", f"cluster/{cluster}"))
+    assert role["AssumeRolePolicyDocument"] == script.here(trust)
+    eks = script.session.client("eks", region_name=CLUSTER_REGION)
+    assert len(eks.list_pod_identity_associations(clusterName=cluster)["associations"]) == 1
+    config = yaml.safe_load(answer.stdout)["config"]
+    assert (config["region"], config["oidcIssuer"]) == (REGION, f"https://{script.issuer}")
+    assert "clusterName" not in config
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -530,6 +596,7 @@ def test_the_script_gives_the_role_to_pods_by_pod_identity(running):
         (["--owner", "Prod!", "--cluster", "main"], "--owner is 1 to 10"),
         (["--owner", "prod"], "say --cluster or --issuer"),
         (["--owner", "prod", "--issuer", "https://x", "--pod-identity"], "--pod-identity needs --cluster"),
+        (["--owner", "prod", "--issuer", "https://x", "--cluster-region", "x"], "--cluster-region needs --cluster"),
         (["--owner"], "--owner needs a value"),
         (["--ownr", "prod"], "unknown argument --ownr"),
         (["--owner", "prod", "--cluster", "main", "--policy-file", "/nowhere"], "can't read /nowhere"),

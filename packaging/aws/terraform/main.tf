@@ -6,8 +6,9 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 data "aws_eks_cluster" "this" {
-  count = var.issuer == "" ? 1 : 0
-  name  = var.cluster_name
+  count  = var.issuer == "" ? 1 : 0
+  name   = var.cluster_name
+  region = local.cluster_region
 }
 
 data "aws_iam_openid_connect_provider" "cluster" {
@@ -16,11 +17,12 @@ data "aws_iam_openid_connect_provider" "cluster" {
 }
 
 locals {
-  account   = data.aws_caller_identity.current.account_id
-  partition = data.aws_partition.current.partition
-  region    = data.aws_region.current.region
-  issuer    = trimprefix(var.issuer != "" ? var.issuer : data.aws_eks_cluster.this[0].identity[0].oidc[0].issuer, "https://")
-  audience  = "elasticache-iam.dev/sign"
+  account        = data.aws_caller_identity.current.account_id
+  partition      = data.aws_partition.current.partition
+  region         = data.aws_region.current.region
+  cluster_region = coalesce(var.cluster_region, local.region)
+  issuer         = trimprefix(var.issuer != "" ? var.issuer : data.aws_eks_cluster.this[0].identity[0].oidc[0].issuer, "https://")
+  audience       = "elasticache-iam.dev/sign"
 
   # Lists of statements of many shapes: a condition would want one type on both sides.
   statements = concat(
@@ -70,6 +72,7 @@ resource "aws_iam_role_policy" "operator" {
 
 resource "aws_eks_pod_identity_association" "operator" {
   count           = var.identity == "PodIdentity" ? 1 : 0
+  region          = local.cluster_region
   cluster_name    = var.cluster_name
   namespace       = var.namespace
   service_account = var.service_account

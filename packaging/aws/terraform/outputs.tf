@@ -19,7 +19,8 @@ output "helm_values" {
         oidcIssuer          = "https://${local.issuer}"
         permissionsBoundary = aws_iam_policy.boundary.arn
       },
-      { for name in compact([var.cluster_name]) : "clusterName" => name },
+      # The operator looks for the cluster in the caches' region.
+      { for name in compact([var.cluster_name]) : "clusterName" => name if local.cluster_region == local.region },
     )
     serviceAccount = {
       name        = var.service_account

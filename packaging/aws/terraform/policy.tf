@@ -706,7 +706,7 @@ locals {
         ]
         Condition = {
           StringEquals = {
-            "aws:RequestTag/eks-cluster-arn"            = "arn:${local.partition}:eks:${local.region}:${local.account}:cluster/${var.cluster_name}"
+            "aws:RequestTag/eks-cluster-arn"            = "arn:${local.partition}:eks:${local.cluster_region}:${local.account}:cluster/${var.cluster_name}"
             "aws:RequestTag/kubernetes-namespace"       = "${var.namespace}"
             "aws:RequestTag/kubernetes-service-account" = "${var.service_account}"
           }

@@ -14,6 +14,12 @@ variable "cluster_name" {
   description = "The EKS cluster's name. Without it, as outside EKS, say issuer."
 }
 
+variable "cluster_region" {
+  type        = string
+  default     = null
+  description = "The EKS cluster's region; by default the provider's, which is the caches'."
+}
+
 variable "issuer" {
   type        = string
   default     = ""
@@ -76,7 +82,7 @@ variable "existing_roles" {
 variable "pod_identity_users" {
   type        = bool
   default     = false
-  description = "Whether there are users with role.binding: PodIdentity; needs cluster_name."
+  description = "Whether there are users with role.binding: PodIdentity; needs cluster_name, in the caches' region."
 }
 
 variable "trusted_caches" {

@@ -16,11 +16,8 @@ from elasticache_iam.api.schema import Pattern, Reason, Rule, cel_string
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-DnsLabel: TypeAlias = Annotated[
-    str,
-    Field(max_length=63),
-    Pattern(DNS_LABEL, "must be lower-case letters, digits and hyphens, with a letter or digit at both ends, no dots"),
-]
+DNS_LABEL_SAYS: Final = "must be lower-case letters, digits and hyphens, with a letter or digit at both ends, no dots"
+DnsLabel: TypeAlias = Annotated[str, Field(max_length=63), Pattern(DNS_LABEL, DNS_LABEL_SAYS)]
 """The name of a resource of ours or of a namespace. Ours have no dots, so that `<name>.<alias>` is nobody else's."""
 
 Alias: TypeAlias = Annotated[
@@ -182,14 +179,14 @@ Tags: TypeAlias = Annotated[
     ),
 ]
 
-_QUALIFIED_NAME: Final = (
+QUALIFIED_NAME: Final = (
     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
     r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
-_QUALIFIED_NAME_SIZE: Final = 317  # a DNS subdomain, a slash, 63 characters
-_IS_QUALIFIED = _all_keys(lambda key: len(key) <= _QUALIFIED_NAME_SIZE and re.fullmatch(_QUALIFIED_NAME, key))
+QUALIFIED_NAME_SIZE: Final = 317  # a DNS subdomain, a slash, 63 characters
+_IS_QUALIFIED = _all_keys(lambda key: len(key) <= QUALIFIED_NAME_SIZE and re.fullmatch(QUALIFIED_NAME, key))
 _QUALIFIED_KEYS: Final = Rule(
-    cel=f"self.all(key, size(key) <= {_QUALIFIED_NAME_SIZE} && key.matches({cel_string(_QUALIFIED_NAME)}))",
+    cel=f"self.all(key, size(key) <= {QUALIFIED_NAME_SIZE} && key.matches({cel_string(QUALIFIED_NAME)}))",
     message="labels and annotations need keys as name or example.com/name",
     holds=_IS_QUALIFIED,
 )
@@ -201,18 +198,13 @@ _FOREIGN_KEYS: Final = Rule(
     reason=Reason.FORBIDDEN,
 )
 
-LabelValue: TypeAlias = Annotated[
-    str,
-    Field(max_length=63),
-    Pattern(
-        r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
-        "a label's value must be letters, digits and - _ . with a letter or digit at both ends",
-    ),
-]
+LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+LABEL_VALUE_SAYS: Final = "a label's value must be letters, digits and - _ . with a letter or digit at both ends"
+LabelValue: TypeAlias = Annotated[str, Field(max_length=63), Pattern(LABEL_VALUE, LABEL_VALUE_SAYS)]
 LabelKey: TypeAlias = Annotated[
     str,
-    Field(max_length=_QUALIFIED_NAME_SIZE),
-    Pattern(_QUALIFIED_NAME, "must be a label's key as name or example.com/name"),
+    Field(max_length=QUALIFIED_NAME_SIZE),
+    Pattern(QUALIFIED_NAME, "must be a label's key as name or example.com/name"),
 ]
 AnnotationValue: TypeAlias = Annotated[str, Field(max_length=4096)]
 

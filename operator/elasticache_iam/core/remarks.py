@@ -70,6 +70,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "unknown-kind": _error("A kind or version that the operator doesn't have."),
     "duplicate": _error("Two resources of one kind, namespace and name."),
     "invalid-field": _error("A field is unknown, missing or breaks a rule: the API server would refuse or drop it."),
+    "unknown-annotation": _error("An annotation that the operator doesn't have, or a value that it doesn't have."),
     "invalid-template": _error("A template of spec.delivery can't be rendered."),
     "unknown-cache": _error("A user names a cache that its UserGroup doesn't list."),
     "not-admitted": _error("The UserGroup doesn't let the user in, or not with so much access."),

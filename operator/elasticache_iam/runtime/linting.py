@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from elasticache_iam.api.group import UserGroup
 from elasticache_iam.api.keys import GROUP_KIND, USER_KIND
+from elasticache_iam.api.object_meta import find_wrong_annotations
 from elasticache_iam.api.user import DeliveryMode, ElastiCacheIAMUser
 from elasticache_iam.core.access import find_surprises
 from elasticache_iam.core.admission import admit, needs_namespace_labels
@@ -64,7 +65,8 @@ class _Set:
         self._users = {key: found for key, found in scan.parsed.items() if isinstance(found, ElastiCacheIAMUser)}
 
     def remarks(self) -> Iterator[Remark]:
-        """Yield what is wrong between resources, in access strings and in templates."""
+        """Yield what is wrong between resources, in our annotations, access strings and templates."""
+        yield from self._annotations()
         yield from self._claimed_caches()
         yield from self._claimed_secrets()
         for key, user in self._users.items():
@@ -79,6 +81,11 @@ class _Set:
             spot = Spot(spot.file, spot.line, spot.column + column)
         kind = GROUP_KIND if key.plural == GROUPS else USER_KIND
         return _remark(code, spot, message, what=f"{kind} {key.namespace}/{key.name}", suggestion=suggestion)
+
+    def _annotations(self) -> Iterator[Remark]:
+        for key, body in self._scan.manifests.resources.items():
+            for problem in find_wrong_annotations(body["metadata"], body["kind"]):
+                yield self._say("unknown-annotation", key, problem, problem)
 
     def _claimed_caches(self) -> Iterator[Remark]:
         holders: dict[tuple[str | None, str | None, CacheRef], Key] = {}

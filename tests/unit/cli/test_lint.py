@@ -145,6 +145,37 @@ def test_a_word_of_an_access_string_has_its_column(tmp_path):
     assert line[unknown["column"] - 1 :].startswith("+nosuch")
 
 
+def annotated(body, **annotations):
+    body["metadata"]["annotations"] = {f"elasticache-iam.dev/{key}": value for key, value in annotations.items()}
+    return body
+
+
+@pytest.mark.parametrize("body", [user_manifest, group_manifest])
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("pause", "true", "unknown annotation of a .*; did you mean elasticache-iam.dev/paused?"),
+        ("planOnly", "true", "unknown annotation of a .*; did you mean elasticache-iam.dev/plan-only?"),
+        ("paused", "yes", 'must be "true" or "false", in quotes'),
+        ("plan-only", "True", 'must be "true" or "false", in quotes'),
+        ("paused", "", 'must be "true" or "false", in quotes'),
+    ],
+)
+def test_an_annotation_that_the_operator_does_not_have_is_an_error(tmp_path, body, key, value, said):
+    (remark,) = lint(tmp_path, annotated(body(), **{key: value}))
+
+    assert remark["code"] == "unknown-annotation"
+    assert re.match(f"metadata.annotations.elasticache-iam.dev/{key}: {said}", remark["message"])
+    assert key in (tmp_path / "manifests.yaml").read_text().splitlines()[remark["line"] - 1]
+
+
+def test_annotations_that_the_operator_has_are_none(tmp_path):
+    user = annotated(user_manifest(), **{"paused": "false", "plan-only": "true", "refresh": "now"})
+
+    assert lint(tmp_path, user, annotated(group_manifest(), paused="true")) == []
+    assert codes(lint(tmp_path, annotated(group_manifest(), refresh="now"))) == ["unknown-annotation"]
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -40,7 +40,8 @@ def lint(
 
     An error is what the API server would refuse, or what can never become Ready; a warning is what an access string
     does though its author mostly doesn't think so. Neither a cluster nor AWS is asked. Objects of other kinds are
-    passed over. A folder in a folder is an error if it holds YAML or JSON, unless -R looks into it.
+    passed over. A folder in a folder is an error if it holds YAML or JSON, unless -R looks into it. Of Helm
+    and kustomize check what they make: kustomize build | elasticache-iam lint -
 
     Exits with 1 if there is an error, with 2 if a file isn't there or a folder has no YAML and no JSON of its own.
     SARIF is for code hosts: GitHub shows it beside the lines of a pull request.

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from elasticache_iam.api.group import UserGroup, UserGroupSpec
 from elasticache_iam.api.keys import API_VERSION, GROUP, GROUP_KIND, USER_KIND
+from elasticache_iam.api.object_meta import find_wrong_metadata, texts_in
 from elasticache_iam.api.parse import InvalidResourceError, parse_group, parse_user
 from elasticache_iam.api.user import ElastiCacheIAMUser, ElastiCacheIAMUserSpec
 from elasticache_iam.api.words import find_unknown, step, suggest
@@ -198,23 +199,34 @@ class _Reader:
         if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
             self._refuse("not-an-object", here, "", "not a Kubernetes object: it has no kind")
             return
-        kind, version, metadata = document["kind"], str(document.get("apiVersion", "")), document.get("metadata")
-        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        kind, version, metadata = document["kind"], document.get("apiVersion"), document.get("metadata")
+        version = version if isinstance(version, str) else ""
+        metadata = metadata if isinstance(metadata, dict) else {}
+        is_helper, is_misspelt = kind in _HELPERS and version == "v1", _is_misspelt(kind, version)
+        if not is_helper and not is_misspelt and (kind not in _PLURALS or not version.startswith(f"{GROUP}/")):
+            name = f" {metadata['name']}" if isinstance(metadata.get("name"), str) else ""
+            self.scan.manifests.ignored.append(f"{kind}{name} ({where})")
+            return
+        if not isinstance(metadata.get("name"), str):
             self._refuse("not-an-object", here, kind, "metadata.name: required")
             return
-        metadata = {"namespace": self._namespace, **metadata}
-        what = f"{kind} {metadata['namespace']}/{metadata['name']}"
-        if kind in _HELPERS and version == "v1":
-            self._take_helper(kind, metadata)
-        elif _is_misspelt(kind, version):
+        # What is null or empty is what isn't there, to the API server.
+        metadata = {name: value for name, value in metadata.items() if value is not None}
+        metadata = {**metadata, "namespace": metadata.get("namespace") or self._namespace}
+        key = _key_of(kind, metadata)
+        what = f"{kind} {key.namespace}/{key.name}"
+        if is_misspelt:
             self._refuse("unknown-kind", here, what, _kind_fault(kind, version))
-        elif kind not in _PLURALS or not version.startswith(f"{GROUP}/"):
-            self.scan.manifests.ignored.append(f"{kind} {metadata['name']} ({where})")
+            return
+        for problem in find_wrong_metadata(metadata):
+            self._refuse("invalid-field", _spot(where, _deepest(node, problem)), what, problem)
+        if is_helper:
+            self._take_helper(kind, metadata, key)
         else:
-            self._take_resource({**document, "metadata": metadata}, what, where, node)
+            self._take_resource({**document, "metadata": metadata}, key, where, node)
 
-    def _take_resource(self, body: Mapping[str, Any], what: str, where: str, node: yaml.Node) -> None:
-        key = Key(_PLURALS[body["kind"]], str(body["metadata"]["namespace"]), body["metadata"]["name"])
+    def _take_resource(self, body: Mapping[str, Any], key: Key, where: str, node: yaml.Node) -> None:
+        what = f"{body['kind']} {key.namespace}/{key.name}"
         if key in self.scan.manifests.resources:
             other = self.scan.spot_of(key, "")
             self._refuse("duplicate", _spot(where, node), what, f"there is another one of that name in {other}")
@@ -230,12 +242,16 @@ class _Reader:
         self.scan.manifests.resources[key] = body
         self.scan.files[key] = (where, node)
 
-    def _take_helper(self, kind: str, metadata: Mapping[str, Any]) -> None:
+    def _take_helper(self, kind: str, metadata: Mapping[str, Any], key: Key) -> None:
         if kind == "Namespace":
-            self.scan.manifests.namespaces[metadata["name"]] = dict(metadata.get("labels") or {})
+            self.scan.manifests.namespaces[key.name] = texts_in(metadata, "labels")
         else:
-            annotations = dict(metadata.get("annotations") or {})
-            self.scan.manifests.service_accounts[metadata["namespace"], metadata["name"]] = annotations
+            self.scan.manifests.service_accounts[key.namespace, key.name] = texts_in(metadata, "annotations")
+
+
+def _key_of(kind: str, metadata: Mapping[str, Any]) -> Key:
+    namespace = metadata["namespace"]
+    return Key(_PLURALS.get(kind, kind), namespace if isinstance(namespace, str) else "?", metadata["name"])
 
 
 def _unknown_fields(body: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
-from elasticache_iam.runtime.manifests import Manifests, read_manifests
+from elasticache_iam.runtime.manifests import Manifests, Scan, read_manifests, scan_manifests
 
 GROUP = """\
 apiVersion: elasticache-iam.dev/v1alpha1
@@ -45,6 +45,11 @@ metadata: {name: checkout}
 def read(folder: Path, text: str) -> Manifests:
     (folder / "a.yaml").write_text(text)
     return read_manifests([str(folder / "a.yaml")], namespace="shop")
+
+
+def scan(folder: Path, text: str) -> Scan:
+    (folder / "a.yaml").write_text(text)
+    return scan_manifests([str(folder / "a.yaml")], namespace="shop", recursive=False)
 
 
 def faults(folder: Path, text: str) -> list[str]:
@@ -188,6 +193,64 @@ def test_what_is_merged_counts_where_nothing_of_its_own_stands(
         assert [fault.partition(" spec")[0] for fault in faults(tmp_path, text)] == [
             f"a.yaml:{line}: ElastiCacheIAMUser shop/checkout:"
         ]
+
+
+SHOP = "{name: checkout, namespace: shop"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("{name: checkout, lables: {a: b}}", "metadata.lables: unknown field; did you mean labels?"),
+        ("{name: checkout, namespace: Sh_op}", "metadata.namespace: must be lower-case letters"),
+        ("{name: checkout, namespace: [shop]}", "metadata.namespace: must be text"),
+        ("{name: Check.out}", "metadata.name: metadata.name must be at most 63 lower-case letters"),
+        (f"{SHOP}, labels: {{a: b c}}}}", "metadata.labels.a: a label's value must be "),
+        (f"{SHOP}, labels: {{a: {'b' * 64}}}}}", "metadata.labels.a: a label's value must be "),
+        (f"{SHOP}, labels: {{a b: c}}}}", 'metadata.labels["a b"]: must be a key as '),
+        (f"{SHOP}, labels: {{a/b/c: d}}}}", "metadata.labels.a/b/c: must be a key as "),
+        (f"{SHOP}, labels: {{a: 1}}}}", "metadata.labels.a: must be text"),
+        (f"{SHOP}, annotations: {{-a: b}}}}", "metadata.annotations.-a: must be a key as "),
+        (f"{SHOP}, annotations: {{a: {'b' * 262_144}}}}}", "metadata.annotations: must have at most 262144 bytes"),
+    ],
+    ids=lambda value: value[:50],
+)
+def test_metadata_is_read_as_the_api_server_reads_it(tmp_path: Path, metadata: str, said: str):
+    (line,) = faults(tmp_path, USER.replace("{name: checkout}", metadata))
+
+    assert line.startswith("a.yaml:3: ElastiCacheIAMUser ")
+    assert f": {said}" in line
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "{name: checkout, namespace: , labels: , annotations: }",
+        "{name: checkout, labels: {a: '', app.kubernetes.io/name: A.b_c-1}, annotations: {Example.com/a: 'b c'}}",
+        "{name: checkout, uid: u, resourceVersion: '1', generation: 1, creationTimestamp: null, managedFields: []}",
+    ],
+    ids=["empty", "names", "from-the-cluster"],
+)
+def test_what_the_api_server_takes_is_no_fault(tmp_path: Path, metadata: str):
+    assert list(read(tmp_path, USER.replace("{name: checkout}", metadata)).resources) == [
+        Key(USERS, "shop", "checkout")
+    ]
+
+
+@pytest.mark.parametrize("labels", ["[a]", "5", "{a: b c}"])
+def test_metadata_of_what_comes_along_is_read_so_too(tmp_path: Path, labels: str):
+    namespace = f"---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {labels}}}\n"
+    account = (
+        f"---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: a, namespace: [x], annotations: {labels}}}\n"
+    )
+
+    assert scan(tmp_path, f"{GROUP}{namespace}{account}").manifests.resources
+
+
+def test_another_kind_needs_no_name(tmp_path: Path):
+    found = read(tmp_path, f"{GROUP}---\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")
+
+    assert found.ignored == [f"Kustomization ({tmp_path}/a.yaml)"]
 
 
 def test_a_date_is_a_string_as_to_kubectl(tmp_path: Path):

@@ -185,6 +185,19 @@ def identity(document):
 # -- a release's life --------------------------------------------------------------------------------------------------
 
 
+def test_a_namespace_that_is_not_there_is_named_before_anything_is_made(cluster_cli, namespace):
+    command = ("install", "typo", CHART, "--namespace", namespace, "--set", "config.owner=demo", "--take-ownership")
+
+    answer = cluster_cli(*command, "--set", f"config.namespaces={{{namespace},shopp}}", check=False)
+
+    assert (
+        'config.namespaces[1]: there is no namespace "shopp", and the operator\'s rights are made in it'
+        in answer.stderr
+    )
+    assert "config.namespaces[0]" not in answer.stderr
+    assert "typo" not in cluster_cli("list", "--namespace", namespace).stdout
+
+
 def test_crds_that_are_there_are_taken_over_as_documented(cluster_cli, control_plane, namespace):
     older = [path.read_text().replace("Why it is or is not ready.", "Why.") for path in (ROOT / "crds").glob("*.yaml")]
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input="---\n".join(older))

@@ -150,6 +150,12 @@ WRONG = {
         'image.registry: "https://r" is a URL; write the host alone',
     ),
     "a-tag-in-the-name": ("image.repository=r:5000/a:1", 'image.repository: "r:5000/a:1" has a tag or digest'),
+    "a-repository-with-slashes-around": (
+        "image.repository=/a/b/",
+        'image.repository: "/a/b/" is no image\'s name; they look like registry.example.com/',
+    ),
+    "a-repository-in-capitals": ("image.repository=r/A", 'image.repository: "r/A" is no image\'s name'),
+    "a-tag-with-a-space": ("image.tag=a b", 'image.tag: "a b" can\'t be a tag; they are letters, digits'),
     "a-tag-as-digest": ("image.digest=latest", 'image.digest: "latest" is no digest; they look like sha256:'),
     "a-role-by-name": (
         r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn=role",
@@ -188,6 +194,15 @@ WRONG = {
 @pytest.mark.parametrize(("setting", "says"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_value_is_named_with_what_to_do(cli, setting, says):
     assert says in refusal(cli, *OWNER, "--set", setting)
+
+
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor", "PrometheusRule"])
+def test_what_the_cluster_does_not_know_is_named(cli, kind):
+    value = f"metrics.{kind[0].lower()}{kind[1:]}.enabled"
+    asked_for = (*OWNER, "--set", f"{value}=true", "--api-versions", "apps/v1/Deployment")
+
+    assert f"{value}: the cluster doesn't know {kind}, which comes with Prometheus Operator" in refusal(cli, *asked_for)
+    assert of_kind(cli.template(*asked_for, "--api-versions", f"monitoring.coreos.com/v1/{kind}"), kind)
 
 
 @pytest.mark.parametrize(
@@ -497,9 +512,10 @@ def test_an_installation_in_two_halves_has_no_object_of_the_cluster(variants):
         ("image.tag=edge", "elasticache-iam-operator:edge"),
         ("image.registry=r.example.com:5000", "r.example.com:5000/elasticache-iam-operator:0.1.0"),
         ("image.registry=r.example.com/,image.repository=a/b", "r.example.com/a/b:0.1.0"),
+        ("image.repository=R.example.com:5000/a_b/c--d", "R.example.com:5000/a_b/c--d:0.1.0"),
         (f"image.tag=edge,image.digest=sha256:{'a' * 64}", f"elasticache-iam-operator@sha256:{'a' * 64}"),
     ],
-    ids=["default", "tag", "registry", "registry-with-a-slash", "digest-wins"],
+    ids=["default", "tag", "registry", "registry-with-a-slash", "registry-in-the-name", "digest-wins"],
 )
 def test_the_image_is_named(cli, settings, image):
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]

@@ -74,6 +74,8 @@ config.cacheCA: neither PEM text, which starts with -----BEGIN CERTIFICATE-----,
 {{- range $index, $namespace := $config.namespaces | default list }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $namespace) }}
 config.namespaces[{{ $index }}]: {{ quote $namespace }} is no namespace's name; patterns aren't known, and an empty list stands for the whole cluster
+{{- else if and $values.rbac.create (lookup "v1" "Namespace" "" "default") (not (lookup "v1" "Namespace" "" $namespace)) }}
+config.namespaces[{{ $index }}]: there is no namespace {{ quote $namespace }}, and the operator's rights are made in it; kubectl create namespace {{ $namespace }}
 {{- end }}
 {{- end -}}
 
@@ -87,8 +89,16 @@ config.leaseSeconds: it must be leaseRetry < leaseRenewDeadline < leaseSeconds, 
 {{- if hasPrefix "http" (toString $values.image.registry) }}
 image.registry: {{ quote $values.image.registry }} is a URL; write the host alone, as "registry.example.com"
 {{- end -}}
+{{- $word := "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*" -}}
 {{- if regexMatch "@|:[^/]*$" $values.image.repository }}
 image.repository: {{ quote $values.image.repository }} has a tag or digest; write those into image.tag and image.digest
+{{- else if not (regexMatch (printf "^([A-Za-z0-9.:\\[\\]-]+/)?%s(/%s)*$" $word $word) $values.image.repository) }}
+image.repository: {{ quote $values.image.repository }} is no image's name; they look like registry.example.com/team/elasticache-iam-operator
+{{- end -}}
+{{- with $values.image.tag }}
+{{- if not (regexMatch "^\\w[\\w.-]{0,127}$" .) }}
+image.tag: {{ quote . }} can't be a tag; they are letters, digits, ".", "_" and "-", as {{ quote $.Chart.AppVersion }}
+{{- end }}
 {{- end -}}
 {{- with $values.image.digest }}
 {{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .) }}
@@ -136,6 +146,15 @@ extraVolumes: {{ quote .name }} is the name of one of the chart's own volumes; c
 
 {{- if and $values.metrics.serviceMonitor.enabled $values.metrics.podMonitor.enabled }}
 metrics.serviceMonitor.enabled and metrics.podMonitor.enabled: with both, everything is counted twice; choose one
+{{- end -}}
+{{- /* Without a cluster Helm knows its own kinds by group and version only, and these not at all. */ -}}
+{{- if .Capabilities.APIVersions.Has "apps/v1/Deployment" }}
+{{- range list "ServiceMonitor" "PodMonitor" "PrometheusRule" }}
+{{- $value := printf "%s%s" (lower (substr 0 1 .)) (substr 1 -1 .) }}
+{{- if and (index $values.metrics $value).enabled (not ($.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" .))) }}
+metrics.{{ $value }}.enabled: the cluster doesn't know {{ . }}, which comes with Prometheus Operator; install that first, or leave it false
+{{- end }}
+{{- end }}
 {{- end -}}
 {{- $alerts := list -}}
 {{- range (.Files.Get "files/monitoring/alerts.yaml" | fromYaml).groups }}

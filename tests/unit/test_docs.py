@@ -393,6 +393,21 @@ def test_a_shell_takes_what_a_page_shows(page: Path):
         assert (done.returncode, done.stderr) == (0, ""), block
 
 
+def test_a_stolen_operators_token_loses_every_binding():
+    page = "".join(shell_blocks(DOCS / "security" / "stolen-operator.md"))
+    installed = yaml.safe_load_all((ROOT / "packaging" / "install.yaml").read_text(encoding="utf-8"))
+    bindings = [
+        (document["kind"].lower(), document["metadata"]["name"], document["metadata"].get("namespace", ""))
+        for document in installed
+        if document["kind"] in {"ClusterRoleBinding", "RoleBinding"}
+    ]
+
+    deleted = re.findall(r"^kubectl (?:-n (\S+) )?delete (\w+binding) (\S+)", page, flags=re.MULTILINE)
+
+    assert len(bindings) > 1
+    assert {(kind, name, namespace) for namespace, kind, name in deleted} == set(bindings)
+
+
 OUR_COMMAND = re.compile(r"(?<![\w-])(?<!-n )(?<!--namespace )elasticache-iam ([a-z][^#|;&<>`)\n]*)")
 GENERATED = REFERENCE / "cli.md"
 

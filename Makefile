@@ -117,4 +117,4 @@ lock: ## Resolve the dependencies anew (needs uv)
 	@$(UV_COMPILE) --extra operator --extra cli -c requirements/dev.lock -o requirements/operator.lock
 
 clean: ## Remove what the commands here have made in this folder
-	@rm -rf .venv .state site examples/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	@rm -rf .venv .state dist site examples/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests: in the cluster that KUBECONFIG names, with the images IMAGE and CLIENT_IMAGE that its nodes
-# have (`make image clients`), and NODE_ADDRESS, an address of this machine that its pods reach; without IMAGE, on a
+# have (`make image clients`), and NODE_ADDRESS, an address of this machine that its pods reach; without both, on a
 # node that it makes here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,10 @@ if [ -n "${IMAGE:-}" ]; then
   exec "${tests[@]}"
 fi
 
+if [ -n "${KUBECONFIG:-}" ]; then
+  echo "error: KUBECONFIG is set and IMAGE isn't: say which image of that cluster's nodes to test, or unset KUBECONFIG for a node made here" >&2
+  exit 2
+fi
 packaging/node/install_packages.sh buildah debootstrap
 "$python" packaging/image/build.py
 IMAGE=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["image"])' "$images/operator.json")

@@ -66,6 +66,7 @@ RULES: Final[Mapping[str, Rule]] = {
     # -- manifests
     "not-read": _error("Manifests that weren't looked at."),
     "not-yaml": _error("The file isn't YAML."),
+    "repeated-key": _error("A key stands twice in one mapping: the API server refuses it, or the last one wins."),
     "not-an-object": _error("A document isn't a Kubernetes object."),
     "unknown-kind": _error("A kind or version that the operator doesn't have."),
     "duplicate": _error("Two resources of one kind, namespace and name."),

@@ -153,15 +153,37 @@ def _parts(node: yaml.Node, document: Any) -> Iterator[tuple[yaml.Node, Any]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads as kubectl does, to which a date is a string."""
+    """Reads as kubectl does, to which a date is a string.
+
+    Attributes:
+        repeated: Keys that stand in their mapping a second time, each with the first.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[yaml.ScalarNode, yaml.ScalarNode]] = []
 
     @override
-    def construct_document(self, node: yaml.Node) -> Any:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[str, yaml.ScalarNode] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, key) is not key:
+                self.repeated.append((key, first[key.value]))
+        return node
+
+    @override
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_document(node)
-        except (ValueError, KeyError, AttributeError) as error:  # what comes of `!!int x`
+            return super().construct_object(node, deep)
+        except (
+            ValueError,
+            KeyError,
+            AttributeError,
+            IndexError,
+        ) as error:  # what comes of `!!int x`, or of 5,000 digits
             raise yaml.constructor.ConstructorError(
-                problem="a value isn't what its tag says", problem_mark=node.start_mark
+                problem="a value isn't what its tag says, or too long", problem_mark=node.start_mark
             ) from error
 
 
@@ -184,12 +206,21 @@ class _Reader:
             # One by one: what comes before a fault counts.
             while loader.check_node() and (node := loader.get_node()) is not None:
                 document = loader.construct_document(node)
+                self._tell_repeated(where, loader)
                 for part_node, part in _parts(node, document) if document is not None else ():
                     self._take(part, part_node, where)
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             spot = Spot(where, mark.line + 1, mark.column + 1) if mark is not None else Spot(where)
             self._refuse("not-yaml", spot, "", f"not YAML: {getattr(error, 'problem', None) or 'it can not be read'}")
+
+    def _tell_repeated(self, where: str, loader: _Loader) -> None:
+        for key, first in loader.repeated:
+            problem = (
+                f"{step(key.value).removeprefix('.')}: stands here twice, first in line {first.start_mark.line + 1}"
+            )
+            self._refuse("repeated-key", _spot(where, key), "", problem)
+        loader.repeated.clear()
 
     def _refuse(self, code: str, spot: Spot, what: str, problem: str) -> None:
         self.scan.faults.append(Fault(code, spot, what, problem))

@@ -195,6 +195,36 @@ def test_what_is_merged_counts_where_nothing_of_its_own_stands(
         ]
 
 
+def test_a_key_that_stands_twice_is_told_with_both_lines(tmp_path: Path):
+    twice = USER.replace(
+        "  serviceA", "  access:\n    preset: Admin\n    preset: ReadOnly\n    keys: ['*']\n  serviceA"
+    )
+
+    assert faults(tmp_path, f"{GROUP}---\n{twice}") == [
+        "a.yaml:17: preset: stands here twice, first in line 16",
+        "a.yaml:15: access: stands here twice, first in line 14",
+    ]
+
+
+def test_a_key_that_stands_twice_does_not_hide_what_else_is_wrong(tmp_path: Path):
+    assert len(faults(tmp_path, f"{GROUP}  engine: rediss\n")) == 2
+
+
+def test_a_key_of_its_own_beside_a_merged_one_stands_once(tmp_path: Path):
+    text = USER.replace("access: {", "access: {<<: {preset: Admin}, ")
+
+    assert read(tmp_path, text).resources
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 10_000, "!!int x", "!!int ''", "!!bool x", "!!timestamp x"], ids=lambda value: value[:12]
+)
+def test_a_value_that_can_not_be_read_hides_nothing_before_it(tmp_path: Path, value: str):
+    lines = faults(tmp_path, f"{GROUP}  a: 1\n---\nkind: Other\na: {value}\n")
+
+    assert [line.partition(":")[2].partition(":")[0] for line in lines] == ["8", "11"]
+
+
 SHOP = "{name: checkout, namespace: shop"
 
 

@@ -7,6 +7,7 @@ session. Its typed APIs stay unused: their models cost 80 to 120 MB and most of 
 import asyncio
 import contextlib
 import json
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -288,7 +289,14 @@ class Connection:
         Raises NotLeaderError.
         """
         fence.check()
-        return aiohttp.ClientTimeout(total=min(self._total_timeout_s, fence.left_s()), connect=self._timeout.connect)
+        left_s = fence.left_s()
+        if left_s <= 0:  # another thread has shut the fence since; to aiohttp 0 is no limit at all
+            raise NotLeaderError("this replica isn't the leader any more")
+        return aiohttp.ClientTimeout(
+            total=min(self._total_timeout_s, left_s),
+            connect=self._timeout.connect,
+            ceil_threshold=math.inf,  # else it rounds up to whole seconds of the loop's clock
+        )
 
 
 async def load_configuration(

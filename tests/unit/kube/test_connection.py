@@ -185,6 +185,40 @@ async def test_a_write_is_given_up_before_somebody_else_may_lead(server, connect
         await connect().send(PODS, fence=Fence())
 
 
+@pytest.mark.looptime(start=0.05)
+async def test_a_write_under_way_is_given_up_on_time_and_not_at_the_next_whole_second(server, connect):
+    class Fence:
+        def check(self):
+            pass
+
+        def left_s(self):
+            return 5.2
+
+    server.delay_s = 30.0
+    loop = asyncio.get_running_loop()
+    sent_at = loop.time()
+
+    with pytest.raises(UnavailableError):
+        await connect().send(PODS, fence=Fence())
+
+    assert len(server.seen) == 1
+    assert loop.time() - sent_at <= 5.21
+
+
+async def test_a_fence_that_is_shut_right_after_it_was_asked_lets_nothing_pass(server, connect):
+    class Fence:
+        def check(self):
+            pass
+
+        def left_s(self):
+            return 0.0
+
+    with pytest.raises(NotLeaderError):
+        await connect().send(PODS, fence=Fence())
+
+    assert server.seen == []
+
+
 async def test_what_the_fence_holds_back_is_counted_and_not_sent(server, connect):
     class Fence:
         def check(self):

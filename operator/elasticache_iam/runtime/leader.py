@@ -2,8 +2,9 @@
 
 Two replicas watch, one writes. A candidate believes nothing but changes it has seen: it takes a Lease that stood still
 for its whole duration by the candidate's own monotonic clock, so clocks that differ don't matter. The leader counts
-from before it sent its last renewal, so it stops before anybody else can start. A Lease that somebody else had is not
-won back: the process ends and starts anew, because what it knows may be stale.
+from before it sent its last renewal, so it stops before anybody else can start. A Lease that was deleted is waited for
+as if it stood still: its holder may not know yet. A Lease that somebody else had is not won back: the process ends and
+starts anew, because what it knows may be stale.
 
 While the API server is away nobody can take the Lease, and nobody can write. The leader keeps what it has in memory,
 above all the sessions that sign tokens, and goes on with the Lease that is still its own: to fetch thousands of
@@ -73,10 +74,17 @@ class LeaseTimings:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A Lease's record and since when, on the monotonic clock, it has stood still."""
+    """A Lease's record and since when, on the monotonic clock, it has stood still.
+
+    Attributes:
+        record: None: there is no Lease.
+        since: When it was first seen so.
+        lost: The last record that was seen of a Lease that isn't there any more.
+    """
 
     record: LeaseRecord | None
     since: float
+    lost: LeaseRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class RenewLease:
 
 @dataclass(frozen=True, slots=True)
 class FollowLeader:
-    """Somebody else holds the Lease."""
+    """Somebody else holds the Lease, or held it when it was deleted."""
 
     holder: str
 
@@ -104,11 +112,17 @@ class FollowLeader:
 Step: TypeAlias = CreateLease | TakeLease | RenewLease | FollowLeader
 
 
-def observe(previous: Observation | None, record: LeaseRecord | None, *, now: float) -> Observation:
-    """Return what is known after a look at the Lease: an unchanged record keeps its age."""
-    if previous is None or previous.record is None or record is None or not record.is_same_as(previous.record):
+def observe(
+    previous: Observation | None, record: LeaseRecord | None, *, now: float, was_blind: bool = False
+) -> Observation:
+    """Return what is known after a look at the Lease: what is as it was keeps its age, unless nobody looked since."""
+    if previous is None:
         return Observation(record, now)
-    return Observation(record, previous.since)
+    if record is None:
+        is_same, lost = previous.record is None, previous.record or previous.lost
+    else:
+        is_same, lost = previous.record is not None and record.is_same_as(previous.record), None
+    return Observation(record, previous.since if is_same and not was_blind else now, lost)
 
 
 def next_step(observed: Observation, me: str, now: float) -> Step:
@@ -121,7 +135,10 @@ def next_step(observed: Observation, me: str, now: float) -> Step:
     """
     record = observed.record
     if record is None:
-        return CreateLease()
+        lost = observed.lost
+        if lost is None or lost.holder in {"", me} or now - observed.since >= lost.duration_s:
+            return CreateLease()
+        return FollowLeader(lost.holder)  # it may write until its Lease would have ended
     if record.holder == me:
         return RenewLease()
     if not record.holder or now - observed.since >= record.duration_s:
@@ -238,7 +255,7 @@ class Leader:
                 record = await self._lease.get()
                 now = self._clock.monotonic()
                 was_blind = now - self._seen_at > self._timings.renew_deadline_s  # so may the leader have been
-                observed = self._observed = observe(None if was_blind else self._observed, record, now=now)
+                observed = self._observed = observe(self._observed, record, now=now, was_blind=was_blind)
                 self._seen_at = now
                 step = next_step(observed, self._identity, now)
                 if self._leads and not isinstance(step, RenewLease):

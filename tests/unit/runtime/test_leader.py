@@ -39,6 +39,33 @@ class LoopClock:
         return asyncio.get_running_loop().time() + self.pause_s
 
 
+class Line:
+    """One replica's own way to the Lease: it can be down, or hang."""
+
+    def __init__(self, lease):
+        self.lease = lease
+        self.down = None
+        self.hangs = False
+
+    async def get(self):
+        await self._pass()
+        return await self.lease.get()
+
+    async def create(self, record):
+        await self._pass()
+        return await self.lease.create(record)
+
+    async def replace(self, record):
+        await self._pass()
+        return await self.lease.replace(record)
+
+    async def _pass(self):
+        if self.hangs:
+            await asyncio.sleep(3600)
+        if self.down is not None:
+            raise self.down
+
+
 class Candidate:
     """A replica; `history` has when it was elected and lost."""
 
@@ -46,8 +73,9 @@ class Candidate:
         self.clock = LoopClock(**clock)
         self.history = []
         self.stop = asyncio.Event()
+        self.line = Line(kube.lease("operator"))
         self.leader = Leader(
-            kube.lease("operator"),
+            self.line,
             identity=name,
             clock=self.clock,
             on_elected=lambda: self.history.append(("elected", self.clock.monotonic())),
@@ -84,6 +112,10 @@ def held(holder="other", *, since=0.0, duration_s=15):
     return Observation(LeaseRecord(holder, duration_s), since)
 
 
+def deleted(holder):
+    return observe(held(holder, since=-60.0), None, now=0.0)
+
+
 @pytest.mark.parametrize(
     ("observed", "now", "step"),
     [
@@ -94,6 +126,10 @@ def held(holder="other", *, since=0.0, duration_s=15):
         pytest.param(held(since=10.0), 24.9, FollowLeader("other"), id="the-wait-counts-from-the-last-change"),
         pytest.param(held(duration_s=60), 30.0, FollowLeader("other"), id="the-holder-s-own-duration-counts"),
         pytest.param(held("me"), 99.0, RenewLease(), id="our-own-lease-is-renewed"),
+        pytest.param(deleted("other"), 14.9, FollowLeader("other"), id="a-deleted-lease-is-waited-for"),
+        pytest.param(deleted("other"), 15.0, CreateLease(), id="a-deleted-lease-is-made-again-when-it-had-ended"),
+        pytest.param(deleted(""), 0.0, CreateLease(), id="a-released-lease-that-was-deleted-is-made-at-once"),
+        pytest.param(deleted("me"), 0.0, CreateLease(), id="our-own-lease-is-made-again-at-once"),
     ],
 )
 def test_a_candidate_decides_by_what_it_has_seen(observed, now, step):
@@ -112,6 +148,16 @@ def test_a_lease_that_was_deleted_and_made_again_is_new():
     gone = observe(held(since=3.0), None, now=5.0)
 
     assert observe(gone, LeaseRecord("other", 15), now=8.0).since == 8.0
+
+
+def test_the_wait_for_a_deleted_lease_counts_from_when_it_was_first_missed():
+    assert observe(observe(held(), None, now=5.0), None, now=7.0) == Observation(None, 5.0, held().record)
+
+
+def test_who_was_blind_waits_for_a_deleted_lease_anew():
+    gone = observe(held(), None, now=5.0)
+
+    assert observe(gone, None, now=60.0, was_blind=True).since == 60.0
 
 
 @pytest.mark.parametrize("timings", [(15, 15.0, 2.0), (15, 10.0, 10.0), (15, 10.0, 0.0)])
@@ -271,6 +317,26 @@ async def test_after_an_outage_the_same_one_leads_with_all_that_it_has_in_memory
 
 
 @pytest.mark.looptime
+async def test_a_candidate_that_sees_the_server_first_after_an_outage_leaves_the_leader_its_lease(kube, replicas):
+    first = replicas("first")
+    await asyncio.sleep(0.7)
+    second = replicas("second")
+    await asyncio.sleep(30)
+
+    first.line.down = UnavailableError("down")
+    await asyncio.sleep(2.1)  # the candidate has seen the last renewal
+    kube.down = first.line.down
+    await asyncio.sleep(300)
+    kube.down = None
+    await asyncio.sleep(2.1)  # the candidate has looked, the leader hasn't
+    first.line.down = None
+    await asyncio.sleep(2.1)
+
+    assert first.leader.is_leader
+    assert second.history == []
+
+
+@pytest.mark.looptime
 async def test_a_leader_that_dies_in_an_outage_is_replaced_a_lease_after_it(kube, replicas):
     first = replicas("first")
     await asyncio.sleep(1)
@@ -402,6 +468,40 @@ async def test_a_deleted_lease_is_a_loss_too(kube, replicas):
     await asyncio.sleep(3)
 
     assert first.history[1][2] == "the Lease is gone"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("blind_s", [0, 10.5], ids=["seen", "unseen"])
+async def test_after_a_deleted_lease_a_leader_that_hangs_and_the_next_never_write_together(kube, replicas, blind_s):
+    first = replicas("first")
+    await asyncio.sleep(30.5)
+    second = replicas("second")
+    await asyncio.sleep(10.7)
+
+    first.line.hangs = True
+    second.line.down = UnavailableError("down") if blind_s else None
+    kube.delete("leases", "elasticache-iam-system", "operator")
+    for looks in range(200):
+        await asyncio.sleep(0.1)
+        if looks * 0.1 >= blind_s:
+            second.line.down = None
+        assert not (first.leader.fence.left_s() and second.leader.fence.is_open)
+    await asyncio.sleep(15)
+
+    assert second.leader.is_leader
+
+
+@pytest.mark.looptime
+async def test_a_deleted_lease_of_a_leader_that_is_well_is_handed_over_all_the_same(kube, replicas):
+    replicas("first")
+    await asyncio.sleep(30)
+    second = replicas("second")
+    await asyncio.sleep(10)
+
+    kube.delete("leases", "elasticache-iam-system", "operator")
+    await asyncio.sleep(20)
+
+    assert second.leader.is_leader
 
 
 @pytest.mark.looptime

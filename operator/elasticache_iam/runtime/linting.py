@@ -42,7 +42,7 @@ def lint_manifests(paths: Sequence[str], *, namespace: str, recursive: bool) -> 
         recursive: Whether to look into the folders of folders, too; else one with manifests is an error.
 
     Raises:
-        ConfigurationError: A file isn't there, or isn't text.
+        ConfigurationError: A file isn't there.
     """
     scan = scan_manifests(paths, namespace=namespace, recursive=recursive)
     remarks = [_remark(fault.code, fault.spot, fault.problem, what=fault.what) for fault in scan.faults]

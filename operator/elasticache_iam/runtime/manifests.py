@@ -16,7 +16,7 @@ from elasticache_iam.api.words import find_unknown, step, suggest
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.foreign import shown
 from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
-from elasticache_iam.runtime.manifest_files import Unread, read_sources
+from elasticache_iam.runtime.manifest_files import Source, Unread, read_sources
 
 _PLURALS: Final = {GROUP_KIND: GROUPS, USER_KIND: USERS}
 _HELPERS: Final = frozenset({"Namespace", "ServiceAccount"})
@@ -107,14 +107,16 @@ def scan_manifests(paths: Sequence[str], *, namespace: str, recursive: bool) -> 
     """As `read_manifests`, with the faults beside what could be read.
 
     Raises:
-        ConfigurationError: A file isn't there, or isn't text.
+        ConfigurationError: A file isn't there.
     """
     reader = _Reader(namespace)
     for source in read_sources(paths, recursive=recursive):
-        if isinstance(source, Unread):
+        if isinstance(source, Source):
+            reader.read(source.where, source.text)
+        elif source.is_folder:
             reader.scan.unread.append(source)
         else:
-            reader.read(source.where, source.text)
+            reader.scan.faults.append(Fault("not-read", Spot(source.where), "", source.why))
     return reader.scan
 
 

@@ -1,6 +1,7 @@
 """`elasticache-iam lint` as CI calls it: findings with file and line, levels, SARIF, exit codes."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.builders import group_manifest, user_manifest
 from elasticache_iam.cli.main import cli
 from elasticache_iam.core.errors import ConfigurationError
 from elasticache_iam.core.remarks import RULES
+from elasticache_iam.runtime.manifest_files import MAX_CHARACTERS
 
 ROOT = Path(__file__).resolve().parents[3]
 USER = """\
@@ -112,6 +114,47 @@ def test_a_folder_is_looked_into_where_that_is_asked(tmp_path):
     assert {(remark["code"], remark["file"]) for remark in remarks} == {
         ("invalid-field", str(tmp_path / "below" / "user.yaml"))
     }
+
+
+def hostile(folder):
+    (folder / "zero.yaml").symlink_to("/dev/zero")
+    (folder / "broken.yaml").symlink_to("nowhere")
+    (folder / "round.yaml").symlink_to("round.yaml")
+    (folder / "latin.yaml").write_bytes(b"a: \xe9\n")
+    (folder / "long.yaml").write_bytes(b"#" * (MAX_CHARACTERS + 1))
+    os.mkfifo(folder / "pipe.yaml")
+
+
+def test_what_can_not_be_read_hides_nothing_else(tmp_path):
+    hostile(tmp_path)
+    (tmp_path / "deep.yaml").write_text("[" * 50_000, encoding="utf-8")
+    (tmp_path / "digits.yaml").write_text(f"a: {'9' * 10_000}", encoding="utf-8")
+    (tmp_path / "user.yaml").write_text(yaml.safe_dump(user_manifest(access={"preset": "ReadWrite"})), encoding="utf-8")
+
+    remarks = json.loads(run(tmp_path, "-o", "json").stdout)
+
+    assert {(Path(remark["file"]).stem, remark["code"]) for remark in remarks} == {
+        *((name, "not-read") for name in ("zero", "broken", "round", "latin", "long", "pipe")),
+        *((name, "not-yaml") for name in ("deep", "digits")),
+        ("user", "invalid-field"),
+    }
+
+
+def test_a_device_is_not_read_though_it_is_named():
+    (remark,) = json.loads(run("/dev/zero", "-o", "json").stdout)
+
+    assert remark["code"] == "not-read"
+
+
+def test_a_pipe_is_read_where_it_is_named(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, USER.encode())
+    os.close(writing)
+
+    remarks = json.loads(run(f"/dev/fd/{reading}", "-o", "json").stdout)
+    os.close(reading)
+
+    assert "wipes-data" in codes(remarks)
 
 
 def test_a_misspelt_kind_is_an_error(tmp_path):

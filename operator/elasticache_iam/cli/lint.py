@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -56,7 +57,7 @@ def lint(
     remarks = [remark for text in access_strings for remark in lint_access_string(text)]
     remarks += lint_manifests(paths, namespace=namespace, recursive=recursive) if paths else ()
     if output == "sarif":
-        document = sarif_document(remarks, version=version("elasticache-iam-operator"))
+        document = sarif_document(remarks, version=version("elasticache-iam-operator"), folder=Path.cwd())
         write_json(document)
     elif output == "json":
         write_json(remarks_document(remarks))

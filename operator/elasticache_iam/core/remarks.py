@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from os.path import normpath
+from pathlib import PurePath
 from typing import Any, Final
+from urllib.parse import quote
 
 
 class Level(StrEnum):
@@ -115,16 +118,17 @@ def remarks_document(remarks: Sequence[Remark]) -> list[dict[str, Any]]:
     ]
 
 
-def sarif_document(remarks: Sequence[Remark], *, version: str) -> dict[str, Any]:
+def sarif_document(remarks: Sequence[Remark], *, version: str, folder: PurePath) -> dict[str, Any]:
     """Return remarks as a SARIF 2.1.0 log: what code hosts show beside the lines of a change.
 
     Args:
         remarks: What was found.
         version: Of this program.
+        folder: Where it works; files are named from there, as code hosts name them from the root of a repository.
     """
     used = sorted({remark.code for remark in remarks})
     driver = {"name": "elasticache-iam", "version": version, "rules": [_rule_document(code) for code in used]}
-    results = [_result(remark, used) for remark in remarks]
+    results = [_result(remark, used, folder) for remark in remarks]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
@@ -138,7 +142,7 @@ def _rule_document(code: str) -> dict[str, Any]:
     }
 
 
-def _result(remark: Remark, used: Sequence[str]) -> dict[str, Any]:
+def _result(remark: Remark, used: Sequence[str], folder: PurePath) -> dict[str, Any]:
     text = f"{remark.what}: {remark.says}" if remark.what else remark.says
     result: dict[str, Any] = {
         "ruleId": remark.code,
@@ -147,12 +151,20 @@ def _result(remark: Remark, used: Sequence[str]) -> dict[str, Any]:
         "message": {"text": text},
     }
     if remark.file:
-        place: dict[str, Any] = {"artifactLocation": {"uri": remark.file.replace("\\", "/").replace(" ", "%20")}}
+        place: dict[str, Any] = {"artifactLocation": {"uri": _uri(remark.file, folder)}}
         region = {"startLine": remark.line, "startColumn": remark.column}
         if remark.line is not None:
             place["region"] = {name: value for name, value in region.items() if value is not None}
         result["locations"] = [{"physicalLocation": place}]
     return result
+
+
+def _uri(file: str, folder: PurePath) -> str:
+    path = PurePath(normpath(folder / file))
+    inside = path.is_relative_to(folder)
+    name = (path.relative_to(folder) if inside else path).as_posix()
+    # Names that aren't UTF-8 are percent-encoded as the bytes that they are.
+    return ("" if inside else "file://") + quote(name, errors="surrogateescape")
 
 
 def has_errors(remarks: Iterable[Remark], *, strict: bool) -> bool:

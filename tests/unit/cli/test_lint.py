@@ -403,8 +403,31 @@ def test_sarif_names_rules_files_and_regions(tmp_path):
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] in {"error", "warning"}
         assert result["message"]["text"].startswith("ElastiCacheIAMUser shop/checkout: ")
-        assert location["physicalLocation"]["artifactLocation"]["uri"] == str(path)
+        assert location["physicalLocation"]["artifactLocation"]["uri"] == path.as_uri()
         assert location["physicalLocation"]["region"]["startLine"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("here/user.yaml", "here/user.yaml"),
+        ("./here/../a b%20#?:ä.yaml", "a%20b%2520%23%3F%3A%C3%A4.yaml"),
+        ("../beside.yaml", None),
+    ],
+    ids=["plain", "odd", "outside"],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_sarif_names_files_from_the_working_folder_on(tmp_path, monkeypatch, name, uri, absolute):
+    work = tmp_path / "work"
+    (work / "here").mkdir(parents=True)
+    monkeypatch.chdir(work)
+    (work / name).write_text(USER, encoding="utf-8")
+
+    document = json.loads(run(work / name if absolute else name, "-o", "sarif").stdout)
+
+    locations = document["runs"][0]["results"][0]["locations"]
+    expected = uri or (tmp_path / "beside.yaml").as_uri()
+    assert locations[0]["physicalLocation"]["artifactLocation"]["uri"] == expected
 
 
 def test_sarif_without_findings_is_a_log_without_results(tmp_path):

@@ -2,7 +2,8 @@
 #
 # BASE: with Python 3.11 or 3.12 and venv as python3 (from 3.13 on kopf's TLS refuses CA certificates without key
 # identifiers, as older EKS clusters have them). RUNTIME: what the image stands on, with the same Python in the same place;
-# it needs neither shell nor pip. Pin them by digest for a release.
+# it needs neither shell nor pip. A release has both made of Debian's packages (packaging/image/base.sh); if you take others,
+# pin them by digest.
 ARG BASE=docker.io/library/python:3.12-slim
 ARG RUNTIME=${BASE}
 

@@ -1,12 +1,14 @@
 """Builds all that a release consists of, from the commit that is checked out, twice, and takes it only if both are the same.
 
-    make release [DIST=dist]
+    make release [DIST=dist] [ARGS=--without-image] [DEBIAN_MIRROR=http://…]
 
 Wheel, source distribution, the chart as an archive, install.yaml, crds.yaml, Argo CD's configuration, the AWS side,
-the kubectl plugin for krew, and SHA256SUMS. What isn't committed is no part of it. The image comes along where docker or
-(as root) buildah is there.
+the kubectl plugin for krew, the image with its bill of materials, and SHA256SUMS. What isn't committed is no part of it.
+
+The image is made by buildah, as root, on bases of Debian's packages (packaging/image/base.sh), which are made twice, too.
 """
 
+import argparse
 import gzip
 import hashlib
 import io
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from elasticache_iam_sandbox.cluster.binaries import find_helm
@@ -26,6 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "elasticache-iam-operator"
 CHART = Path("charts") / NAME
 SUMS = "SHA256SUMS"
+BUILDERS = ("buildah", "debootstrap")
+
+Step = Callable[[Path, Path, str], None]
+"""Puts its files into a folder: of the commit's files, the folder, the commit's time in seconds since 1970."""
 
 
 class ReleaseError(Exception):
@@ -36,8 +43,8 @@ def say(line: str) -> None:
     print(f"==> {line}", flush=True)
 
 
-def run(*command: str | Path, folder: Path = ROOT, environment: dict[str, str] | None = None) -> bytes:
-    answer = subprocess.run(command, cwd=folder, env=os.environ | (environment or {}), capture_output=True, check=False)
+def run(*command: str | Path, folder: Path | None = None, environment: dict[str, str] | None = None) -> bytes:
+    answer = subprocess.run(command, cwd=folder or ROOT, env=os.environ | (environment or {}), capture_output=True, check=False)
     if answer.returncode != 0:
         said = (answer.stderr or answer.stdout).decode(errors="replace").strip().splitlines()[-5:]
         raise ReleaseError(f"{Path(command[0]).name} {command[1]} failed:\n" + "\n".join(said))
@@ -54,8 +61,13 @@ def export(folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def build(source: Path, target: Path, *, version: str, epoch: str, helm: Path) -> None:
+def version_of(source: Path) -> str:
+    return str(runpy.run_path(str(source / "packaging" / "version.py"))["version"]())
+
+
+def build_files(source: Path, target: Path, epoch: str) -> None:
     """Build everything but the image."""
+    helm = find_helm(say)
     environment = {"SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": "0"}
     run(sys.executable, "-m", "hatchling", "build", "-d", target, folder=source, environment=environment)
     run(helm, "package", source / CHART, "-d", target, environment=environment | _helm_settings(target.parent))
@@ -65,7 +77,38 @@ def build(source: Path, target: Path, *, version: str, epoch: str, helm: Path) -
     (target / "crds.yaml").write_text("".join(f"---\n{text.removeprefix('---').lstrip()}" for text in definitions))
     run(sys.executable, source / "packaging" / "build_krew.py", target)
     shutil.copyfile(source / "packaging" / "krew.yaml", target / "krew.yaml")
-    pack(source / "packaging" / "aws", target / f"{NAME}-aws-{version}.tar.gz", epoch=int(epoch))
+    pack(source / "packaging" / "aws", target / f"{NAME}-aws-{version_of(source)}.tar.gz", epoch=int(epoch))
+
+
+def build_image(source: Path, target: Path, epoch: str) -> None:
+    """Build the image and its bill of materials with nothing at hand from earlier builds, and in the form that is published."""
+    cache = target.parent / "cache"
+    chosen = {"BUILDER": "buildah", "BASE": "", "RUNTIME": "", "IMAGE": ""}
+    try:
+        run(
+            sys.executable, source / "packaging" / "image" / "build.py", folder=source,
+            environment=chosen | {"SOURCE_DATE_EPOCH": epoch, "XDG_CACHE_HOME": str(cache)},
+        )  # fmt: skip
+    finally:
+        unmount(cache)
+    images, version = source / ".state" / "images", version_of(source)
+    shutil.copyfile(images / "operator.tar", target / f"{NAME}-image-{version}.tar")
+    shutil.copyfile(images / "sbom.json", target / f"{NAME}-image-{version}.sbom.json")
+
+
+def unmount(folder: Path) -> None:
+    """Take off what buildah's storage leaves mounted, or the folder can't be removed."""
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    for point in reversed([point for point in points if folder in Path(point).parents]):
+        run("umount", "--lazy", point)
+
+
+def check_builder() -> None:
+    """Refuse to begin where the image can't be built."""
+    missing = [name for name in BUILDERS if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        wanted = f"{' and '.join(missing)}, missing here" if missing else "root"
+        raise ReleaseError(f"the image needs {wanted}; leave it out by `make release ARGS=--without-image`")
 
 
 def _helm_settings(folder: Path) -> dict[str, str]:
@@ -101,10 +144,9 @@ def empty(dist: Path) -> None:
         (dist / name).unlink(missing_ok=True)
 
 
-def build_twice(dist: Path) -> None:
+def build_twice(dist: Path, *steps: Step) -> None:
     """Build, build again elsewhere, compare, and put the result into `dist`."""
-    versions = runpy.run_path(str(ROOT / "packaging" / "version.py"))
-    epoch, version, helm = git("log", "-1", "--format=%ct"), versions["version"](), find_helm(say)
+    epoch = git("log", "-1", "--format=%ct")
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         results = []
         for name in ("once", "and-again-under-another-name"):
@@ -113,7 +155,8 @@ def build_twice(dist: Path) -> None:
             source.mkdir(parents=True)
             target.mkdir()
             export(source)
-            build(source, target, version=version, epoch=epoch, helm=helm)
+            for step in steps:
+                step(source, target, epoch)
             results.append((target, sums(target)))
         (target, once), (_, again) = results
         if once != again:
@@ -122,32 +165,22 @@ def build_twice(dist: Path) -> None:
         empty(dist)
         for path in target.iterdir():
             shutil.copyfile(path, dist / path.name)
-
-
-def add_image(dist: Path, version: str) -> None:
-    """Add the image and its bill of materials, where there is a builder."""
-    can_build = shutil.which("docker") or (shutil.which("buildah") and os.geteuid() == 0)
-    if not can_build:
-        say("no image: there is neither docker nor, as root, buildah")
-        return
-    run(sys.executable, ROOT / "packaging" / "image" / "build.py")
-    images = ROOT / ".state" / "images"
-    shutil.copyfile(images / "operator.tar", dist / f"{NAME}-image-{version}.tar")
-    shutil.copyfile(images / "sbom.json", dist / f"{NAME}-image-{version}.sbom.json")
+    (dist / SUMS).write_text(sums(dist), encoding="utf-8")
 
 
 def main() -> int:
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
-    dist = Path(arguments[0] if arguments else ROOT / "dist").resolve()
-    version = runpy.run_path(str(ROOT / "packaging" / "version.py"))["version"]()
+    parser = argparse.ArgumentParser(usage="release.py [DIST] [--without-image]")
+    parser.add_argument("dist", nargs="?", type=Path, default=ROOT / "dist")
+    parser.add_argument("--without-image", action="store_true")
+    arguments = parser.parse_args()
+    dist = arguments.dist.resolve()
     try:
+        if not arguments.without_image:
+            check_builder()
         if changed := git("status", "--porcelain", "--untracked-files=no"):
             say(f"not part of the release, as they aren't committed: {len(changed.splitlines())} files")
-        say(f"building {version} of commit {git('rev-parse', '--short', 'HEAD')}, twice")
-        build_twice(dist)
-        if "--no-image" not in sys.argv:
-            add_image(dist, version)
-        (dist / SUMS).write_text(sums(dist), encoding="utf-8")
+        say(f"building the commit {git('rev-parse', '--short', 'HEAD')}, twice")
+        build_twice(dist, *((build_files,) if arguments.without_image else (build_files, build_image)))
     except (ReleaseError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

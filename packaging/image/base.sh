@@ -4,7 +4,8 @@
 #   base.sh FOLDER    writes FOLDER/build.tar (a small Debian with Python's venv) and FOLDER/runtime.tar (Python and the
 #                     libraries it needs: no shell, no package manager, nothing else that runs)
 #
-# They have what the mirror had that day. A released image is built on a base that is pinned by digest.
+# They have what the mirror has: the packages of Debian's newest point release. DEBIAN_MIRROR names another one, as
+# http://snapshot.debian.org/archive/debian/20260131T000000Z for those of a day that is past.
 set -euo pipefail
 
 folder=$1
@@ -23,7 +24,7 @@ fail() {
 command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get install debootstrap; or name a base: make image BASE=…"
 
 # apt's own reading of its sources, whichever form they are written in; elsewhere than on such a Debian the usual mirror.
-mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" 'Component: main' 'Created-By: Packages' 2>/dev/null | head -n 1 || true)
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" 'Component: main' 'Created-By: Packages' 2>/dev/null | head -n 1 || true)}
 
 mkdir -p "$folder"
 work=$(mktemp -d "$folder/partial.XXXXXX")

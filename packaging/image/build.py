@@ -1,9 +1,9 @@
 """Builds the operator's image with docker or buildah, whichever is there, and tells its size and what is in it.
 
-    make image [IMAGE=name:tag] [BASE=…] [RUNTIME=…]
+    make image [IMAGE=name:tag] [BASE=…] [RUNTIME=…] [BUILDER=buildah] [DEBIAN_MIRROR=http://…]
 
 BASE and RUNTIME are the Dockerfile's arguments. Without them docker takes the Dockerfile's own base; with buildah, which
-is for machines without Docker, the bases are made of Debian's packages (base.sh), once.
+is for machines without Docker and for releases, the bases are made of Debian's packages (base.sh), once.
 
 Into .state/images go operator.tar (as `docker save` writes it, for `docker load` and `ctr images import`), sbom.json
 (CycloneDX: the Python packages by the image's own metadata, and Debian's) and operator.json (name, id, sizes). The same
@@ -60,8 +60,12 @@ def version() -> str:
 
 
 def sources() -> list[Path]:
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *SOURCES).splitlines()
-    return sorted(path for path in (ROOT / name for name in listed) if path.is_file())
+    if (ROOT / ".git").exists():
+        listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *SOURCES).splitlines()
+        found = [ROOT / name for name in listed]
+    else:  # the files of a commit, as a release takes them
+        found = [path for name in SOURCES for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    return sorted(path for path in found if path.is_file())
 
 
 def source_time() -> str:
@@ -91,7 +95,8 @@ def buildah(*words: str | Path, show: bool = False) -> str:
 
 def made_base(part: str) -> str:
     """Return the name of a base made of Debian's packages, after making it if need be."""
-    folder = CACHE / f"base-{hashlib.sha256((HERE / 'base.sh').read_bytes()).hexdigest()[:12]}"
+    made_of = (HERE / "base.sh").read_bytes() + os.environ.get("DEBIAN_MIRROR", "").encode()
+    folder = CACHE / f"base-{hashlib.sha256(made_of).hexdigest()[:12]}"
     tar = folder / f"{part}.tar"
     if not tar.exists():
         say("making base images of Debian's packages (a minute, once)")
@@ -113,7 +118,7 @@ def build_with_buildah(name: str, arguments: dict[str, str], epoch: str) -> None
     for setting in ("PIP_INDEX_URL",):
         options += ["--build-arg", f"{setting}={os.environ[setting]}"] if setting in os.environ else []
     buildah(
-        "build", "--isolation", "chroot", "--layers", "--timestamp", epoch, "--format", "oci", *options,
+        "build", "--isolation", "chroot", "--layers", "--timestamp", epoch, "--format", "oci", "--identity-label=false", *options,
         "--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "--tag", name, "--file", "Dockerfile", ROOT,
     )  # fmt: skip
     partial = ARCHIVE.with_suffix(".partial")
@@ -189,7 +194,7 @@ def main() -> None:
     if facts.get("key") != key:
         IMAGES.mkdir(parents=True, exist_ok=True)
         FACTS.unlink(missing_ok=True)
-        if has_docker():
+        if os.environ.get("BUILDER") != "buildah" and has_docker():
             say(f"building {name} with docker")
             build_with_docker(name, arguments, epoch)
         elif shutil.which("buildah"):

@@ -1,6 +1,7 @@
 """What a release consists of: built from the commit alone, twice the same, with one version everywhere."""
 
 import hashlib
+import json
 import re
 import runpy
 import subprocess
@@ -84,7 +85,7 @@ def test_a_release_without_notes_is_refused():
 def dist(tmp_path_factory):
     folder = tmp_path_factory.mktemp("release") / "dist"
     answer = subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, ROOT / "packaging" / "release.py", folder, "--no-image"],
+        [sys.executable, ROOT / "packaging" / "release.py", folder, "--without-image"],
         capture_output=True,
         text=True,
         check=False,
@@ -164,6 +165,88 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "42"
 
 
+# -- the image ---------------------------------------------------------------------------------------------------------
+
+
+IMAGE_BUILDER = """
+import json, os
+from pathlib import Path
+
+root, cache = Path(__file__).parents[2], Path(os.environ["XDG_CACHE_HOME"])
+cache.mkdir()  # fails if there is anything of an earlier build
+images = root / ".state" / "images"
+images.mkdir(parents=True)
+settings = {name: os.environ[name] for name in ("BUILDER", "BASE", "RUNTIME", "IMAGE", "SOURCE_DATE_EPOCH")}
+files = sorted(str(path.relative_to(root)) for path in (root / "operator").rglob("*"))
+images.joinpath("operator.tar").write_text(json.dumps([settings, files]) + EXTRA)
+images.joinpath("sbom.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of which `release.py` builds, with a builder of images that only writes down what it was given."""
+    root = tmp_path / "repository"
+    for path in ("packaging/version.py", "pyproject.toml"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text((ROOT / path).read_text(encoding="utf-8"))
+    (root / "operator").mkdir()
+    (root / "operator" / "committed.py").touch()
+    release = script("release.py")
+    monkeypatch.setitem(release["build_twice"].__globals__, "ROOT", root)
+
+    def commit(extra):
+        (root / "packaging" / "image").mkdir()
+        (root / "packaging" / "image" / "build.py").write_text(IMAGE_BUILDER.replace("EXTRA", extra))
+        release["git"]("init", "-q")
+        release["git"]("add", ".")
+        release["git"]("-c", "user.name=x", "-c", "user.email=x@example", "commit", "-q", "-m", "x")
+        (root / "operator" / "uncommitted.py").touch()
+        return release
+
+    return commit
+
+
+def test_the_image_is_built_of_the_commit_on_the_bases_that_everybody_has(repository, tmp_path, monkeypatch):
+    for name in ("BUILDER", "BASE", "RUNTIME", "IMAGE"):
+        monkeypatch.setenv(name, "of-this-machine")
+    release = repository("''")
+
+    release["build_twice"](tmp_path / "dist", release["build_image"])
+
+    dist = tmp_path / "dist"
+    image, bill = (f"{NAME}-image-{VERSION}.{ending}" for ending in ("tar", "sbom.json"))
+    assert {path.name for path in dist.iterdir()} == {image, bill, "SHA256SUMS"}
+    epoch = release["git"]("log", "-1", "--format=%ct")
+    settings = {"BUILDER": "buildah", "BASE": "", "RUNTIME": "", "IMAGE": "", "SOURCE_DATE_EPOCH": epoch}
+    assert json.loads((dist / image).read_text()) == [settings, ["operator/committed.py"]]
+    assert image in (dist / "SHA256SUMS").read_text()
+
+
+def test_an_image_that_comes_out_differently_the_second_time_is_no_release(repository, tmp_path):
+    release = repository("os.urandom(8).hex()")
+
+    with pytest.raises(Exception, match=rf"differ in {NAME}-image-{VERSION}\.tar$"):
+        release["build_twice"](tmp_path / "dist", release["build_image"])
+
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_release_lacks_its_image_only_if_it_is_told_so(tmp_path):
+    answer = subprocess.run(  # noqa: S603  # our own script
+        [sys.executable, ROOT / "packaging" / "release.py", tmp_path / "dist"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert answer.returncode == 2
+    assert "the image needs buildah and debootstrap, missing here" in answer.stderr
+    assert "--without-image" in answer.stderr
+    assert not (tmp_path / "dist").exists()
+
+
 # -- the workflows -----------------------------------------------------------------------------------------------------
 
 
@@ -178,12 +261,23 @@ def test_a_workflow_runs_what_people_run_and_pins_what_it_takes(path):
 
     assert workflow["permissions"] == {"contents": "read"}
     assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]) for step in steps if "uses" in step)
-    commands = [step["run"] for step in steps if "run" in step]
-    as_root = 'sudo env "PATH=$PATH" "HOME=$HOME" '  # packages are installed, and a node made: nobody else may
-    assert any(command in {f"{as_root}.ci/run", "make release"} for command in commands)
+    as_root = 'sudo env "PATH=$PATH" "HOME=$HOME" '  # packages are installed, a node and images made: nobody else may
+    commands = [step["run"].removeprefix(as_root) for step in steps if "run" in step]
+    assert any(command in {".ci/run", "make release"} for command in commands)
     assert {word for command in commands for word in re.findall(r"^make ([a-z-]+)", command)} <= targets
-    scripts = {word for command in commands for word in re.findall(r"(?:packaging|\.ci)/[\w.]+", command)}
+    scripts = {word for command in commands for word in re.findall(r"(?:packaging|\.ci)/[\w./]+", command)}
     assert all((ROOT / name).exists() for name in scripts)
+
+
+def test_the_workflow_of_a_release_gets_what_builds_the_image_before():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text(encoding="utf-8"))
+    commands = [step.get("run", "") for step in workflow["jobs"]["build"]["steps"]]
+    (install,) = (number for number, command in enumerate(commands) if "apt-get install" in command)
+    (release,) = (number for number, command in enumerate(commands) if command.endswith("make release"))
+
+    assert install < release
+    assert all(command.startswith("sudo ") for command in (commands[install], commands[release]))
+    assert set(script("release.py")["BUILDERS"]) <= set(commands[install].split())
 
 
 @pytest.mark.parametrize(

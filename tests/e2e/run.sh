@@ -20,7 +20,7 @@ if [ -n "${KUBECONFIG:-}" ]; then
   exit 2
 fi
 packaging/node/install_packages.sh buildah debootstrap
-"$python" packaging/image/build.py
+BUILDER=buildah "$python" packaging/image/build.py # the image of a release
 IMAGE=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["image"])' "$images/operator.json")
 export IMAGE
 # Built before there is no network.

@@ -1,7 +1,8 @@
-"""A pace for calls to a service that throttles at a rate it doesn't publish: it is found out, and kept just below."""
+"""Paces for calls: to a service whose rate isn't published, and for whoever asks for more than others."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 _BACK_OFF: Final = 0.8
 _BACK_OFF_EVERY_S: Final = 1.0
@@ -10,6 +11,9 @@ _GROWTH: Final = 0.05
 """Permits a second more for each call that was taken, so 5 % a second: a limit is felt for again every 4 to 5 s, and at
 5 a second one call in 20 is refused."""
 _RESOLUTION_S: Final = 0.001
+_LEAST_KEPT: Final = 64
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -55,3 +59,36 @@ class Pace:
         self._backed_off_at = now
         self.per_s = max(self.least_per_s, self.per_s * _BACK_OFF)
         self._free_at = max(self._free_at, now + 1.0 / self.per_s)
+
+
+class Allowance(Generic[K]):
+    """So many calls at once for each key, and then one each so often: nobody gets more by asking all the time.
+
+    Times are seconds on a clock that never runs backwards.
+
+    Args:
+        at_once: Calls that need not wait.
+        every_s: After so many seconds there is another one.
+    """
+
+    def __init__(self, *, at_once: int, every_s: float) -> None:
+        self._every_s = every_s
+        self._saved_s = (at_once - 1) * every_s
+        self._whole_at: dict[K, float] = {}
+        self._most_kept = _LEAST_KEPT
+
+    def free_at(self, key: K, now: float) -> float:
+        """Return when a key may make its next call; `now` if at once."""
+        return max(now, self._whole_at.get(key, now) - self._saved_s)
+
+    def take(self, key: K, now: float) -> None:
+        """Note a call."""
+        self._whole_at[key] = max(now, self._whole_at.get(key, now)) + self._every_s
+        if len(self._whole_at) > self._most_kept:
+            self._whole_at = {key: at for key, at in self._whole_at.items() if at > now}
+            self._most_kept = max(_LEAST_KEPT, 2 * len(self._whole_at))
+
+    def give_back(self, key: K) -> None:
+        """Take a call back that wasn't the key's to answer for."""
+        if key in self._whole_at:
+            self._whole_at[key] -= self._every_s

@@ -38,7 +38,7 @@ from elasticache_iam.core.mint import (
 from elasticache_iam.core.refresh import next_refresh, proof_day, retry_delay_s, spread_of
 from elasticache_iam.core.status import ACCESS_GRANTED, TOKEN_DELIVERED
 from elasticache_iam.core.token import Credentials, Token, sign_token
-from elasticache_iam.core.turns import LAST, Turns
+from elasticache_iam.core.turns import Turns
 from elasticache_iam.delivery.secret import render_secret
 from elasticache_iam.delivery.template import DeliveryTemplateError, TemplateCache
 from elasticache_iam.ports import CacheProbe, Clock, Document, Fence, Sts, TokenKube
@@ -59,6 +59,8 @@ CHECKPOINT_TRIES: Final = 15
 CHECKPOINT_PAUSE_S: Final = 2.0
 FOREIGN_SECRET_S: Final = 60.0
 """How often to look whether somebody else's Secret has made room."""
+TEMPLATE_PAUSE_S: Final = 30.0
+"""At least between two tries of a template that fails."""
 NOT_LEADER_S: Final = 2.0
 ASK_PAUSE_S: Final = 30.0
 """Between two tries that are made because somebody asks, while a user's refreshes fail: whoever asks all the time gets
@@ -196,6 +198,7 @@ class TokenPlane:
         self._saved: bytes = b""
         self._counting = counting
         self._ahead = self._now() - clock.monotonic()
+        self._runs = False
         self._looks_at = float("inf")
         """When, in monotonic seconds, the loop looks at the schedule next; read by other threads."""
 
@@ -262,6 +265,9 @@ class TokenPlane:
         state.asked = order.refresh
         if target.secret_uid:
             state.refresh = order.refresh
+            if self._runs:
+                # Not from before our time: minting ended and begins anew. Nobody gets ahead of tokens that end by that.
+                state.asked_at = self._now()
             self._put(entry, self._due(entry, state))
         else:
             state.young_until = self._clock.monotonic() + PROPAGATION_S
@@ -365,6 +371,7 @@ class TokenPlane:
 
     async def run(self) -> None:
         """Refresh until cancelled; then finish what is in flight for at most a second."""
+        self._runs = True
         self._fetch_sessions_early()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -385,7 +392,7 @@ class TokenPlane:
         for entry, state in self._states.items():
             order = self._orders.get(entry[:2])
             if order is not None and state.delivered and self._sessions.get(order) is None:
-                self._renewals.want(order, rank=self._rank(state))
+                self._renewals.want(order, rank=self._rank(state), is_last=state.is_own_fault)
 
     async def _refresh_for_ever(self) -> None:
         slots = asyncio.Semaphore(PARALLEL_REFRESHES)
@@ -505,7 +512,7 @@ class TokenPlane:
             credentials = self._sessions.get(order)
             if credentials is None:
                 self._waiting.setdefault(order.uid, {})[entry] = due
-                self._renewals.want(order, rank=self._rank(state))
+                self._renewals.want(order, rank=self._rank(state), is_last=state.is_own_fault)
                 return
             if self._sessions.is_due(order):
                 end = self._sessions.end_of(order)
@@ -627,7 +634,9 @@ class TokenPlane:
         spread = spread_of(entry)
         delay = FOREIGN_SECRET_S if permanent else retry_delay_s(state.attempts, spread=spread, remaining_s=remaining)
         if isinstance(error, DeliveryTemplateError):
-            delay = self._settings.token_s / 2  # only an edit helps, which doesn't wait: no more work than with success
+            # Only an edit helps, which doesn't wait: no more work than with success, and a second try in time.
+            life_s = min(self._settings.token_s, remaining) if remaining > 0 else self._settings.token_s
+            delay = max(TEMPLATE_PAUSE_S, life_s / 2)
         reason = "SecretConflict" if isinstance(error, NotOwnedError) else error.reason
         is_denied = isinstance(error, AccessDeniedError) and error.code in _DENIALS_OF_STS
         is_news_travelling = is_denied and self._clock.monotonic() < state.young_until
@@ -639,7 +648,7 @@ class TokenPlane:
         if (asked_s := state.asked_try_at - self._clock.monotonic()) > 0:
             delay = min(delay, asked_s)
         self._put(entry, self._now() + delay)
-        told = f"{stage}/{reason}"
+        told = f"{stage}/{reason}/{order.generation}"
         if told == state.told or (is_news_travelling and state.attempts <= PATIENT_ATTEMPTS):
             return
         state.told = told
@@ -667,7 +676,7 @@ class TokenPlane:
         """Make an entry due, wherever it is now."""
         self._stop_waiting(entry)
         state = self._states[entry]
-        self._turns.put(entry, due=due, rank=self._rank(state), lane=entry[0])
+        self._turns.put(entry, due=due, rank=self._rank(state), lane=entry[0], is_last=state.is_own_fault)
         self._changed.set()
 
     def _since(self, entry: Entry) -> float:
@@ -681,7 +690,7 @@ class TokenPlane:
     def _rank(state: _State) -> float | None:
         """Return an entry's place among those that are due: when what its Secret holds ends, None for new ones."""
         if state.is_own_fault:
-            return LAST
+            return None if state.life is None else state.life.expires_at.timestamp()
         if state.asked_at is not None or not state.delivered:
             return None
         return 0.0 if state.life is None else state.life.expires_at.timestamp()

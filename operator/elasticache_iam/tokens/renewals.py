@@ -1,11 +1,13 @@
 """The queue for STS: who needs a session, in order of need, at a pace that STS allows.
 
 It is apart from the refreshes, so that what waits for STS holds up nothing that doesn't. Most urgent is whose token
-ends first; new users are served beside them, one namespace after the other, and last who fails by their own fault. A
-refusal because of too many calls is nobody's failure: the call is made again in its turn, more slowly.
+ends first; new users are served beside them, one namespace after the other, and last who fails by their own fault.
+Nobody gets more than an allowance, by whatever edits: STS's rate is everybody's. A refusal because of too many calls is
+nobody's failure: the call is made again in its turn, more slowly.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ import structlog
 
 from elasticache_iam.core.errors import OperatorError, ThrottledError
 from elasticache_iam.core.mint import MintOrder
-from elasticache_iam.core.pace import Pace
+from elasticache_iam.core.pace import Allowance, Pace
 from elasticache_iam.core.turns import Turns
 from elasticache_iam.ports import Clock
 from elasticache_iam.tokens.sessions import Sessions
@@ -26,6 +28,13 @@ PARALLEL_RENEWALS: Final = 8
 """As many as STS's lane has workers."""
 THROTTLED_TRIES: Final = 3
 """So often a call may be refused for the rate before its user is told, and others are tried first."""
+NEWCOMERS_EVERY: Final = 4
+"""While tokens that end wait too, a new user, or an edited one, has one turn in so many: however many edit theirs, a
+new leader has the others' sessions in time."""
+SESSIONS_AT_ONCE: Final = 6
+"""So many calls a user has: what its own retries take in the first half minute."""
+SESSION_EVERY_S: Final = 15.0
+"""And then one each so often. It fails once in 30 s, and needs one every few hours."""
 RUSH: Final = 20
 """From so many waiting users on it is told how far it is: a cold start."""
 TELL_EVERY_S: Final = 10.0
@@ -35,7 +44,13 @@ TELL_EVERY_S: Final = 10.0
 class _Wanted:
     order: MintOrder
     rank: float | None
+    is_last: bool = False
     tries: int = 0
+
+    @property
+    def need(self) -> tuple[bool, float]:
+        """By which the more urgent is less."""
+        return self.is_last, self.rank if self.rank is not None else float("inf" if self.is_last else "-inf")
 
 
 @dataclass(slots=True)
@@ -69,7 +84,9 @@ class Renewals:
         self._clock = clock
         self._settled = settled
         self._tell_waiting = waiting
-        self._turns: Turns[str] = Turns()
+        self._turns: Turns[str] = Turns(newcomers_every=NEWCOMERS_EVERY)
+        self._allowance: Allowance[str] = Allowance(at_once=SESSIONS_AT_ONCE, every_s=SESSION_EVERY_S)
+        """By uid. It outlives what `forget` forgets: who goes away and comes back again and again is still the same."""
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -80,23 +97,24 @@ class Renewals:
         """Return how many users wait for a session."""
         return len(self._wanted)
 
-    def want(self, order: MintOrder, *, rank: float | None) -> None:
+    def want(self, order: MintOrder, *, rank: float | None, is_last: bool = False) -> None:
         """Queue a renewal; one that is queued already takes the newest order and the more urgent rank.
 
         Args:
             order: Whom for.
             rank: When what the user has ends, in the wall clock's seconds; None: it has nothing yet.
+            is_last: Whether it fails by its own fault, as far as is known.
         """
-        wanted = self._wanted.get(order.uid)
+        asked, wanted = _Wanted(order, rank, is_last), self._wanted.get(order.uid)
         if wanted is not None:
             wanted.order = order
-            if wanted.rank is not None and (rank is None or rank < wanted.rank):
-                wanted.rank = rank
+            if asked.need < wanted.need:
+                wanted.rank, wanted.is_last = rank, is_last
                 if order.uid in self._turns:
                     self._queue(wanted)
             return
-        wanted = self._wanted[order.uid] = _Wanted(order, rank)
-        self._queue(wanted)
+        self._wanted[order.uid] = asked
+        self._queue(asked)
         self._tell_waiting(len(self))
 
     def forget(self, uid: str) -> None:
@@ -125,17 +143,21 @@ class Renewals:
     async def _next(self) -> _Wanted:
         """Return whose turn it is once there is a permit: who is most urgent is seen no sooner."""
         while True:
-            if len(self._turns):
-                wait_s = self.pace.wait_s(self._clock.monotonic())
-                if wait_s > 0:
-                    await asyncio.sleep(wait_s)
-                elif (taken := self._turns.take(self._clock.monotonic())) is not None:
-                    self.pace.take(self._clock.monotonic())
-                    self._tell_progress()
-                    return self._wanted[taken[0]]
-                continue
-            self._changed.clear()
-            await self._changed.wait()
+            now = self._clock.monotonic()
+            wait_s = self.pace.wait_s(now) if len(self._turns) else 0.0
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            elif (taken := self._turns.take(now)) is not None:
+                self.pace.take(now)
+                self._allowance.take(taken[0], now)
+                self._tell_progress()
+                return self._wanted[taken[0]]
+            else:
+                self._changed.clear()
+                due = self._turns.next_due()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if due is None else max(0.0, due - now)):
+                        await self._changed.wait()
 
     async def _renew(self, wanted: _Wanted) -> None:
         order = wanted.order
@@ -144,6 +166,7 @@ class Renewals:
             await self._sessions.renew(order)
         except ThrottledError as error:
             self.pace.throttled(self._clock.monotonic())
+            self._allowance.give_back(order.uid)
             wanted.tries += 1
             if wanted.tries < THROTTLED_TRIES:
                 self._queue(wanted)
@@ -166,7 +189,8 @@ class Renewals:
 
     def _queue(self, wanted: _Wanted) -> None:
         order = wanted.order
-        self._turns.put(order.uid, due=self._clock.monotonic(), rank=wanted.rank, lane=order.namespace)
+        due = self._allowance.free_at(order.uid, self._clock.monotonic())
+        self._turns.put(order.uid, due=due, rank=wanted.rank, lane=order.namespace, is_last=wanted.is_last)
         self._changed.set()
 
     def _finished(self, uid: str, slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:

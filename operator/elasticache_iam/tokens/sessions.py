@@ -11,10 +11,11 @@ import structlog
 
 from elasticache_iam.api.config import Signing
 from elasticache_iam.core import names
-from elasticache_iam.core.errors import InvalidSpecError, OperatorError
+from elasticache_iam.core.errors import InvalidSpecError, OperatorError, UnavailableError
 from elasticache_iam.core.mint import MintOrder
 from elasticache_iam.core.policy import session_policy
 from elasticache_iam.core.refresh import session_renew_at, spread_of
+from elasticache_iam.core.times import rfc3339
 from elasticache_iam.core.token import Credentials
 from elasticache_iam.ports import Clock, Sts, TokenKube
 
@@ -77,10 +78,14 @@ class Sessions:
 
         While a session outlives a whole token nobody waits for the next one.
         """
-        held, now = self._sessions.get(order.uid), self._clock.now()
-        if held is None or held.basis != self._basis(order):
+        held = self._sessions.get(order.uid)
+        if held is None or held.basis != self._basis(order) or not self._is_usable(held):
             return None
-        return held.credentials if now < held.renew_at or held.end - now >= self._token_life else None
+        return held.credentials
+
+    def _is_usable(self, session: _Session) -> bool:
+        now = self._clock.now()
+        return now < session.renew_at or session.end - now >= self._token_life
 
     def end_of(self, order: MintOrder) -> datetime | None:
         """Return when the session that is in use ends; None without one."""
@@ -146,7 +151,14 @@ class Sessions:
             credentials = await self._assume(order, identity, duration_s=duration_s, policy=basis[3])
         end = credentials.expires_at or started_at + timedelta(seconds=duration_s)
         renew_at = session_renew_at(started_at, end, spread=spread_of((order.uid,)), token_s=self._token_s)
-        return _Session(credentials, basis, end, renew_at)
+        session = _Session(credentials, basis, end, renew_at)
+        if not self._is_usable(session):
+            raise UnavailableError(
+                f"the session that STS has just given ends at {rfc3339(end)}, which has passed by the operator's "
+                "clock: it is ahead of AWS's; set the node's clock by NTP",
+                reason="ClockSkew",
+            )
+        return session
 
     async def _assume(self, order: MintOrder, identity: str | None, *, duration_s: int, policy: str) -> Credentials:
         """Become the workload's role by its own token or, without one, as the operator itself."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from elasticache_iam.core.pace import Pace
+from elasticache_iam.core.pace import Allowance, Pace
 
 
 def play(pace, *, limit_per_s, seconds, start=0.0):
@@ -78,3 +78,47 @@ def test_the_first_call_after_a_pause_waits_for_nothing():
 
     assert pace.wait_s(1.05) == pytest.approx(0.05)
     assert pace.wait_s(60.0) == 0.0
+
+
+# -- allowances --------------------------------------------------------------------------------------------------------
+
+
+def test_an_allowance_gives_some_at_once_and_then_one_each_so_often():
+    allowance: Allowance[str] = Allowance(at_once=3, every_s=10.0)
+    now, calls = 0.0, []
+    while now < 60.0:
+        now = allowance.free_at("greedy", now)
+        allowance.take("greedy", now)
+        calls.append(now)
+
+    assert calls == [0.0, 0.0, 0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+    assert allowance.free_at("other", 60.0) == 60.0
+
+
+def test_who_has_rested_has_the_whole_allowance_again():
+    allowance: Allowance[str] = Allowance(at_once=2, every_s=10.0)
+    allowance.take("a", 0.0)
+    allowance.take("a", 0.0)
+    assert allowance.free_at("a", 1.0) == 10.0
+
+    allowance.take("a", 100.0)
+
+    assert allowance.free_at("a", 100.0) == 100.0
+
+
+def test_a_call_that_is_given_back_was_none():
+    allowance: Allowance[str] = Allowance(at_once=1, every_s=10.0)
+    allowance.take("a", 0.0)
+
+    allowance.give_back("a")
+    allowance.give_back("nobody")
+
+    assert allowance.free_at("a", 0.0) == 0.0
+
+
+def test_nobody_is_remembered_for_longer_than_it_matters():
+    allowance: Allowance[int] = Allowance(at_once=2, every_s=10.0)
+    for key in range(10_000):
+        allowance.take(key, float(key))
+
+    assert len(allowance._whole_at) < 200

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticache_iam.core.turns import LAST, Turns
+from elasticache_iam.core.turns import Turns
 
 
 def taken(turns, now=100.0):
@@ -86,18 +86,23 @@ def test_a_rank_that_is_no_number_is_refused():
         Turns().put("a", due=1.0, rank=float("nan"))
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 200), st.none() | st.floats(0, 1000)), max_size=40))
-def test_all_that_is_due_is_taken_once_and_in_order(puts):
-    turns, kept = Turns(), {}
-    for key, due, rank in puts:
-        turns.put(key, due=due, rank=rank)
-        kept[key] = (due, rank)
+PUT = st.tuples(st.integers(0, 20), st.floats(0, 200), st.none() | st.floats(0, 1000), st.booleans())
+
+
+@given(st.lists(PUT, max_size=40), st.integers(2, 5))
+def test_all_that_is_due_is_taken_once_and_in_order(puts, newcomers_every):
+    turns, kept = Turns(newcomers_every=newcomers_every), {}
+    for key, due, rank, is_last in puts:
+        turns.put(key, due=due, rank=rank, is_last=is_last, lane=str(key % 3))
+        kept[key] = (due, rank, is_last)
 
     order = taken(turns)
 
-    assert sorted(order) == sorted(key for key, (due, _) in kept.items() if due <= 100.0)
-    ranks = [kept[key][1] for key in order if kept[key][1] is not None]
+    assert sorted(order) == sorted(key for key, (due, *_) in kept.items() if due <= 100.0)
+    ranks = [kept[key][1] for key in order if kept[key][1] is not None and not kept[key][2]]
     assert ranks == sorted(ranks)
+    assert turns.take(100.0) is None
+    assert len(turns) == sum(due > 100.0 for due, *_ in kept.values())
 
 
 def test_newcomers_of_different_lanes_take_turns_whoever_came_first():
@@ -139,7 +144,7 @@ def test_what_cannot_be_helped_gets_what_others_leave_and_one_turn_in_eight():
     for number in range(16):
         turns.put(f"old{number:02}", due=90.0, rank=float(number))
     for number in range(3):
-        turns.put(f"bad{number}", due=1.0, rank=LAST)
+        turns.put(f"bad{number}", due=1.0, rank=None, is_last=True)
 
     order = taken(turns)
 
@@ -149,7 +154,30 @@ def test_what_cannot_be_helped_gets_what_others_leave_and_one_turn_in_eight():
 def test_what_cannot_be_helped_takes_turns_by_lane_too():
     turns = Turns()
     for number in range(5):
-        turns.put(f"crowd{number}", due=1.0, rank=LAST, lane="busy")
-    turns.put("alone", due=50.0, rank=LAST, lane="quiet")
+        turns.put(f"crowd{number}", due=1.0, rank=None, is_last=True, lane="busy")
+    turns.put("alone", due=50.0, rank=None, is_last=True, lane="quiet")
 
     assert taken(turns)[:2] == ["crowd0", "alone"]
+
+
+def test_of_what_cannot_be_helped_every_other_turn_goes_by_rank():
+    turns = Turns()
+    for lane in "abc":
+        for number in range(3):
+            turns.put(f"{lane}{number}", due=float(number), rank=None, is_last=True, lane=lane)
+    turns.put("ends-second", due=90.0, rank=20.0, is_last=True, lane="a")
+    turns.put("ends-first", due=95.0, rank=10.0, is_last=True, lane="a")
+
+    assert taken(turns)[:5] == ["ends-first", "a0", "ends-second", "b0", "c0"]
+
+
+def test_newcomers_can_be_given_fewer_turns():
+    turns = Turns(newcomers_every=4)
+    for number in range(8):
+        turns.put(f"new{number}", due=1.0, rank=None)
+        turns.put(f"old{number}", due=1.0, rank=float(number))
+
+    order = taken(turns)
+
+    assert [order.index(f"new{number}") for number in range(3)] == [0, 4, 8]
+    assert order.index("old7") < 12

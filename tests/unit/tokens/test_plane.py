@@ -27,7 +27,9 @@ from elasticache_iam.core.mint import (
     MintOrder,
     Verified,
 )
-from elasticache_iam.core.token import Credentials
+from elasticache_iam.core.token import Credentials, Token
+from elasticache_iam.delivery.secret import render_secret
+from elasticache_iam.delivery.template import TemplateCache
 from elasticache_iam.tokens.checkpoint import Life, decode, encode
 from elasticache_iam.tokens.plane import Counting, Fault, TokenPlane, TokenSettings
 
@@ -827,6 +829,123 @@ async def test_refused_users_who_ask_all_the_time_cost_nobody_life(slow):
 
     asking.cancel()
     assert min(least) > 400
+
+
+# -- one tenant against all -------------------------------------------------------------------------------------------
+
+GOOD = 400
+
+
+def edited(number, user):
+    """An edit that leaves a refused user refused."""
+    return order(f"bad{user}", namespace="crowd", role_arn="denied", generation=number)
+
+
+def signed_otherwise(number, user):
+    """An edit with which another session is needed."""
+    account = ("checkout", "other")[number % 2]
+    return order(f"bad{user}", namespace="crowd", generation=number, service_account=account)
+
+
+def taken_back(number, user):
+    """An edit by which minting had ended for a moment, while the Secret stays."""
+    return order(f"bad{user}", namespace="crowd", generation=number, secret_uid="uid")
+
+
+async def take_over(ground, count):
+    """A replica takes over so many users' Secrets, whose tokens end one after the other."""
+    now, lives = ground.clock.now(), {}
+    standby = ground.make_plane()
+    for number in range(count):
+        name, age = f"good{number}", timedelta(seconds=420 * number / count)
+        lives[(f"uid-{name}", "main")] = Life(now - age, now - age + timedelta(seconds=900))
+        made = order(name)
+        token = Token("the one before", now - age, now - age + timedelta(seconds=900))
+        body = render_secret(made, made.caches[0], token=token, owner="demo", ca_pem=None, templates=TemplateCache())
+        standby.observe(made.key, order(name, secret_uid=await ground.kube.create_secret("shop", body)))
+    ground.kube._checkpoint = encode(lives, now=now)
+    ground.plane = standby
+    await standby.load_checkpoint()
+    ground.start()
+
+
+@pytest.mark.parametrize("edit", [edited, signed_otherwise, taken_back])
+async def test_whatever_one_tenant_edits_all_the_time_no_other_token_expires(slow, edit):
+    """At one call of STS a second: the others take 400 of the 450 s that they have."""
+    slow.sts.per_s = slow.sts.saved = 1.0
+    slow.kube.put_service_account("crowd", "other")
+    await take_over(slow, GOOD)
+
+    least = 900.0
+    for number in range(900):
+        for user in range(3):
+            if edit is taken_back:
+                slow.plane.observe(("crowd", f"bad{user}"), None)
+            slow.plane.observe(("crowd", f"bad{user}"), edit(number, user))
+        await asyncio.sleep(1)
+        ends = [state.life.expires_at for (space, *_), state in slow.plane._states.items() if space == "shop"]
+        least = min(least, (min(ends) - slow.clock.now()).total_seconds())
+
+    assert least > 60
+
+
+@pytest.mark.parametrize("ahead_s", [3500, 3700, 7200])
+async def test_a_clock_ahead_by_a_sessions_length_is_told_and_asks_no_more_than_any_failure(ground, ahead_s):
+    ground.clock.offset = timedelta(seconds=ahead_s)
+
+    async def by_awss_clock(**_):
+        ground.sts.calls.append(ground.clock.monotonic())
+        return Credentials("ASIAEXAMPLE", "secret-key", "s", ground.clock.now() + timedelta(seconds=3600 - ahead_s))
+
+    ground.sts.assume_role_with_web_identity = by_awss_clock
+    ground.start()
+    ground.plane.observe(KEY, order(max_session_s=3600))
+    await asyncio.sleep(600)
+
+    if ahead_s < 3600:
+        assert len(ground.writes) > 1
+        return
+    assert [report.reason for report in ground.of(DeliveryFailed)] == ["ClockSkew"]
+    assert len(ground.sts.calls) < 40
+    assert ground.plane.count_by_state()["failing"] == 1
+
+
+async def test_a_mistake_that_is_replaced_by_another_is_told_anew(ground):
+    ground.start()
+    ground.plane.observe(KEY, order(template={"a": "{{ nope }}"}))
+    await asyncio.sleep(5)
+
+    ground.plane.observe(KEY, order(template={"b": "{{ other }}"}, generation=2))
+    await asyncio.sleep(5)
+
+    assert ["'a'" in report.message or " a " in report.message for report in ground.of(DeliveryFailed)] == [True, False]
+    assert "other" in ground.of(DeliveryFailed)[-1].message
+
+
+async def test_a_role_that_was_made_anew_is_assumed_anew(ground):
+    """Sessions of the one before are dead, whatever their end."""
+    ground.start()
+    ground.plane.observe(KEY, order(role_id="AROA1"))
+    await asyncio.sleep(5)
+
+    ground.plane.observe(KEY, order(role_id="AROA2"))
+    await asyncio.sleep(5)
+
+    assert len(ground.sts.calls) == 2
+
+
+async def test_when_all_are_refused_at_a_takeover_who_ends_first_is_served_first_afterwards(slow):
+    await take_over(slow, 1200)
+    slow.sts.denied = frozenset({order().role_arn})
+    await asyncio.sleep(240)
+
+    slow.sts.denied = frozenset()
+    least = 900.0
+    for _ in range(60):
+        await asyncio.sleep(5)
+        least = min(least, *(left for left in slow.plane.min_remaining_s().values() if left is not None))
+
+    assert least > 90
 
 
 async def test_who_asks_all_the_time_while_it_fails_is_tried_as_often_as_others(ground):

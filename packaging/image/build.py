@@ -105,7 +105,7 @@ def made_base(part: str) -> str:
     if not buildah("images", "--quiet", "--filter", f"reference={name}"):
         container = buildah("from", "scratch").strip()
         buildah("add", container, tar, "/")
-        buildah("commit", "--quiet", "--timestamp", "0", "--rm", container, name)
+        buildah("commit", "--quiet", "--identity-label=false", "--timestamp", "0", "--rm", container, name)
     return name
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.builders import Manifest, group_manifest, user_manifest
 from tests.world.harness import Ground
 
-from elasticache_iam.reconcile.queue import GROUPS, USERS
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 
 GROUP = (GROUPS, "platform", "orders")
 USER = (USERS, "shop", "checkout")
@@ -160,6 +160,92 @@ async def test_a_paused_user_keeps_its_tokens_and_nothing_is_written(world: Grou
     await world.until(lambda: _password(world) != token)
 
     assert world.in_aws() == aws
+
+
+_ENDS: dict[str, dict[str, Any]] = {
+    "suspended": {"suspend": True},
+    "signing-for-itself": {"delivery": {"mode": "None"}},
+}
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("how", ["suspended", "signing-for-itself", "deleted"])
+async def test_nothing_that_ends_tokens_is_done_while_a_user_is_paused(world: Ground, how: str, *, restarts: bool):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    await world.until_quiet(operator)
+    aws, secrets = world.in_aws(), world.kube.secret_names()
+
+    world.apply(_annotated(user_manifest(**_ENDS.get(how, {})), "paused", "true"))
+    if how == "deleted":
+        world.kube.delete(*USER)
+    if restarts:
+        await operator.kill()
+        operator = await world.start()
+    for _ in range(3):
+        token = _password(world)
+        world.pass_time(460)
+        await world.until(lambda token=token: _password(world) != token)
+        await operator.work(Key(*GROUP))
+        await world.until_quiet(operator)
+
+    assert world.in_aws() == aws
+    assert world.kube.secret_names() == secrets
+
+
+async def test_a_paused_user_keeps_its_tokens_as_they_were_asked_for(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    token, secrets = _password(world), world.kube.secret_names()
+    edits = user_manifest(serviceAccounts=["worker"], delivery={"secret": {"template": {"other": "x"}}})
+
+    world.apply(_annotated(edits, "paused", "true"))
+    await world.until_quiet(operator)
+    world.pass_time(460)
+    await world.until(lambda: _password(world) != token)
+    assert world.kube.secret_names() == secrets
+
+    world.apply(edits)
+    await world.until(lambda: (world.kube.secret("shop", "checkout") or {}).get("other") == "x")
+
+
+@pytest.mark.parametrize("how", ["suspended", "signing-for-itself"])
+async def test_what_was_asked_for_while_a_user_was_paused_is_done_afterwards(world: Ground, how: str):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    edits = user_manifest(**_ENDS[how])
+    world.apply(_annotated(edits, "paused", "true"))
+    await world.until_quiet(operator)
+    assert world.kube.secret_names() != []
+
+    world.apply(edits)
+
+    await world.until(lambda: world.kube.secret_names() == [])
+
+
+async def test_pausing_gives_a_user_that_was_suspended_before_no_token(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    world.apply(user_manifest(suspend=True))
+    await world.until_reason("Suspended")
+    await world.until_quiet(operator)
+
+    world.apply(_annotated(user_manifest(suspend=True), "paused", "true"))
+    await world.until_quiet(operator)
+    world.pass_time(460)
+    await operator.work(Key(*GROUP))
+    await world.until_quiet(operator)
+
+    assert world.kube.secret_names() == []
+    assert members(world) == []
 
 
 async def test_a_paused_user_that_goes_on_is_brought_up_to_date(world: Ground):

@@ -84,6 +84,22 @@ async def test_a_withdrawal_ends_tokens_and_connections_in_the_pass_that_finds_i
     assert USER_ID in members(world)
 
 
+async def test_a_withdrawal_ends_the_connections_of_a_paused_user_too(world: Ground):
+    world.add_cache()
+    operator = await world.start()
+    world.apply(group_manifest(), user_manifest())
+    await world.until_ready()
+    paused = user_manifest()
+    paused["metadata"]["annotations"] = {"elasticache-iam.dev/paused": "true"}
+    world.apply(paused)
+    await world.until_quiet(operator)
+
+    allow(world, "orders-prod", "rival")
+    world.pass_time(3700)
+
+    await world.until(lambda: USER_ID not in members(world))
+
+
 async def test_a_cache_that_never_consented_keeps_nobody_in_the_group_of_one_that_did(world: Ground):
     world.add_cache()
     world.add_cache("stock", allow=None)

@@ -71,6 +71,11 @@ class Metadata(ApiModel):
         """Whether the resource asks for a plan instead of the deed."""
         return is_asked(self.annotations, ANNOTATION_PLAN_ONLY)
 
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether one of the two is asked for: nothing of the resource's spec is carried out."""
+        return self.is_paused or self.is_plan_only
+
 
 def is_asked(annotations: Mapping[str, Any] | None, name: str) -> bool:
     """Whether an annotation asks for what it is named after: it is there, and doesn't say "false".

@@ -79,18 +79,19 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
     """Return what the resource asks to mint now; None if nothing.
 
     The control plane lists caches in the status only once a login can be expected to work, and takes them out again
-    when the user must not have tokens.
+    when the user must not have tokens. A resource on hold keeps those that it has: nothing else takes its Secrets away.
     """
     spec, status, meta = user.spec, user.status, user.metadata
     if meta.is_deleting and FINALIZER not in meta.finalizers:
         return None  # while the finalizer stands the deletion may be held back; it ends minting itself
-    if spec.suspend and not meta.is_plan_only:
-        return None  # a plan only shows what would end
+    if spec.suspend and not meta.is_on_hold:
+        return None
+    caches = status.caches
     if spec.delivery.mode is not DeliveryMode.SECRET:
+        caches = tuple(cache for cache in caches if meta.is_on_hold and cache.secret is not None)
+    if not caches or not status.id or status.role is None or not status.role.arn or not spec.service_accounts:
         return None
-    if not status.caches or not status.id or status.role is None or not status.role.arn or not spec.service_accounts:
-        return None
-    if not all(is_exact_arn(arn) for arn in (status.arn, *(cache.arn for cache in status.caches))):
+    if not all(is_exact_arn(arn) for arn in (status.arn, *(cache.arn for cache in caches))):
         return None  # not written by us: the next pass corrects it
     if role_name_of(status.role.arn) is None:
         return None
@@ -120,7 +121,7 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
                 secret_name=secret_name(base, cache.name),
                 secret_uid=cache.secret.uid if cache.secret is not None else "",
             )
-            for cache in status.caches
+            for cache in caches
         ),
         refresh=asked_refresh(meta.annotations),
         secret_labels=secret.labels,

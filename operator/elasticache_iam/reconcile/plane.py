@@ -223,7 +223,7 @@ class Plane:
 
     async def is_held(self, meta: Metadata) -> bool:
         """Whether annotations keep our hands off the resource; nothing holds up a namespace that ends."""
-        if not meta.is_paused and not meta.is_plan_only:
+        if not meta.is_on_hold:
             return False
         return not (meta.is_deleting and await self.kube.is_namespace_ending(meta.namespace))
 

@@ -6,6 +6,7 @@ writes a retry (docs/adr/0001-kopf-at-the-edge.md).
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,8 +15,8 @@ import kopf
 import structlog
 
 from elasticache_iam.api.base import is_asked
-from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY, GROUP, VERSION
-from elasticache_iam.api.parse import InvalidResourceError, salvage_user
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY, GROUP, VERSION
+from elasticache_iam.api.parse import InvalidResourceError, parse_user, salvage_user
 from elasticache_iam.core.errors import OperatorError
 from elasticache_iam.core.mint import MintOrder, mint_order
 from elasticache_iam.core.status import READY
@@ -37,6 +38,8 @@ class Edge:
     def __init__(self, plane: Plane, mint: Callable[[tuple[str, str], MintOrder | None], None]) -> None:
         self._plane = plane
         self._mint = mint
+        self._before_hold: dict[Key, str] = {}
+        """Of users on hold spec and generation from before, as JSON, if we have seen that."""
 
     def see(self, plural: str, kind: str | None, body: Body) -> None:
         """Take one watch event: ADDED, MODIFIED, DELETED, or None while listing."""
@@ -57,8 +60,8 @@ class Edge:
         if is_news:
             plane.queue.wake(key, is_urgent=before is not None)
         if plural == USERS:
-            if not _is_edit_on_hold(before, body):
-                self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
+            self._note_hold(key, before, body)
+            self._mint((key.namespace, key.name), self.order((key.namespace, key.name)))
         else:
             for user in plane.store.user_keys_of(key):
                 if is_news or not _is_ready(plane.store.body(user)):
@@ -71,6 +74,7 @@ class Edge:
         if (plane.store.body(key) or {"metadata": {}})["metadata"].get("deletionTimestamp"):
             plane.guard.note_deleted(key)
         plane.store.forget(key)
+        self._before_hold.pop(key, None)
         plane.queue.forget(key)
         plane.forget(key)
         if key.plural == USERS:
@@ -110,12 +114,21 @@ class Edge:
     def order(self, user_key: tuple[str, str]) -> MintOrder | None:
         """Return what the newest body of a user (namespace, name) asks to mint."""
         key = Key(USERS, *user_key)
+        store, before = self._plane.store, self._before_hold.get(key)
         try:
-            user = self._plane.store.user(key)
+            user = store.user(key) if before is None else parse_user(_take_back(before, store.body(key)))
         except InvalidResourceError:
             # Not new, only unreadable (a stricter version of ours, say): what was delivered is kept fresh.
-            user = salvage_user(self._plane.store.body(key) or {})
+            user = salvage_user(_take_back(before, store.body(key)))
         return mint_order(user) if user is not None else None
+
+    def _note_hold(self, key: Key, before: Body | None, body: Body) -> None:
+        """Remember what a user asked for before it was put on hold: its tokens go on like that."""
+        is_same = before is not None and before["metadata"].get("uid") == body["metadata"].get("uid")
+        if before is None or not is_same or not _is_on_hold(body):
+            self._before_hold.pop(key, None)
+        elif key not in self._before_hold:
+            self._before_hold[key] = json.dumps([before.get("spec"), before["metadata"].get("generation", 0)])
 
 
 def _asked(body: Body) -> tuple[object, ...]:
@@ -129,11 +142,17 @@ def _is_ready(body: Body | None) -> bool:
     return any(condition.get("type") == READY and condition.get("status") == "True" for condition in conditions)
 
 
-def _is_edit_on_hold(before: Body | None, body: Body) -> bool:
-    """Whether a resource that we know asks for a plan only: tokens go on as they were asked for before."""
-    if before is None or before["metadata"].get("uid") != body["metadata"].get("uid"):
-        return False
-    return is_asked(body["metadata"].get("annotations"), ANNOTATION_PLAN_ONLY)
+def _is_on_hold(body: Body) -> bool:
+    annotations = body["metadata"].get("annotations")
+    return is_asked(annotations, ANNOTATION_PAUSED) or is_asked(annotations, ANNOTATION_PLAN_ONLY)
+
+
+def _take_back(before: str | None, body: Body | None) -> Body:
+    """Return a body without the edits since it was put on hold; None: it isn't, or nobody saw them."""
+    if before is None or body is None:
+        return body or {}
+    spec, generation = json.loads(before)
+    return {**body, "metadata": {**body["metadata"], "generation": generation}, "spec": spec}
 
 
 def make_registry(edge: Edge) -> kopf.OperatorRegistry:

@@ -5,7 +5,7 @@ import copy
 import pytest
 from tests.builders import user_manifest
 
-from elasticache_iam.api.keys import ANNOTATION_PLAN_ONLY
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY
 from elasticache_iam.api.parse import parse_user
 from elasticache_iam.core.mint import mint_order
 
@@ -70,8 +70,17 @@ def test_nothing_is_minted(options):
     assert order_of(**options) is None
 
 
-def test_a_suspension_that_is_only_planned_ends_no_tokens():
-    assert order_of(metadata={"annotations": {ANNOTATION_PLAN_ONLY: "true"}}, suspend=True) is not None
+@pytest.mark.parametrize("hold", [ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY])
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"delivery": {"mode": "None"}}], ids=["suspend", "self-signing"])
+def test_what_would_end_the_tokens_of_a_resource_on_hold_ends_none(hold, spec):
+    assert order_of(metadata={"annotations": {hold: "true"}}, **spec) is not None
+
+
+@pytest.mark.parametrize("hold", [ANNOTATION_PAUSED, ANNOTATION_PLAN_ONLY])
+def test_who_signs_for_itself_gets_no_token_by_being_put_on_hold(hold):
+    status = {**STATUS, "caches": [{**CACHE, "secret": None}]}
+
+    assert order_of(status, {"annotations": {hold: "true"}}, delivery={"mode": "None"}) is None
 
 
 @pytest.mark.parametrize(

@@ -190,14 +190,38 @@ def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):
     assert order.user_id == "demo-checkout"
 
 
-def test_an_edit_that_is_only_planned_changes_no_tokens(edge, minted):
-    plan_only = {"elasticache-iam.dev/plan-only": "true"}
+@pytest.mark.parametrize("hold", ["plan-only", "paused"])
+def test_an_edit_of_a_user_on_hold_changes_no_tokens(edge, minted, hold):
+    edited, held = user_manifest(service_account="x"), {f"elasticache-iam.dev/{hold}": "true"}
     edge.see(USERS, "ADDED", {**body(user_manifest()), "status": STATUS})
 
-    edge.see(USERS, "MODIFIED", {**body(user_manifest(service_account="x"), annotations=plan_only), "status": STATUS})
-    edge.see(USERS, "MODIFIED", {**body(user_manifest(service_account="x")), "status": STATUS})
+    edge.see(USERS, "MODIFIED", {**body(edited, annotations=held, generation=2), "status": STATUS})
+    edge.see(USERS, "MODIFIED", {**body({**edited, "spec": {}}, annotations=held, generation=3), "status": STATUS})
+    edge.see(USERS, "MODIFIED", {**body(edited, generation=4), "status": STATUS})
 
-    assert [order.service_account for _, order in minted] == ["checkout", "x"]
+    orders = [order for _, order in minted]
+    assert orders[0] == orders[1] == orders[2]
+    assert [order.service_account for order in orders] == ["checkout", "checkout", "checkout", "x"]
+
+
+def test_a_refresh_of_a_user_on_hold_is_no_edit(edge, minted):
+    edge.see(USERS, "ADDED", {**body(user_manifest()), "status": STATUS})
+
+    asked = {"elasticache-iam.dev/paused": "true", "elasticache-iam.dev/refresh": "now"}
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(suspend=True), annotations=asked), "status": STATUS})
+
+    assert [order.refresh for _, order in minted] == ["", "now"]
+
+
+def test_what_another_user_of_the_same_name_asked_for_before_it_was_on_hold_counts_no_more(edge, minted):
+    held = {"elasticache-iam.dev/paused": "true"}
+    edge.see(USERS, "ADDED", {**body(user_manifest()), "status": STATUS})
+    edge.see(USERS, "MODIFIED", {**body(user_manifest(), annotations=held), "status": STATUS})
+
+    other = body(user_manifest(service_account="x"), annotations=held, uid="other")
+    edge.see(USERS, "MODIFIED", {**other, "status": STATUS})
+
+    assert minted[-1][1].service_account == "x"
 
 
 def test_a_user_that_breaks_its_rules_keeps_what_was_delivered_to_it(edge, minted):

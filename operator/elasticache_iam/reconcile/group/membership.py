@@ -19,6 +19,7 @@ from elasticache_iam.core.state import Inventory, ObservedGroup
 from elasticache_iam.reconcile.group.missing import Strays, find_strays
 from elasticache_iam.reconcile.plane import Plane, is_ours
 from elasticache_iam.reconcile.queue import USERS, Key
+from elasticache_iam.reconcile.store import group_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def find_belonging(
     """Return whom a group should hold now.
 
     A user whose resource can't be read any more (by a stricter version of ours, say) stays as it is. So does one whose
-    resource shows a plan only.
+    resource is on hold.
     """
     owner = plane.installation.owner
     has = live.future_user_ids if live is not None else frozenset()
@@ -58,7 +59,7 @@ async def find_belonging(
         for user in plane.store.broken_users_of(key)
         if not user.metadata.is_deleting
     )
-    held = await _find_held(plane, group, has, inventory)
+    held = await _find_held(plane, key, group, live, inventory)
     strays = await find_strays(plane, key, group, has - set(group.spec.members), inventory)
     admitted = await _find_admitted(plane, key, group, live, inventory)
     return Belonging(
@@ -84,7 +85,7 @@ async def _find_admitted(
     members: list[str] = []
     for user in sorted(plane.store.users_of(key), key=_age):
         meta = user.metadata
-        if meta.is_deleting or user.spec.suspend or meta.is_plan_only:
+        if meta.is_deleting or user.spec.suspend or meta.is_on_hold:
             continue
         if meta.namespace not in labels_of:
             labels_of[meta.namespace] = await _labels(plane, meta.namespace) if needs_namespace_labels(group) else {}
@@ -121,21 +122,26 @@ def _lost_all_caches(group: UserGroup, user: ElastiCacheIAMUser, live: ObservedG
     return lost and not any(state in CONSENTED_STATES for state in states)
 
 
-async def _find_held(plane: Plane, group: UserGroup, has: frozenset[str], inventory: Inventory) -> list[str]:
-    """Return the members whose resource shows a plan only: no edit of it is applied, so none takes them out.
+async def _find_held(
+    plane: Plane, key: Key, group: UserGroup, on: ObservedGroup | None, inventory: Inventory
+) -> list[str]:
+    """Return the members whose resource is on hold: no edit of it is applied, so none takes them out.
 
     The group's own rules go on: they stay as long as it admits the access that AWS gives them.
     """
+    has = on.future_user_ids if on is not None else frozenset()
     rules = group.model_copy(update={"status": UserGroupStatus()})
     held: list[str] = []
     for user_id in sorted(has & inventory.users.keys()):
         live = inventory.users[user_id]
-        key = _resource_key(plane, inventory.tags.get(live.arn, {}))
+        user_key = _resource_key(plane, inventory.tags.get(live.arn, {}))
         try:
-            user = plane.store.user(key) if key is not None else None
+            user = plane.store.user(user_key) if user_key is not None else None
         except InvalidResourceError:
             continue
-        if user is None or not user.metadata.is_plan_only:
+        if user is None or not await plane.is_held(user.metadata):
+            continue
+        if group_key(user) == key and _lost_all_caches(group, user, on):
             continue
         labels = await _labels(plane, user.metadata.namespace) if needs_namespace_labels(group) else {}
         sent = user.status.access_string

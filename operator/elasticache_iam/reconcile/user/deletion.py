@@ -153,7 +153,7 @@ class UserDeletion:
 def _is_worked_on(plane: Plane, group: UserGroup) -> bool:
     """Whether passes of a group change its members; else nobody would take the user out."""
     meta, spec, installation = group.metadata, group.spec, plane.installation
-    if meta.is_paused or meta.is_plan_only or is_withdrawn(group):
+    if meta.is_on_hold or is_withdrawn(group):
         return False
     if not installation.may_use_account(meta.namespace, installation.place_of(group).account):
         return False

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from elasticache_iam.api.keys import ANNOTATION_REFRESH
+from elasticache_iam.api.base import is_asked
+from elasticache_iam.api.keys import ANNOTATION_PAUSED, ANNOTATION_REFRESH
+from elasticache_iam.core import commands
 from elasticache_iam.core.status import READY
 
 Document = Mapping[str, Any]
@@ -46,7 +48,10 @@ def patch_of(order: Order, *, stamp: str) -> Document:
 
 def refusal_of(order: Order, body: Document) -> str:
     """Return why an order can't be carried out on a resource as it is; "" if it can."""
-    spec = body.get("spec") or {}
+    spec, metadata = body.get("spec") or {}, body["metadata"]
+    if order is Order.SUSPEND and is_asked(metadata.get("annotations"), ANNOTATION_PAUSED):
+        unpause = commands.unpause(metadata["namespace"], metadata["name"]).partition(" #")[0].rstrip()
+        return f"it is paused, so nothing would be done and it would keep its access; first: {unpause}"
     if order is Order.REFRESH and spec.get("suspend"):
         return "it is suspended: resume it first"
     if order is Order.REFRESH and (spec.get("delivery") or {}).get("mode") == "None":

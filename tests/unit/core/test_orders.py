@@ -15,6 +15,12 @@ def user(*, reason="Ready", status="True", generation=3, observed=3, refresh="",
     return {**body, "status": {"observedGeneration": observed, "conditions": [ready], "refresh": refresh}}
 
 
+def paused(**spec):
+    body = user(**spec)
+    body["metadata"]["annotations"] = {"elasticache-iam.dev/paused": "true"}
+    return body
+
+
 @pytest.mark.parametrize(
     ("order", "patch"),
     [
@@ -63,10 +69,28 @@ def test_a_user_that_nobody_has_looked_at_has_not_come_far():
         (Order.REFRESH, user(delivery={"mode": "None"}), "delivery.mode is None"),
         (Order.REFRESH, user(), ""),
         (Order.SUSPEND, user(suspend=True), ""),
+        (Order.SUSPEND, paused(), "it is paused, so nothing would be done"),
+        (Order.RESUME, paused(suspend=True), ""),
+        (Order.REFRESH, paused(), ""),
         (Order.RESUME, user(), ""),
     ],
-    ids=["refresh-suspended", "refresh-self-signing", "refresh", "suspend-twice", "resume-twice"],
+    ids=[
+        "refresh-suspended",
+        "refresh-self-signing",
+        "refresh",
+        "suspend-twice",
+        "suspend-paused",
+        "resume-paused",
+        "refresh-paused",
+        "resume-twice",
+    ],
 )
 def test_what_can_not_be_done_is_refused_before(order, body, refusal):
     assert refusal_of(order, body).startswith(refusal)
     assert bool(refusal_of(order, body)) is bool(refusal)
+
+
+def test_who_may_not_suspend_a_paused_user_is_told_how_to_let_it_go_on():
+    assert refusal_of(Order.SUSPEND, paused()).endswith(
+        "kubectl -n shop annotate eciu checkout elasticache-iam.dev/paused-"
+    )

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import Command, add_all, cluster_options, namespace_option, resolve_namespace
+from elasticache_iam.cli.options import add_all, cluster_options, namespace_option, resolve_namespace
 from elasticache_iam.cli.terminal import say
 
 _OPTIONS: Final = (
@@ -25,33 +25,37 @@ _OPTIONS: Final = (
 )
 
 
-def order_options(command: Command) -> Command:
-    """Add the arguments and options of the three."""
-    return add_all(_OPTIONS, command)
+def order_command(order: str, *, short_help: str, text: str) -> click.Command:
+    """Return the command that gives an order to users, and exits with NOT_YET if it isn't carried out in time.
 
+    Args:
+        order: Its name, and the command's.
+        short_help: For the list of commands.
+        text: What the command's own help says.
+    """
 
-def give_order(
-    order: str,
-    users: tuple[str, ...],
-    namespace: str | None,
-    *,
-    wait: bool,
-    timeout: float,
-    kubeconfig: str | None,
-    context: str | None,
-) -> None:
-    """Give an order to users; exit with NOT_YET if it isn't carried out in time."""
-    # Not at the top: the other commands start without the Kubernetes client.
-    from elasticache_iam.core.orders import Order  # noqa: PLC0415
-    from elasticache_iam.runtime.orders import Errand, run_errand  # noqa: PLC0415
+    def give(
+        users: tuple[str, ...],
+        *,
+        namespace: str | None,
+        wait: bool,
+        timeout: float,
+        kubeconfig: str | None,
+        context: str | None,
+    ) -> None:
+        # Not at the top: the other commands start without the Kubernetes client.
+        from elasticache_iam.core.orders import Order  # noqa: PLC0415
+        from elasticache_iam.runtime.orders import Errand, run_errand  # noqa: PLC0415
 
-    errand = Errand(
-        Order(order),
-        resolve_namespace(namespace, kubeconfig=kubeconfig, context=context),
-        users,
-        timeout_s=timeout if wait else 0.0,
-        kubeconfig=kubeconfig,
-        context=context,
-    )
-    if not asyncio.run(run_errand(errand, say)):
-        sys.exit(ExitCode.NOT_YET)
+        errand = Errand(
+            Order(order),
+            resolve_namespace(namespace, kubeconfig=kubeconfig, context=context),
+            users,
+            timeout_s=timeout if wait else 0.0,
+            kubeconfig=kubeconfig,
+            context=context,
+        )
+        if not asyncio.run(run_errand(errand, say)):
+            sys.exit(ExitCode.NOT_YET)
+
+    return click.command(order, short_help=short_help, help=text)(add_all(_OPTIONS, give))

@@ -1,20 +1,9 @@
 """`elasticache-iam resume`: let suspended users in again."""
 
-import click
+from elasticache_iam.cli.ordering import order_command
 
-from elasticache_iam.cli.ordering import give_order, order_options
-
-
-@click.command(short_help="Let suspended users in again.")
-@order_options
-def resume(
-    users: tuple[str, ...],
-    *,
-    namespace: str | None,
-    wait: bool,
-    timeout: float,
-    kubeconfig: str | None,
-    context: str | None,
-) -> None:
-    """Let suspended USERS in again: back into their group, with new tokens. Takes back what `suspend` set."""
-    give_order("resume", users, namespace, wait=wait, timeout=timeout, kubeconfig=kubeconfig, context=context)
+resume = order_command(
+    "resume",
+    short_help="Let suspended users in again.",
+    text="Let suspended USERS in again: back into their group, with new tokens. Takes back what `suspend` set.",
+)

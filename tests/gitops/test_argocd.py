@@ -179,7 +179,7 @@ def test_every_health_is_documented():
     [
         pytest.param(lambda: resource("user"), {"refresh", "suspend", "pause"}, id="user"),
         pytest.param(lambda: resource("user", suspended(), suspend=True), {"pause", "resume"}, id="suspended-user"),
-        pytest.param(lambda: resource("user", annotations=PAUSED), {"refresh", "suspend", "resume"}, id="paused-user"),
+        pytest.param(lambda: resource("user", annotations=PAUSED), {"refresh", "resume"}, id="paused-user"),
         pytest.param(
             lambda: resource("user", delivery={"mode": "None"}), {"suspend", "pause"}, id="user-that-signs-for-itself"
         ),

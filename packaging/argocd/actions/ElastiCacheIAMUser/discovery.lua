@@ -12,7 +12,7 @@ return {
     displayName = "Mint new tokens",
   },
   ["suspend"] = {
-    disabled = is_suspended or is_going,
+    disabled = is_suspended or is_paused or is_going, -- nothing is carried out while it is paused
     iconClass = "fa fa-fw fa-ban",
     displayName = "Suspend: remove the Secrets, cut the connections",
   },

@@ -25,9 +25,9 @@ kubectl plugin: `kubectl elasticache-iam status`.
 Commands that look at a cluster use your kubeconfig, those that look at AWS your own credentials, as boto3 finds them.
 None needs the operator's rights, and only `refresh`, `suspend` and `resume` change anything: one field of a resource.
 
-An error is one line on the standard error, which says what to do where it is yours to do. `--debug` (or `ELASTICACHE_IAM_DEBUG=1`), before
-or behind the command, shows where it comes from. `elasticache-iam completion bash` (`zsh`, `fish`) completes commands
-and options.
+An error is one line on the standard error, which says what to do where that is yours to do. `--debug` (or
+`ELASTICACHE_IAM_DEBUG=1`), before or behind the command, shows where it comes from. `elasticache-iam completion bash`
+(`zsh`, `fish`) completes commands and options.
 """
 
 

@@ -11,7 +11,6 @@ The image is made by buildah, as root, on bases of Debian's packages (packaging/
 import argparse
 import gzip
 import hashlib
-import io
 import os
 import runpy
 import shutil
@@ -57,8 +56,10 @@ def git(*arguments: str) -> str:
 
 def export(folder: Path) -> None:
     """Put the commit's files there: nothing else can get into the artefacts."""
-    with tarfile.open(fileobj=io.BytesIO(run("git", "archive", "--format=tar", "HEAD"))) as archive:
-        archive.extractall(folder, filter="data")
+    packed = folder.with_suffix(".tar")
+    run("git", "archive", f"--output={packed}", "HEAD")
+    run("tar", "-xf", packed, "-C", folder)
+    packed.unlink()
 
 
 def version_of(source: Path) -> str:

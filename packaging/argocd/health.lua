@@ -5,7 +5,7 @@ local PATIENCE_S = 900 -- AWS takes minutes; what isn't done by then wants someb
 
 local metadata, status = obj.metadata, obj.status or {}
 local annotations = metadata.annotations or {}
-local says_no = { [""] = true, ["false"] = true, ["False"] = true, ["FALSE"] = true }
+local says_no = { ["false"] = true, ["False"] = true, ["FALSE"] = true }
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
   conditions[condition.type] = condition
@@ -36,11 +36,11 @@ if metadata.deletionTimestamp ~= nil then
 end
 
 -- At somebody's wish nothing happens.
-if not says_no[annotations["elasticache-iam.dev/paused"] or ""] then
+if not says_no[annotations["elasticache-iam.dev/paused"] or "false"] then
   local pending = is_seen and "" or " An edit waits for that to end."
   return { status = "Suspended", message = "Paused: only tokens are kept fresh." .. pending .. " Last seen: " .. told(ready, "nothing") }
 end
-if not says_no[annotations["elasticache-iam.dev/plan-only"] or ""] then
+if not says_no[annotations["elasticache-iam.dev/plan-only"] or "false"] then
   if not is_seen then
     return { status = "Progressing", message = "PlanOnly: the plan isn't made yet" }
   end

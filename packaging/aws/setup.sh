@@ -517,7 +517,7 @@ clients=$(look aws iam get-open-id-connect-provider --open-id-connect-provider-a
 if [ -z "$clients" ]; then
   change "create the OIDC provider of https://$issuer, with the audience $audience" \
     aws iam create-open-id-connect-provider --url "https://$issuer" --client-id-list "$audience" sts.amazonaws.com
-elif ! grep -qw -- "$audience" <<<"$clients"; then
+elif ! tr '[:space:]' '\n' <<<"$clients" | grep -Fxq -- "$audience"; then
   change "add the audience $audience to the OIDC provider of https://$issuer" \
     aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "$provider" --client-id "$audience"
 fi

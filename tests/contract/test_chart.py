@@ -198,6 +198,16 @@ def test_a_namespace_that_is_not_there_is_named_before_anything_is_made(cluster_
     assert "typo" not in cluster_cli("list", "--namespace", namespace).stdout
 
 
+def test_the_namespace_that_the_installation_makes_need_not_be_there(cluster_cli):
+    command = ("install", "own", CHART, "--namespace", "to-be-made", "--create-namespace", "--dry-run=server")
+
+    answer = cluster_cli(
+        *command, "--set", "config.owner=demo,config.namespaces={to-be-made}", "--take-ownership", check=False
+    )
+
+    assert "config.namespaces" not in answer.stderr
+
+
 def test_crds_that_are_there_are_taken_over_as_documented(cluster_cli, control_plane, namespace):
     older = [path.read_text().replace("Why it is or is not ready.", "Why.") for path in (ROOT / "crds").glob("*.yaml")]
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input="---\n".join(older))

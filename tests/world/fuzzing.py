@@ -77,8 +77,5 @@ def _look(world: VirtualGround, others: Any) -> list[str]:
 
 
 def _is_overlooked(body: Any) -> bool:
-    is_paused = body["metadata"].get("annotations", {}).get("elasticache-iam.dev/paused", "").lower() not in {
-        "",
-        "false",
-    }
+    is_paused = body["metadata"].get("annotations", {}).get("elasticache-iam.dev/paused", "false").lower() != "false"
     return not is_paused and body["status"].get("observedGeneration") != body["metadata"]["generation"]

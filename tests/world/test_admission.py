@@ -165,11 +165,12 @@ async def test_a_paused_user_keeps_its_tokens_and_nothing_is_written(world: Grou
 _ENDS: dict[str, dict[str, Any]] = {
     "suspended": {"suspend": True},
     "signing-for-itself": {"delivery": {"mode": "None"}},
+    "in-another-secret": {"delivery": {"secret": {"name": "other"}}},
 }
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
-@pytest.mark.parametrize("how", ["suspended", "signing-for-itself", "deleted"])
+@pytest.mark.parametrize("how", [*_ENDS, "deleted"])
 async def test_nothing_that_ends_tokens_is_done_while_a_user_is_paused(world: Ground, how: str, *, restarts: bool):
     world.add_cache()
     operator = await world.start()

@@ -330,7 +330,7 @@ async def test_who_may_not_read_the_group_is_told_the_role_that_may(settled: Gro
     result = await shell.verify()
 
     assert isinstance(result.exception, ConfigurationError)
-    assert "UserGroup platform/orders: the role `view` there" in result.exception.message
+    assert "UserGroup platform/orders: ask whoever keeps it" in result.exception.message
 
 
 async def test_an_unknown_user_is_no_broken_link(world: Ground, shell: Shell):

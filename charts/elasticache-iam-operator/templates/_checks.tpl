@@ -74,7 +74,7 @@ config.cacheCA: neither PEM text, which starts with -----BEGIN CERTIFICATE-----,
 {{- range $index, $namespace := $config.namespaces | default list }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $namespace) }}
 config.namespaces[{{ $index }}]: {{ quote $namespace }} is no namespace's name; patterns aren't known, and an empty list stands for the whole cluster
-{{- else if and $values.rbac.create (lookup "v1" "Namespace" "" "default") (not (lookup "v1" "Namespace" "" $namespace)) }}
+{{- else if and $values.rbac.create (ne $namespace $.Release.Namespace) (lookup "v1" "Namespace" "" $.Release.Namespace) (not (lookup "v1" "Namespace" "" $namespace)) }}
 config.namespaces[{{ $index }}]: there is no namespace {{ quote $namespace }}, and the operator's rights are made in it; kubectl create namespace {{ $namespace }}
 {{- end }}
 {{- end -}}

@@ -82,7 +82,8 @@ def is_asked(annotations: Mapping[str, Any] | None, name: str) -> bool:
 
     Whoever writes "yes" or "1" wants us to hold still: what is understood otherwise would be done.
     """
-    return str((annotations or {}).get(name, "")).lower() not in {"", "false"}
+    value = (annotations or {}).get(name)
+    return value is not None and str(value).lower() != "false"
 
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

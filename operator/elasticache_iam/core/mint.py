@@ -118,7 +118,8 @@ def mint_order(user: ElastiCacheIAMUser) -> MintOrder | None:
                 host=cache.host,
                 port=cache.port,
                 reader_host=cache.reader_host,
-                secret_name=secret_name(base, cache.name),
+                # On hold the Secret stays the one that there is, whatever the spec says by now.
+                secret_name=cache.secret.name if cache.secret and meta.is_on_hold else secret_name(base, cache.name),
                 secret_uid=cache.secret.uid if cache.secret is not None else "",
             )
             for cache in caches

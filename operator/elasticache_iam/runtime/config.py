@@ -111,6 +111,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where is not None else ""
         raise ConfigurationError(f"the configuration {path} is not YAML{line}") from error
+    except (ValueError, RecursionError) as error:  # no text, an impossible date, or very deep nesting
+        raise ConfigurationError(f"the configuration {path} is not YAML") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"the configuration {path} must be a mapping of settings; it needs at least `owner`")
     return document

@@ -46,13 +46,14 @@ async def find_config(said: Said, connection: Connection | None) -> OperatorConf
     Raises:
         ConfigurationError: The file can't be read, a setting is wrong, or nobody says the owner.
     """
+    config_map = f"{said.namespace}/{said.name}-config"
     if said.path is not None:
         what, document = f"the configuration {said.path}", configuration.read_settings(said.path)
     elif connection is not None:
-        what, document = "the operator's configuration", await _deployed_settings(said, connection)
+        what, document = f"the ConfigMap {config_map}", await _deployed_settings(said, connection)
     else:
         what, document = "the options", {}
-    where = f"; the ConfigMap {said.namespace}/{said.name}-config can't be read (--operator-namespace)"
+    where = f"; the ConfigMap {config_map} can't be read (--operator-namespace)"
     config = configuration.override_settings(
         document, said.settings, what=what, way_out=where if connection is not None and said.path is None else ""
     )
@@ -65,7 +66,7 @@ async def _deployed_settings(said: Said, connection: Connection) -> dict[str, An
     try:
         body = await connection.call(request)
         document = yaml.safe_load(body["data"]["config.yaml"])
-    except (OperatorError, KeyError, yaml.YAMLError):
+    except (OperatorError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     if not isinstance(document, dict):
         return {}

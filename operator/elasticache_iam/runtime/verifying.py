@@ -131,7 +131,7 @@ async def _read_group(connection: Connection, key: Key) -> UserGroup | None:
         return None
     except AccessDeniedError as error:
         raise ConfigurationError(
-            f"you may not get its UserGroup {key.namespace}/{key.name}: the role `view` there has that right"
+            f"you may not get its UserGroup {key.namespace}/{key.name}: ask whoever keeps it, or for that right"
         ) from error
 
 

@@ -372,6 +372,7 @@ class TokenPlane:
     async def run(self) -> None:
         """Refresh until cancelled; then finish what is in flight for at most a second."""
         self._runs = True
+        self._checkpoint = {}  # what it says of those that come later is old by then
         self._fetch_sessions_early()
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from elasticache_iam.core.errors import OperatorError, ThrottledError
+from elasticache_iam.core.errors import OperatorError, ThrottledError, UnavailableError
 from elasticache_iam.core.mint import MintOrder
 from elasticache_iam.core.pace import Allowance, Pace
 from elasticache_iam.core.turns import Turns
@@ -31,10 +31,11 @@ THROTTLED_TRIES: Final = 3
 NEWCOMERS_EVERY: Final = 4
 """While tokens that end wait too, a new user, or an edited one, has one turn in so many: however many edit theirs, a
 new leader has the others' sessions in time."""
-SESSIONS_AT_ONCE: Final = 6
-"""So many calls a user has: what its own retries take in the first half minute."""
+SESSIONS_AT_ONCE: Final = 12
+"""So many calls a user has: with those that follow what its own retries take while IAM tells its news."""
 SESSION_EVERY_S: Final = 15.0
 """And then one each so often. It fails once in 30 s, and needs one every few hours."""
+_RESOLUTION_S: Final = 0.001
 RUSH: Final = 20
 """From so many waiting users on it is told how far it is: a cold start."""
 TELL_EVERY_S: Final = 10.0
@@ -156,7 +157,7 @@ class Renewals:
                 self._changed.clear()
                 due = self._turns.next_due()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(None if due is None else max(0.0, due - now)):
+                    async with asyncio.timeout(None if due is None else max(_RESOLUTION_S, due - now)):
                         await self._changed.wait()
 
     async def _renew(self, wanted: _Wanted) -> None:
@@ -174,6 +175,8 @@ class Renewals:
             failure = error
         except OperatorError as error:
             failure = error
+            if isinstance(error, UnavailableError):
+                self._allowance.give_back(order.uid)  # no fault of the user's: its own pauses are enough
         except Exception as error:  # noqa: BLE001
             # As with a refresh: a bug that one user meets must not end all others'. Only the type is shown.
             log.error("a renewal failed unexpectedly", namespace=order.namespace, name=order.name, error=_type(error))  # noqa: TRY400

@@ -44,7 +44,7 @@ def test_a_document_becomes_values():
         ("tru", True),
         ("false", False),
         ("False", False),
-        ("", False),
+        ("", True),
     ],
 )
 def test_an_annotation_that_asks_us_to_hold_still_is_taken_unless_it_says_false(says, is_on):

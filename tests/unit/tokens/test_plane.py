@@ -1717,3 +1717,30 @@ async def test_parsed_templates_go_with_their_user(ground):
     ground.plane.observe(KEY, None)
 
     assert len(ground.plane._templates) == 0
+
+
+async def test_an_outage_of_sts_costs_no_allowance(ground):
+    """A token that is about to end is retried all the more often: it has no time to wait for a permit."""
+    ground.sts.life_s = 900
+    ground.start()
+    ground.plane.observe(KEY, order())
+    await asyncio.sleep(300)
+    ground.sts.error = UnavailableError("STS is away")
+    await asyncio.sleep(592)
+
+    ground.sts.error = None
+    await asyncio.sleep(6)
+
+    assert ground.plane.min_remaining_s()[Fault.OPERATOR] > 800
+
+
+async def test_a_role_that_is_known_everywhere_after_a_minute_is_tried_every_eight_seconds_until_then(slow):
+    slow.sts.denied = frozenset({"young"})
+    slow.start()
+    slow.plane.observe(KEY, order(role_arn="young"))
+    await asyncio.sleep(100)
+
+    slow.sts.denied = frozenset()
+    await asyncio.sleep(9)
+
+    assert len(slow.writes) == 1

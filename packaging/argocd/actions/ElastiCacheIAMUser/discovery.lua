@@ -1,7 +1,7 @@
 local annotations = obj.metadata.annotations or {}
 local is_suspended = obj.spec.suspend == true
-local says_no = { [""] = true, ["false"] = true, ["False"] = true, ["FALSE"] = true }
-local is_paused = not says_no[annotations["elasticache-iam.dev/paused"] or ""]
+local says_no = { ["false"] = true, ["False"] = true, ["FALSE"] = true }
+local is_paused = not says_no[annotations["elasticache-iam.dev/paused"] or "false"]
 local is_going = obj.metadata.deletionTimestamp ~= nil
 local mints = (obj.spec.delivery or {}).mode ~= "None"
 

@@ -1,6 +1,6 @@
 local annotations = obj.metadata.annotations or {}
-local says_no = { [""] = true, ["false"] = true, ["False"] = true, ["FALSE"] = true }
-local is_paused = not says_no[annotations["elasticache-iam.dev/paused"] or ""]
+local says_no = { ["false"] = true, ["False"] = true, ["FALSE"] = true }
+local is_paused = not says_no[annotations["elasticache-iam.dev/paused"] or "false"]
 local is_going = obj.metadata.deletionTimestamp ~= nil
 
 return {

@@ -7,6 +7,7 @@ our own writes tell, or a read of one role alone, is put over them until the pag
 import asyncio
 import functools
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -76,10 +77,14 @@ class Iam:
         self._account = account
         self._clock = clock
         self._sequence = Sequence()
+        self._doubts: Counter[str] = Counter()
+        """How many writes to a role have ended."""
+        self._overtaken: set[str] = set()
+        """Roles whose last write was under way beside another one: how they are now isn't known from either."""
         self._list = Part(self._read_list, clock=clock, sequence=self._sequence)
         self._details = Part(self._read_details, clock=clock, sequence=self._sequence)
         self._audiences: dict[str, Part[frozenset[str] | None]] = {}
-        self._lock = threading.Lock()  # guards the next two
+        self._lock = threading.Lock()  # guards the next two, and the doubts
         self._known: dict[str, KnownRole] = {}
         self._version = 0
         self._merged: Merged[_Roles] = Merged((), _Roles({}, (), 0, 0))
@@ -251,12 +256,16 @@ class Iam:
 
     async def _write(self, role_name: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """Carry out a write to one role; unless noted better afterwards, the role is read again."""
-        return await self._api.call(
+        before = self._doubts[role_name]
+        answer = await self._api.call(
             "iam",
             operation,
             {"RoleName": role_name, **parameters},
             on_end=lambda: self._doubt(role_name),
         )
+        # One whose caller was cancelled may have ended meanwhile: what it did isn't in what we knew.
+        (self._overtaken.discard if self._doubts[role_name] == before + 1 else self._overtaken.add)(role_name)
+        return answer
 
     # -- what AWS makes of all policies together --------------------------------------------------------------------
 
@@ -307,11 +316,13 @@ class Iam:
 
     def _note(self, role: ObservedRole) -> None:
         """Remember how our write left a role."""
-        if role.path == self._path:
+        if role.path == self._path and role.name not in self._overtaken:
             self._remember(role.name, KnownRole(self._sequence.next(), role))
 
     def _doubt(self, name: str) -> None:
         """Have a role read, unless what a write did to it is noted before anybody looks."""
+        with self._lock:
+            self._doubts[name] += 1
         self._remember(name, KnownRole(self._sequence.next(), None, is_certain=False))
 
     def _remember(self, name: str, known: KnownRole) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import functools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -77,14 +77,12 @@ class Iam:
         self._account = account
         self._clock = clock
         self._sequence = Sequence()
-        self._doubts: Counter[str] = Counter()
-        """How many writes to a role have ended."""
-        self._overtaken: set[str] = set()
-        """Roles whose last write was under way beside another one: how they are now isn't known from either."""
         self._list = Part(self._read_list, clock=clock, sequence=self._sequence)
         self._details = Part(self._read_details, clock=clock, sequence=self._sequence)
         self._audiences: dict[str, Part[frozenset[str] | None]] = {}
-        self._lock = threading.Lock()  # guards the next two, and the doubts
+        self._lock = threading.Lock()  # guards the next three
+        self._ended: Counter[str] = Counter()
+        """How many writes to a role have ended."""
         self._known: dict[str, KnownRole] = {}
         self._version = 0
         self._merged: Merged[_Roles] = Merged((), _Roles({}, (), 0, 0))
@@ -180,57 +178,55 @@ class Iam:
 
     async def set_trust(self, role_name: str, trust: Document) -> None:
         """Replace a role's trust policy."""
-        known = self._known_role(role_name)
-        await self._write(role_name, "UpdateAssumeRolePolicy", {"PolicyDocument": compact_json(trust)})
-        if known is not None:
-            self._note(replace(known, trust=trust))
+        parameters = {"PolicyDocument": compact_json(trust)}
+        await self._change(role_name, "UpdateAssumeRolePolicy", parameters, lambda role: replace(role, trust=trust))
 
     async def put_role_policy(self, role_name: str, policy_name: str, document: Document) -> None:
         """Write an inline policy (an upsert)."""
-        known = self._known_role(role_name)
-        await self._write(
-            role_name, "PutRolePolicy", {"PolicyName": policy_name, "PolicyDocument": compact_json(document)}
-        )
-        if known is not None:
-            self._note(replace(known, policies={**(known.policies or {}), policy_name: document}))
+        parameters = {"PolicyName": policy_name, "PolicyDocument": compact_json(document)}
+
+        def put(role: ObservedRole) -> ObservedRole:
+            return replace(role, policies={**(role.policies or {}), policy_name: document})
+
+        await self._change(role_name, "PutRolePolicy", parameters, put)
 
     async def delete_role_policy(self, role_name: str, policy_name: str) -> None:
         """Delete an inline policy; a missing one, or a missing role, is success."""
-        known = self._known_role(role_name)
+
+        def delete(role: ObservedRole) -> ObservedRole:
+            policies = {name: document for name, document in (role.policies or {}).items() if name != policy_name}
+            return replace(role, policies=policies)
+
         with gone_is_success("NoSuchEntity"):
-            await self._write(role_name, "DeleteRolePolicy", {"PolicyName": policy_name})
-            if known is not None:
-                policies = {name: document for name, document in (known.policies or {}).items() if name != policy_name}
-                self._note(replace(known, policies=policies))
+            await self._change(role_name, "DeleteRolePolicy", {"PolicyName": policy_name}, delete)
 
     async def set_boundary(self, role_name: str, boundary: str) -> None:
         """Put a permissions boundary (its ARN) on a role. None is ever taken off: it only narrows."""
-        known = self._known_role(role_name)
-        await self._write(role_name, "PutRolePermissionsBoundary", {"PermissionsBoundary": boundary})
-        if known is not None:
-            self._note(replace(known, boundary=boundary))
+        parameters = {"PermissionsBoundary": boundary}
+        await self._change(
+            role_name, "PutRolePermissionsBoundary", parameters, lambda role: replace(role, boundary=boundary)
+        )
 
     async def set_max_session(self, role_name: str, max_session_s: int) -> None:
         """Set how long a role's sessions may last, 3600 to 43200 s."""
-        known = self._known_role(role_name)
-        await self._write(role_name, "UpdateRole", {"MaxSessionDuration": max_session_s})
-        if known is not None:
-            self._note(replace(known, max_session_s=max_session_s))
+        parameters = {"MaxSessionDuration": max_session_s}
+        await self._change(role_name, "UpdateRole", parameters, lambda role: replace(role, max_session_s=max_session_s))
 
     async def tag_role(self, role_name: str, tags: Mapping[str, str]) -> None:
         """Add tags to a role, or replace their values; others stay."""
-        known = self._known_role(role_name)
-        await self._write(role_name, "TagRole", {"Tags": write_tags(tags)})
-        if known is not None:
-            self._note(replace(known, tags={**(known.tags or {}), **tags}))
+
+        def tag(role: ObservedRole) -> ObservedRole:
+            return replace(role, tags={**(role.tags or {}), **tags})
+
+        await self._change(role_name, "TagRole", {"Tags": write_tags(tags)}, tag)
 
     async def untag_role(self, role_name: str, keys: frozenset[str]) -> None:
         """Take tags off a role; missing ones are success."""
-        known = self._known_role(role_name)
-        await self._write(role_name, "UntagRole", {"TagKeys": sorted(keys)})
-        if known is not None:
-            tags = {key: value for key, value in (known.tags or {}).items() if key not in keys}
-            self._note(replace(known, tags=tags))
+
+        def untag(role: ObservedRole) -> ObservedRole:
+            return replace(role, tags={key: value for key, value in (role.tags or {}).items() if key not in keys})
+
+        await self._change(role_name, "UntagRole", {"TagKeys": sorted(keys)}, untag)
 
     async def delete_role(self, role_name: str) -> None:
         """Delete a role with its inline policies; a missing one is success.
@@ -254,18 +250,28 @@ class Iam:
                 raise
         self._remember(role_name, KnownRole(self._sequence.next(), None))
 
+    async def _change(
+        self,
+        role_name: str,
+        operation: str,
+        parameters: Mapping[str, Any],
+        change: Callable[[ObservedRole], ObservedRole],
+    ) -> None:
+        """Carry out a write, and note what it makes of the role as it was, if that is certain."""
+        known, ended = self._known_role(role_name), self._ended[role_name]
+        await self._write(role_name, operation, parameters)
+        # Another one, whose caller was cancelled, may have ended meanwhile: what it did isn't in what we knew.
+        if known is not None and self._ended[role_name] == ended + 1:
+            self._note(change(known))
+
     async def _write(self, role_name: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """Carry out a write to one role; unless noted better afterwards, the role is read again."""
-        before = self._doubts[role_name]
-        answer = await self._api.call(
+        return await self._api.call(
             "iam",
             operation,
             {"RoleName": role_name, **parameters},
             on_end=lambda: self._doubt(role_name),
         )
-        # One whose caller was cancelled may have ended meanwhile: what it did isn't in what we knew.
-        (self._overtaken.discard if self._doubts[role_name] == before + 1 else self._overtaken.add)(role_name)
-        return answer
 
     # -- what AWS makes of all policies together --------------------------------------------------------------------
 
@@ -316,13 +322,13 @@ class Iam:
 
     def _note(self, role: ObservedRole) -> None:
         """Remember how our write left a role."""
-        if role.path == self._path and role.name not in self._overtaken:
+        if role.path == self._path:
             self._remember(role.name, KnownRole(self._sequence.next(), role))
 
     def _doubt(self, name: str) -> None:
         """Have a role read, unless what a write did to it is noted before anybody looks."""
         with self._lock:
-            self._doubts[name] += 1
+            self._ended[name] += 1
         self._remember(name, KnownRole(self._sequence.next(), None, is_certain=False))
 
     def _remember(self, name: str, known: KnownRole) -> None:

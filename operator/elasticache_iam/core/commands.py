@@ -27,8 +27,13 @@ def refresh(namespace: str, name: str) -> str:
 
 
 def unpause(namespace: str, name: str) -> str:
+    """Return what ends a pause."""
+    return f"{_annotate(namespace, name)} {ANNOTATION_PAUSED}-"
+
+
+def have_repaired(namespace: str, name: str) -> str:
     """Return what lets the operator put right by itself what it is responsible for."""
-    return f"{_annotate(namespace, name)} {ANNOTATION_PAUSED}-   # and is the operator running?"
+    return f"{unpause(namespace, name)}   # and is the operator running?"
 
 
 def confirm_deletions(namespace: str) -> str:
@@ -147,16 +152,10 @@ def _change_cache(cache: CacheRef, region: str, *change: str) -> str:
 
 def exchange(cache: CacheRef, region: str, group_id: str) -> str:
     """Return what gives a cache another group in the place of one."""
-    match cache.kind:
-        case CacheKind.REPLICATION_GROUP:
-            change = ("--user-group-ids-to-remove", group_id, "--user-group-ids-to-add", "OTHER")
-            return _change_cache(cache, region, *change)
-        case CacheKind.SERVERLESS_CACHE:
-            return _change_cache(cache, region, "--user-group-id", "OTHER")
-        case CacheKind.MEMORYDB_CLUSTER:
-            return _change_cache(cache, region, "--acl-name", "OTHER")
-        case _:
-            assert_never(cache.kind)
+    if cache.kind is CacheKind.REPLICATION_GROUP:
+        change = ("--user-group-ids-to-remove", group_id, "--user-group-ids-to-add", "OTHER")
+        return _change_cache(cache, region, *change)
+    return attach(cache, region, "OTHER")  # it has one group at a time
 
 
 def consent(arn: str, value: str) -> str:

@@ -396,7 +396,7 @@ def _user(facts: Facts) -> Iterator[Check]:
     user = facts.user
     if user is None:
         says = f"there is no user {facts.user_id} in {facts.place.region}; the operator makes it anew"
-        yield _broken("user", Cause.USER_NOT_FOUND, says, commands.unpause(facts.namespace, facts.name))
+        yield _broken("user", Cause.USER_NOT_FOUND, says, commands.have_repaired(facts.namespace, facts.name))
         return
     if user.status in _MEANT_ONLY_FOR_NEW_USERS:
         look = commands.show_user(facts.place, user.user_id)
@@ -515,7 +515,7 @@ def _role(facts: Facts) -> Iterator[Check]:
         return
     if role is None:
         says = f"there is no role {facts.role_arn}; sessions of it are dead"
-        repair = commands.unpause(facts.namespace, facts.name) if facts.is_role_ours else ""
+        repair = commands.have_repaired(facts.namespace, facts.name) if facts.is_role_ours else ""
         yield _broken("role", Cause.ROLE_NOT_FOUND, says, repair or commands.create_role(name))
         return
     yield _ok("role", f"{name} exists")

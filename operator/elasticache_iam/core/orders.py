@@ -50,7 +50,7 @@ def refusal_of(order: Order, body: Document) -> str:
     """Return why an order can't be carried out on a resource as it is; "" if it can."""
     spec, metadata = body.get("spec") or {}, body["metadata"]
     if order is Order.SUSPEND and is_asked(metadata.get("annotations"), ANNOTATION_PAUSED):
-        unpause = commands.unpause(metadata["namespace"], metadata["name"]).partition(" #")[0].rstrip()
+        unpause = commands.unpause(metadata["namespace"], metadata["name"])
         return f"it is paused, so nothing would be done and it would keep its access; first: {unpause}"
     if order is Order.REFRESH and spec.get("suspend"):
         return "it is suspended: resume it first"

@@ -10,7 +10,8 @@ _BACK_OFF_EVERY_S: Final = 1.0
 _GROWTH: Final = 0.05
 """Permits a second more for each call that was taken, so 5 % a second: a limit is felt for again every 4 to 5 s, and at
 5 a second one call in 20 is refused."""
-_RESOLUTION_S: Final = 0.001
+RESOLUTION_S: Final = 0.001
+"""What is due sooner is due now: sums of floats are never quite equal."""
 _LEAST_KEPT: Final = 64
 
 K = TypeVar("K", bound=Hashable)
@@ -38,7 +39,7 @@ class Pace:
     def wait_s(self, now: float) -> float:
         """Return the seconds until there is a permit; less than a millisecond is none."""
         wait_s = self._free_at - now
-        return wait_s if wait_s >= _RESOLUTION_S else 0.0
+        return wait_s if wait_s >= RESOLUTION_S else 0.0
 
     def take(self, now: float) -> None:
         """Use the permit that there is."""

@@ -46,17 +46,18 @@ async def find_config(said: Said, connection: Connection | None) -> OperatorConf
     Raises:
         ConfigurationError: The file can't be read, a setting is wrong, or nobody says the owner.
     """
-    config_map = f"{said.namespace}/{said.name}-config"
+    way_out = ""
     if said.path is not None:
         what, document = f"the configuration {said.path}", configuration.read_settings(said.path)
     elif connection is not None:
-        what, document = f"the ConfigMap {config_map}", await _deployed_settings(said, connection)
+        what, document = (
+            f"the ConfigMap {said.namespace}/{said.name}-config",
+            await _deployed_settings(said, connection),
+        )
+        way_out = f"; {what} can't be read (--operator-namespace)"
     else:
         what, document = "the options", {}
-    where = f"; the ConfigMap {config_map} can't be read (--operator-namespace)"
-    config = configuration.override_settings(
-        document, said.settings, what=what, way_out=where if connection is not None and said.path is None else ""
-    )
+    config = configuration.override_settings(document, said.settings, what=what, way_out=way_out)
     return await _with_issuer(config, connection)
 
 

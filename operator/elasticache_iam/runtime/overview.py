@@ -50,10 +50,11 @@ async def watch(scope: Scope, show: Callable[[Overview], None], *, interval_s: f
         OperatorError: The cluster doesn't answer.
     """
     async with await open_connection(scope.kubeconfig, context=scope.context) as connection:
-        show(await look(scope, connection, SystemClock()))
-        while interval_s is not None:
-            await asyncio.sleep(interval_s)
+        while True:
             show(await look(scope, connection, SystemClock()))
+            if interval_s is None:
+                return
+            await asyncio.sleep(interval_s)
 
 
 async def look(scope: Scope, connection: Connection, clock: Clock) -> Overview:

@@ -52,7 +52,7 @@ async def call_user(connection: Connection, request: Request, *, role: str, way_
     try:
         return await connection.call(request)
     except NotFoundError as error:
-        raise await why_no_user(connection, request.namespace, request.name) from error
+        raise await _why_no_user(connection, request.namespace, request.name) from error
     except AccessDeniedError as error:
         if error.code == "Unauthorized":  # no right would help
             raise
@@ -62,15 +62,14 @@ async def call_user(connection: Connection, request: Request, *, role: str, way_
         ) from error
 
 
-async def why_no_user(connection: Connection | None, namespace: str, name: str) -> ConfigurationError:
+async def _why_no_user(connection: Connection, namespace: str, name: str) -> ConfigurationError:
     """Return what to say of a user that isn't there: the cluster may not even know the kind."""
-    if connection is not None:
-        try:
-            await connection.call(Request("list", RESOURCES_API, USERS, namespace, query={"limit": "1"}))
-        except NotFoundError:
-            return missing_crds()
-        except OperatorError:  # it can't be told, and is the rarer of the two
-            pass
+    try:
+        await connection.call(Request("list", RESOURCES_API, USERS, namespace, query={"limit": "1"}))
+    except NotFoundError:
+        return missing_crds()
+    except OperatorError:  # it can't be told, and is the rarer of the two
+        pass
     return ConfigurationError(
         f"there is no ElastiCacheIAMUser {namespace}/{name}; see: elasticache-iam status -A, another namespace: -n"
     )

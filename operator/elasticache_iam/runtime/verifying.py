@@ -148,11 +148,11 @@ def _targets(subject: Subject, inventory: Inventory) -> Iterator[UserCacheStatus
 
 
 async def _examine_cache(
-    inquiry: Inquiry, subject: Subject, cache: UserCacheStatus, inventory: Inventory, connection: Connection | None
+    inquiry: Inquiry, subject: Subject, cache: UserCacheStatus, inventory: Inventory, connection: Connection
 ) -> Branch:
     trial, ahead = Trial(), None
     remarks: tuple[Check, ...] = ()
-    if inquiry.tries_login and connection is not None and subject.user.spec.delivery.mode is DeliveryMode.SECRET:
+    if inquiry.tries_login and subject.user.spec.delivery.mode is DeliveryMode.SECRET:
         trial, remarks = await _try(inquiry, subject, cache, connection)
         ahead = _ahead(trial.signed, subject.plane)
     found = await Examination(subject, ahead=ahead).examine(cache, inventory, trial, is_thorough=True)
@@ -272,7 +272,7 @@ def _operator_says(user: ElastiCacheIAMUser) -> Iterator[Check]:
     meta = user.metadata
     if meta.is_paused:
         says = "the resource is paused: nothing is put right, though tokens are refreshed"
-        yield Check("paused", Mark.UNTOLD, says, repair=commands.unpause(meta.namespace, meta.name))
+        yield Check("paused", Mark.UNTOLD, says, repair=commands.have_repaired(meta.namespace, meta.name))
     conditions = {condition.type: condition for condition in user.status.conditions}
     if not conditions:
         yield Check("Ready", Mark.BROKEN, "it hasn't looked at the resource: is it running, with this namespace?")

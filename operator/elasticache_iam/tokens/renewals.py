@@ -17,7 +17,7 @@ import structlog
 
 from elasticache_iam.core.errors import OperatorError, ThrottledError, UnavailableError
 from elasticache_iam.core.mint import MintOrder
-from elasticache_iam.core.pace import Allowance, Pace
+from elasticache_iam.core.pace import RESOLUTION_S, Allowance, Pace
 from elasticache_iam.core.turns import Turns
 from elasticache_iam.ports import Clock
 from elasticache_iam.tokens.sessions import Sessions
@@ -35,7 +35,6 @@ SESSIONS_AT_ONCE: Final = 12
 """So many calls a user has: with those that follow what its own retries take while IAM tells its news."""
 SESSION_EVERY_S: Final = 15.0
 """And then one each so often. It fails once in 30 s, and needs one every few hours."""
-_RESOLUTION_S: Final = 0.001
 RUSH: Final = 20
 """From so many waiting users on it is told how far it is: a cold start."""
 TELL_EVERY_S: Final = 10.0
@@ -157,7 +156,7 @@ class Renewals:
                 self._changed.clear()
                 due = self._turns.next_due()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(None if due is None else max(_RESOLUTION_S, due - now)):
+                    async with asyncio.timeout(None if due is None else max(RESOLUTION_S, due - now)):
                         await self._changed.wait()
 
     async def _renew(self, wanted: _Wanted) -> None:

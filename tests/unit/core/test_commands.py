@@ -24,6 +24,7 @@ PLACES = (EC, MEMDB)
 COMMANDS: dict[str, Callable[[str], str]] = {
     "refresh": lambda text: commands.refresh(text, "app"),
     "unpause": lambda text: commands.unpause("shop", text),
+    "repair by the operator": lambda text: commands.have_repaired("shop", text),
     "trust": lambda text: commands.set_trust("role", {"Statement": [text]}, is_ours=False),
     "trust that isn't known": lambda text: commands.set_trust(text, None, is_ours=True),
     "connect": lambda text: commands.allow_connect(

@@ -35,6 +35,21 @@ class Server:
         return self.answer
 
 
+class Fence:
+    """Says what a test wants it to say."""
+
+    def __init__(self, *, left_s=15.0, is_open=True):
+        self.is_open = is_open
+        self._left_s = left_s
+
+    def check(self):
+        if not self.is_open:
+            raise NotLeaderError("lost")
+
+    def left_s(self):
+        return self._left_s
+
+
 @pytest.fixture
 async def server():
     server = Server()
@@ -143,16 +158,6 @@ async def test_every_request_is_counted_with_its_outcome(server, connect):
 
 
 async def test_the_fence_is_asked_after_the_wait_for_a_place(server, connect):
-    class Fence:
-        is_open = True
-
-        def check(self):
-            if not self.is_open:
-                raise NotLeaderError("lost")
-
-        def left_s(self):
-            return 15.0
-
     fence = Fence()
     connection = connect(max_in_flight=1)
     server.delay_s = 0.1
@@ -170,67 +175,39 @@ async def test_the_fence_is_asked_after_the_wait_for_a_place(server, connect):
 
 
 async def test_a_write_is_given_up_before_somebody_else_may_lead(server, connect):
-    class Fence:
-        def check(self):
-            pass
-
-        def left_s(self):
-            return 0.05
-
     server.delay_s = 5.0
 
     with pytest.raises(
         UnavailableError, match=r"doesn't answer: \w+ at 127\.0\.0\.1:\d+; look at: kubectl cluster-info$"
     ):
-        await connect().send(PODS, fence=Fence())
+        await connect().send(PODS, fence=Fence(left_s=0.05))
 
 
 @pytest.mark.looptime(start=0.05)
 async def test_a_write_under_way_is_given_up_on_time_and_not_at_the_next_whole_second(server, connect):
-    class Fence:
-        def check(self):
-            pass
-
-        def left_s(self):
-            return 5.2
-
     server.delay_s = 30.0
     loop = asyncio.get_running_loop()
     sent_at = loop.time()
 
     with pytest.raises(UnavailableError):
-        await connect().send(PODS, fence=Fence())
+        await connect().send(PODS, fence=Fence(left_s=5.2))
 
     assert len(server.seen) == 1
     assert loop.time() - sent_at <= 5.21
 
 
 async def test_a_fence_that_is_shut_right_after_it_was_asked_lets_nothing_pass(server, connect):
-    class Fence:
-        def check(self):
-            pass
-
-        def left_s(self):
-            return 0.0
-
     with pytest.raises(NotLeaderError):
-        await connect().send(PODS, fence=Fence())
+        await connect().send(PODS, fence=Fence(left_s=0.0))
 
     assert server.seen == []
 
 
 async def test_what_the_fence_holds_back_is_counted_and_not_sent(server, connect):
-    class Fence:
-        def check(self):
-            raise NotLeaderError("lost")
-
-        def left_s(self):
-            return 0.0
-
     seen = []
 
     with pytest.raises(NotLeaderError):
-        await connect(on_request=lambda *labels: seen.append(labels)).send(PODS, fence=Fence())
+        await connect(on_request=lambda *labels: seen.append(labels)).send(PODS, fence=Fence(left_s=0.0, is_open=False))
 
     assert seen == [("get", "pods", "fenced")]
     assert server.seen == []

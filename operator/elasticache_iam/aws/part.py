@@ -60,6 +60,7 @@ class Part(Generic[T]):
         self._flight: asyncio.Task[Reading[T]] | None = None
         self._flight_stamp = 0
         self._touched = 0
+        self._touching = threading.Lock()
 
     @property
     def latest(self) -> Reading[T]:
@@ -70,7 +71,8 @@ class Part(Generic[T]):
 
     def invalidate(self) -> None:
         """Make what was read so far stale: call it when a write has ended, well or badly. From any thread."""
-        self._touched = self._sequence.next()
+        with self._touching:  # or a lower number, taken by another thread, could come last
+            self._touched = self._sequence.next()
 
     async def get(self, max_age_s: float, *, after: int = 0) -> Reading[T]:
         """Return a reading no older than asked and not from before a write that has ended by now.

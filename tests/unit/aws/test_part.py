@@ -1,6 +1,7 @@
 """One part of the inventory: age, sharing, and writes of ours that overtake a read."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -117,6 +118,33 @@ async def test_a_read_overtaken_by_a_write_does_not_count_for_later_callers(part
     assert (await late).value == "new"
     assert (await part.get(60.0)).value == "new"
     assert source.reads == 2
+
+
+async def test_of_writes_that_end_together_in_threads_the_last_one_counts(source, clock):
+    taken, overtaken = threading.Event(), threading.Event()
+
+    class HeldUp(Sequence):
+        """Who takes the first number is held up on its way to say so."""
+
+        def next(self):
+            number = super().next()
+            if number == 1:
+                taken.set()
+                overtaken.wait(0.2)
+            return number
+
+    part = Part(source, clock=clock, sequence=HeldUp())
+    first = threading.Thread(target=part.invalidate)
+    first.start()
+    taken.wait()
+    await part.get(60.0)
+    source.value = "new"
+
+    part.invalidate()
+
+    overtaken.set()
+    first.join()
+    assert (await part.get(60.0)).value == "new"
 
 
 async def test_many_writes_do_not_keep_a_reader_waiting_for_ever(part, source):

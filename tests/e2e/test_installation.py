@@ -198,6 +198,7 @@ def test_an_upgrade_leaves_no_gap(story):
 def test_after_helm_uninstall_resources_secrets_and_aws_stay_as_they_are(story):
     aws, secrets = story.aws_objects(), set(story.secrets())
     resources = {plural: {body["metadata"]["uid"] for body in story.resources(plural)} for plural in (GROUPS, USERS)}
+    story.watch.restart()
 
     story.uninstall()
 
@@ -205,6 +206,7 @@ def test_after_helm_uninstall_resources_secrets_and_aws_stay_as_they_are(story):
     assert set(story.secrets()) == secrets
     assert story.aws_objects() == aws
     story.wait_for_progress()  # on the tokens that are there
+    assert story.complaints() == []
 
 
 def test_installed_again_it_goes_on_where_it_stopped(story):
@@ -224,6 +226,11 @@ def test_installed_again_it_goes_on_where_it_stopped(story):
     assert {name: body["metadata"]["uid"] for name, body in story.secrets().items()} == uids
     assert story.aws_objects() == aws
     story.wait_for_progress()
+    story.facts["least life left of any token while there was no operator"] = (
+        f"{story.watch.least():.0f} of {story.token_seconds} s"
+    )
+    assert story.complaints() == []
+    assert story.watch.least() > 0
 
 
 def test_through_all_of_it_no_application_was_restarted_refused_or_cut_off(story):

@@ -1,10 +1,12 @@
 """A tenant that may write ElastiCacheIAMUsers in `shop`, and wants more than the platform team admits."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from tests.builders import group_manifest, user_manifest
+from tests.builders import ACCOUNT, group_manifest, user_manifest
 from tests.world.harness import Ground, ground
+from tests.world.virtual import play, virtual_ground
 
 from elasticache_iam.core.mint import LoginOutcome, LoginResult
 from elasticache_iam.reconcile.queue import GROUPS
@@ -12,6 +14,8 @@ from elasticache_iam.reconcile.queue import GROUPS
 ORDERS_LIMIT = [
     {"namespaces": {"names": ["shop"]}, "limit": {"preset": "ReadWrite", "keys": ["orders:*"]}},
 ]
+PACES = (10.0, 15.0)
+"""Calls a second, as an operator keeps them."""
 WITHIN = {"accessString": "on ~orders:* -@all +@read -@dangerous -function"}
 
 
@@ -159,3 +163,44 @@ async def test_ready_waits_for_a_login_after_the_user_was_let_in_again(world: Gr
     world.apply(group_manifest("orders", caches=("orders-prod",), admission=ORDERS_LIMIT))
 
     await watch_that_never(world, world.is_ready, seconds=0.7)
+
+
+def test_whatever_one_tenant_edits_all_the_time_another_namespaces_new_user_is_served():
+    """Each edit of a user whose role isn't there asks IAM: a namespace can ask for more passes than there are."""
+
+    async def edit_without_end(world: Ground, names: list[str]) -> None:
+        number = 0
+        while True:
+            number += 1
+            for name in names:
+                world.apply(mischief(name, number))
+            await asyncio.sleep(0.5)
+
+    def mischief(name: str, edit: int = 0) -> dict[str, Any]:
+        arn = f"arn:aws:iam::{ACCOUNT}:role/no-{name}"
+        manifest = user_manifest(name, "web", role={"mode": "External", "arn": arn})
+        manifest["metadata"]["annotations"] = {"example.org/edit": str(edit)}
+        return manifest
+
+    async def story() -> float:
+        async with virtual_ground() as world:
+            world.add_cache()
+            await world.start(paces=PACES)
+            world.apply(group_manifest(admits=("shop", "web")))
+            names = [f"mischief-{number}" for number in range(20)]
+            for name in names:
+                world.kube.put_service_account("web", name)
+                world.apply(mischief(name))
+            await asyncio.sleep(30)
+            edits = asyncio.create_task(edit_without_end(world, names))
+            await asyncio.sleep(10)
+            began = asyncio.get_running_loop().time()
+
+            world.kube.put_service_account("shop", "checkout")
+            world.apply(user_manifest())
+            await world.until(lambda: world.kube.secret("shop", "checkout"), timeout_s=60.0)
+
+            edits.cancel()
+            return asyncio.get_running_loop().time() - began
+
+    assert play(story()) < 10.0

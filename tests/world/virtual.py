@@ -319,8 +319,15 @@ class VirtualGround(Ground):
     def new_session(self) -> Any:
         return kept_aws().new_session()
 
-    async def start(self, config: Mapping[str, Any] | None = None, *, tap: Tap | None = None) -> Operator:
-        operator = VirtualOperator(self, {"pollInterval": POLL_S, **self.config, **(config or {})}, tap=tap)
+    async def start(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        tap: Tap | None = None,
+        paces: tuple[float, float] = (0.0, 0.0),
+    ) -> Operator:
+        options = {"pollInterval": POLL_S, **self.config, **(config or {})}
+        operator = VirtualOperator(self, options, tap=tap, paces=paces)
         self._operators.append(operator)
         await operator.start()
         return operator

@@ -11,8 +11,8 @@ LAST_EVERY: Final = 8
 """What can't be helped now gets the turns that nobody else wants, and one in so many."""
 
 
-class _Lanes(Generic[K]):
-    """Keys in lanes that take turns; in its lane a key goes by its due time."""
+class Lanes(Generic[K]):
+    """Keys in lanes that take turns; in its lane a key goes by its due time. Not for use by several threads."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, Schedule[K]] = {}
@@ -20,15 +20,18 @@ class _Lanes(Generic[K]):
         self._lane_of: dict[K, str] = {}
 
     def put(self, key: K, *, due: float, lane: str) -> None:
+        """Add a key that isn't here."""
         self._lanes.setdefault(lane, Schedule()).put(key, due=due)
         self._lane_of[key] = lane
 
     def remove(self, key: K) -> None:
+        """Forget a key; one that isn't here is fine."""
         lane = self._lane_of.pop(key, None)
         if lane is not None:
             self._lanes[lane].remove(key)
 
     def take(self) -> list[K]:
+        """Remove and return the key whose turn it is; empty if there is none."""
         while self._lanes:
             lane = next(iter(self._lanes))
             keys = self._lanes.pop(lane)
@@ -40,11 +43,18 @@ class _Lanes(Generic[K]):
                 return taken
         return []
 
+    def lateness(self, now: float) -> float:
+        """Return by how many seconds the most overdue key is late; 0 if nothing is."""
+        return max((keys.lateness(now) for keys in self._lanes.values()), default=0.0)
+
     def __len__(self) -> int:
         return len(self._lane_of)
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._lane_of)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._lane_of
 
 
 class _Asked(NamedTuple):
@@ -70,9 +80,9 @@ class Turns(Generic[K]):
     def __init__(self, *, newcomers_every: int = 2) -> None:
         self._newcomers_every = newcomers_every
         self._later: Schedule[K] = Schedule()
-        self._newcomers: _Lanes[K] = _Lanes()
+        self._newcomers: Lanes[K] = Lanes()
         self._ready: Schedule[K] = Schedule()
-        self._last: _Lanes[K] = _Lanes()
+        self._last: Lanes[K] = Lanes()
         self._last_by_rank: Schedule[K] = Schedule()
         """Those of `_last` that have a rank."""
         self._asked: dict[K, _Asked] = {}

@@ -10,6 +10,7 @@ import structlog
 
 from elasticache_iam.core.errors import NotFoundError, NotLeaderError, OperatorError, RetryableError
 from elasticache_iam.core.schedule import Schedule
+from elasticache_iam.core.turns import Lanes
 from elasticache_iam.ports import Clock
 
 log = structlog.get_logger("reconcile")
@@ -32,16 +33,20 @@ class Key:
 class WorkQueue:
     """Keys by due time; a key that is being worked on runs again after that, never beside itself.
 
-    What somebody changed just now is urgent: it is served before, and has a few workers to itself beside, all that
-    merely comes up for its turn: a thousand new resources, drift passes, retries.
+    What somebody changed just now is urgent: it has every second turn, and a few workers to itself beside. The rest
+    merely comes up for its turn: a thousand new resources, drift passes, retries. Namespaces take turns in both, so
+    that neither a crowd in one of them nor edits without end hold up another's.
 
     Not thread-safe: it belongs to the loop that `run` runs on.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._urgent: Schedule[Key] = Schedule()
-        self._schedule: Schedule[Key] = Schedule()
+        self._urgent: Lanes[Key] = Lanes()
+        self._later: Schedule[Key] = Schedule()
+        self._due: Lanes[Key] = Lanes()
+        self._was_urgent = False
+        """Whether the last turn was, of those that anything may have."""
         self._running: set[Key] = set()
         self._again: dict[Key, bool] = {}
         """Woken while running; True: urgently."""
@@ -53,18 +58,18 @@ class WorkQueue:
         if key in self._running and (after_s <= 0 or is_urgent):
             self._again[key] = is_urgent or self._again.get(key, False)
             return
-        if key in self._urgent:
+        if key in self._urgent or (key in self._due and not is_urgent):
             return
         now = self._clock.monotonic()
         if is_urgent:
-            self._schedule.remove(key)
-            self._urgent.put(key, due=now)
+            self.forget(key)
+            self._urgent.put(key, due=now, lane=key.namespace)
             self.look_again()
             return
         due = now + max(0.0, after_s)
-        known = self._schedule.due_of(key)
+        known = self._later.due_of(key)
         if known is None or due < known:
-            self._schedule.put(key, due=due)
+            self._later.put(key, due=due)
             self.look_again()
 
     def look_again(self) -> None:
@@ -74,25 +79,24 @@ class WorkQueue:
 
     def forget(self, key: Key) -> None:
         """Drop a key."""
-        self._urgent.remove(key)
-        self._schedule.remove(key)
+        for keys in (self._urgent, self._later, self._due):
+            keys.remove(key)
         self._again.pop(key, None)
 
     def depth(self) -> int:
-        """Return how many keys are due now."""
-        return len(self._running) + (1 if self.lateness_s() > 0 else 0)
+        """Return how many keys are due and wait for a worker."""
+        self._come_due()
+        return len(self._urgent) + len(self._due)
 
     def lateness_s(self) -> float:
         """Return for how long the most overdue key has been waiting."""
         now = self._clock.monotonic()
-        return max(self._urgent.lateness(now), self._schedule.lateness(now))
+        return max(keys.lateness(now) for keys in (self._urgent, self._due, self._later))
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is due or being worked on now."""
-        due = self._schedule.next_due()
-        waits = due is None or due > self._clock.monotonic()
-        return not self._running and not self._again and not len(self._urgent) and waits
+        return not self._running and not self._again and not self.depth()
 
     async def run(self, work: Callable[[Key], Awaitable[float | None]], *, workers: int) -> None:
         """Work the queue off until cancelled; `work` returns after how many seconds to come back, None: when woken.
@@ -118,23 +122,35 @@ class WorkQueue:
 
     async def _next(self, changed: asyncio.Event, *, takes_all: bool) -> Key:
         while True:
-            now = self._clock.monotonic()
-            ready = self._urgent.pop_due(now, limit=1)
-            is_urgent = bool(ready)
-            if not ready and takes_all:
-                ready = self._schedule.pop_due(now, limit=1)
-            if ready and ready[0] in self._running:
-                self._again[ready[0]] = is_urgent or self._again.get(ready[0], False)
-                continue
-            if ready:
-                return ready[0]
+            taken = self._take(takes_all=takes_all)
+            if taken is not None:
+                return taken
             changed.clear()
-            due = self._schedule.next_due() if takes_all else None
+            due = self._later.next_due() if takes_all else None
             pause = None if due is None else max(0.0, due - self._clock.monotonic())
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await changed.wait()
+
+    def _take(self, *, takes_all: bool) -> Key | None:
+        """Remove and return the key whose turn it is; None if nothing is due."""
+        self._come_due()
+        is_urgent = not takes_all or not len(self._due) or (len(self._urgent) > 0 and not self._was_urgent)
+        taken = self._urgent.take() if is_urgent else self._due.take()
+        if takes_all:
+            self._was_urgent = is_urgent
+        return taken[0] if taken else None
+
+    def _come_due(self) -> None:
+        """Move what has come due to where it waits for its turn."""
+        now = self._clock.monotonic()
+        while (due := self._later.next_due()) is not None and due <= now:
+            (key,) = self._later.pop_due(now, limit=1)
+            if key in self._running:
+                self._again.setdefault(key, False)
+            else:
+                self._due.put(key, due=due, lane=key.namespace)
 
     async def _work_off(
         self, key: Key, work: Callable[[Key], Awaitable[float | None]], slots: asyncio.Semaphore

@@ -220,7 +220,7 @@ async def test_the_depth_and_lateness_of_a_backlog_show(queue):
     await asyncio.sleep(7)
 
     assert queue.lateness_s() == 7.0
-    assert queue.depth() >= 1
+    assert queue.depth() == 1
     assert not queue.is_idle
 
 
@@ -278,6 +278,57 @@ async def test_a_key_woken_urgently_while_it_runs_runs_again_at_once(queue, run)
     await asyncio.sleep(1.0)
 
     assert work.times(A) == [0.0, 1.0]
+
+
+async def test_a_namespace_that_is_edited_all_the_time_holds_up_no_other(queue, run):
+    work = Work(takes_s=1.0)
+    new, drifted = Key(USERS, "web", "new"), Key(USERS, "web", "drifted")
+
+    async def edit():
+        while True:
+            for key in MANY:
+                queue.wake(key, is_urgent=True)
+            await asyncio.sleep(1.0)
+
+    run(work, workers=8)
+    edits = asyncio.create_task(edit())
+    await asyncio.sleep(20.5)
+
+    queue.wake(new)
+    queue.wake(drifted, is_urgent=True)
+    await asyncio.sleep(1.0)
+
+    edits.cancel()
+    assert work.times(new) == [21.0]
+    assert work.times(drifted) == [21.0]
+
+
+async def test_a_namespace_with_a_crowd_holds_up_no_other(queue, run):
+    work = Work(takes_s=1.0)
+    for key in MANY:
+        queue.wake(key)
+    run(work, workers=1)
+    await asyncio.sleep(0.5)
+    others = Key(USERS, "web", "new")
+
+    queue.wake(others)
+    await asyncio.sleep(2.0)
+
+    assert work.times(others) == [2.0]
+
+
+async def test_edits_without_end_leave_every_second_turn_to_the_rest_of_their_own_namespace(queue, run):
+    work = Work(takes_s=1.0)
+    for key in MANY:
+        queue.wake(key)
+    run(work, workers=1)
+
+    for _ in range(10):
+        queue.wake(A, is_urgent=True)
+        await asyncio.sleep(1.0)
+
+    assert len(work.times(A)) == 5
+    assert len(work.began) == 10
 
 
 async def test_few_workers_serve_everything(queue, run):

@@ -188,6 +188,18 @@ class TokenMachine(RuleBasedStateMachine):
                 if name in self.tokens and not self._is_denied(name):
                     assert self._remaining_s(name) > 0, f"{name}, after {rough_s} s of trouble in {WINDOW_S} s"
 
+    @invariant()
+    def every_secret_has_a_next_time(self) -> None:
+        for process in self.stage.processes:
+            if not hasattr(process, "tokens"):  # it hasn't had a turn yet
+                continue
+            plane = process.tokens
+            waiting = {entry: uid for uid, entries in plane._waiting.items() for entry in entries}
+            for entry in plane._states:
+                places = (entry in plane._turns) + (entry in waiting)
+                assert places == 1 or (places == 0 and entry in plane._running), (process.name, entry)
+            assert {uid for uid in waiting.values() if uid not in plane._renewals._wanted} == set(), process.name
+
     # -- bookkeeping --------------------------------------------------------------------------------------------------
 
     def _pass(self, seconds: float) -> None:

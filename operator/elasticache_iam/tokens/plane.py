@@ -65,6 +65,8 @@ NOT_LEADER_S: Final = 2.0
 ASK_PAUSE_S: Final = 30.0
 """Between two tries that are made because somebody asks, while a user's refreshes fail: whoever asks all the time gets
 no more than others."""
+BUG_PAUSE_S: Final = 30.0
+"""Until a Secret is tried again that a bug of ours left without a next time."""
 REPAIR_PAUSE_S: Final = 30.0
 """Between two repairs of one Secret: somebody else may delete it, or put it back as they want it, each time."""
 CLOCK_STEP_S: Final = 30.0
@@ -186,6 +188,7 @@ class TokenPlane:
         """By uid what is due (and since when) and waits for its user's session."""
         self._orders: dict[UserKey, MintOrder] = {}
         self._states: dict[Entry, _State] = {}
+        """Each of them is in `_turns` or in `_waiting`, or its refresh is under way: else nothing would come of it."""
         self._templates = TemplateCache()
         self._stopped: set[UserKey] = set()
         self._running: dict[Entry, asyncio.Task[None]] = {}
@@ -392,8 +395,9 @@ class TokenPlane:
         """
         for entry, state in self._states.items():
             order = self._orders.get(entry[:2])
-            if order is not None and state.delivered and self._sessions.get(order) is None:
-                self._renewals.want(order, rank=self._rank(state), is_last=state.is_own_fault)
+            with contextlib.suppress(ValueError):  # what no session could serve; its refresh tells
+                if order is not None and state.delivered and self._sessions.get(order) is None:
+                    self._renewals.want(order, rank=self._rank(state), is_last=state.is_own_fault)
 
     async def _refresh_for_ever(self) -> None:
         slots = asyncio.Semaphore(PARALLEL_REFRESHES)
@@ -442,7 +446,7 @@ class TokenPlane:
         return None
 
     async def save_checkpoint(self) -> None:
-        """Write the checkpoint if it changed; best effort."""
+        """Write the checkpoint, best effort; none before the first token."""
         lives = {
             (order.uid, entry[2]): state.life
             for entry, state in self._states.items()
@@ -493,13 +497,21 @@ class TokenPlane:
         for entry in self._states:
             self._put(entry, self._now())
 
-    def _finished(self, entry: Entry, slots: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
+    def _finished(self, entry: Entry, slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         self._running.pop(entry, None)
         slots.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log_bug(entry, error)
         if entry in self._again:
             self._again.discard(entry)
             if entry in self._states:
                 self._put(entry, self._now())
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        """Give an entry a next time if it has none, whatever went wrong: nothing else would ever bring it back."""
+        if entry in self._states and entry not in self._running and self._since(entry) == float("inf"):
+            self._put(entry, self._now() + BUG_PAUSE_S)
 
     # -- one refresh --------------------------------------------------------------------------------------------------
 
@@ -521,7 +533,8 @@ class TokenPlane:
             token = self._sign(order, target, credentials)
             await self._deliver(entry, order, target, state, token)
         except NotLeaderError:
-            self._put(entry, self._now() + NOT_LEADER_S)
+            if self._states.get(entry) is state:
+                self._put(entry, self._now() + NOT_LEADER_S)
         except OperatorError as error:
             self._failed(entry, order, state, TOKEN_DELIVERED, error)
         except ValueError as error:
@@ -529,7 +542,7 @@ class TokenPlane:
         except Exception as error:  # noqa: BLE001
             # A bug in one user's refresh must not end all others': loud, and again soon. Only the type is shown:
             # an unforeseen exception's text could hold anything.
-            log.error("a refresh failed unexpectedly", namespace=entry[0], name=entry[1], error=type(error).__name__)  # noqa: TRY400
+            _log_bug(entry, error)
             failure = OperatorError("unexpected failure; see the operator's log")
             self._failed(entry, order, state, TOKEN_DELIVERED, failure)
 
@@ -539,17 +552,25 @@ class TokenPlane:
         now = self._orders.get(order.key)
         if now is None or now.uid != order.uid:
             return
-        is_about_now = self._sessions.is_for_same(order, now)
+        failure = error if self._sessions.is_for_same(order, now) else None
         for entry, due in entries.items():
-            state = self._states.get(entry)
-            if state is None:
-                continue
-            if error is None or not is_about_now:
-                self._put(entry, due)
-            elif isinstance(error, NotLeaderError):
-                self._put(entry, self._now() + NOT_LEADER_S)
-            else:
-                self._failed(entry, now, state, ACCESS_GRANTED, error)
+            try:
+                self._go_on(entry, now, due, failure)
+            except Exception as bug:  # noqa: BLE001
+                _log_bug(entry, bug)
+            finally:
+                self._keep(entry)
+
+    def _go_on(self, entry: Entry, order: MintOrder, due: float, error: OperatorError | None) -> None:
+        state = self._states.get(entry)
+        if state is None:
+            return
+        if error is None:
+            self._put(entry, due)
+        elif isinstance(error, NotLeaderError):
+            self._put(entry, self._now() + NOT_LEADER_S)
+        else:
+            self._failed(entry, order, state, ACCESS_GRANTED, error)
 
     def _sign(self, order: MintOrder, target: CacheTarget, credentials: Credentials) -> Token:
         return sign_token(
@@ -736,6 +757,10 @@ class TokenPlane:
         self._turns.remove(entry)
         self._stop_waiting(entry)
         self._again.discard(entry)
+
+
+def _log_bug(entry: Entry, error: BaseException) -> None:
+    log.error("a refresh failed unexpectedly", namespace=entry[0], name=entry[1], error=type(error).__name__)
 
 
 def _follow_others(order: MintOrder, target: CacheTarget, state: _State) -> None:

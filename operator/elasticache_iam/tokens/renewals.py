@@ -68,7 +68,7 @@ class Renewals:
     Args:
         sessions: Where they are kept, and who fetches one.
         clock: For the pace.
-        settled: Told of each renewal's end: the order it was made for, and why it failed.
+        settled: Told of each renewal's end: the order it was made for, and why it failed. It doesn't raise.
         waiting: Told how many users wait for a session, on each change.
     """
 
@@ -177,16 +177,22 @@ class Renewals:
             if isinstance(error, UnavailableError):
                 self._allowance.give_back(order.uid)  # no fault of the user's: its own pauses are enough
         except Exception as error:  # noqa: BLE001
-            # As with a refresh: a bug that one user meets must not end all others'. Only the type is shown.
-            log.error("a renewal failed unexpectedly", namespace=order.namespace, name=order.name, error=_type(error))  # noqa: TRY400
+            _log_bug(order, error)
             failure = OperatorError("unexpected failure; see the operator's log")
         else:
             self.pace.succeeded()
+        self._end(order, failure)
+
+    def _end(self, order: MintOrder, failure: OperatorError | None) -> None:
+        """Tell how a renewal ended; whatever fails here, who waits for it is told, as nobody else would tell."""
         self._wanted.pop(order.uid, None)
-        self._tell_waiting(len(self))
-        self._note_end(is_fetched=failure is None)
-        if failure is not None and self._sessions.make_do(order, failure):
-            failure = None
+        try:
+            self._tell_waiting(len(self))
+            self._note_end(is_fetched=failure is None)
+            if failure is not None and self._sessions.make_do(order, failure):
+                failure = None
+        except Exception as error:  # noqa: BLE001
+            _log_bug(order, error)
         self._settled(order, failure)
 
     def _queue(self, wanted: _Wanted) -> None:
@@ -228,5 +234,6 @@ class Renewals:
             self._rush = None
 
 
-def _type(error: Exception) -> str:
-    return type(error).__name__
+def _log_bug(order: MintOrder, error: Exception) -> None:
+    """As with a refresh: a bug that one user meets must not end all others'. Only the type is shown."""
+    log.error("a renewal failed unexpectedly", namespace=order.namespace, name=order.name, error=type(error).__name__)

@@ -77,9 +77,12 @@ class Sessions:
         """Return credentials of the workload's role to sign with now; None: wait for a renewal.
 
         While a session outlives a whole token nobody waits for the next one.
+
+        Raises:
+            ValueError: No session could serve the order: nobody needs to ask STS.
         """
-        held = self._sessions.get(order.uid)
-        if held is None or held.basis != self._basis(order) or not self._is_usable(held):
+        held, basis = self._sessions.get(order.uid), self._basis(order)
+        if held is None or held.basis != basis or not self._is_usable(held):
             return None
         return held.credentials
 
@@ -98,8 +101,8 @@ class Sessions:
         return held is None or self._clock.now() >= held.renew_at
 
     def is_for_same(self, order: MintOrder, other: MintOrder) -> bool:
-        """Whether two orders of a user are served by the same session."""
-        return self._basis(order) == self._basis(other)
+        """Whether two orders of a user are served by the same session, or both by none."""
+        return self._basis_if_any(order) == self._basis_if_any(other)
 
     async def renew(self, order: MintOrder) -> None:
         """Get the next session. Raises OperatorError."""
@@ -108,7 +111,7 @@ class Sessions:
     def make_do(self, order: MintOrder, error: OperatorError) -> bool:
         """Go on for a while with the session there is, after a failed renewal; return whether it is good enough."""
         held, now = self._sessions.get(order.uid), self._clock.now()
-        if held is None or held.basis != self._basis(order) or held.end - now <= self._token_life / 2:
+        if held is None or held.basis != self._basis_if_any(order) or held.end - now <= self._token_life / 2:
             return False
         self._sessions[order.uid] = replace(held, renew_at=max(held.renew_at, now + _RENEWAL_PAUSE))
         log.warning(
@@ -125,11 +128,20 @@ class Sessions:
         self._bases.pop(uid, None)
 
     def _basis(self, order: MintOrder) -> _Basis:
-        """Return what an order's session depends on; worked out once for an order, as each refresh asks."""
+        """Return what an order's session depends on; worked out once for an order, as each refresh asks.
+
+        Raises ValueError if no session could serve the order.
+        """
         known = self._bases.get(order.uid)
         if known is None or known[0] is not order:
             known = self._bases[order.uid] = (order, _basis(order))
         return known[1]
+
+    def _basis_if_any(self, order: MintOrder) -> _Basis | None:
+        try:
+            return self._basis(order)
+        except ValueError:
+            return None
 
     async def _renew(self, order: MintOrder, basis: _Basis) -> _Session:
         identity, duration_s = None, order.max_session_s
@@ -181,7 +193,7 @@ class Sessions:
 
 
 def _basis(order: MintOrder) -> _Basis:
-    """Return what a session depends on: if any of it changes, it is another session."""
+    """Return what a session depends on: if any of it changes, it is another session. Raises ValueError."""
     service = order.caches[0].service if order.caches else "elasticache"
     policy = session_policy(order.user_arn, sorted(cache.arn for cache in order.caches), service)
     return (f"{order.role_arn} {order.role_id}", order.service_account, str(order.max_session_s), policy)

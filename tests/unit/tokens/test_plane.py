@@ -1354,6 +1354,99 @@ async def test_a_bug_in_one_refresh_does_not_stop_the_others(ground):
     assert len([name for _, name in ground.writes if name == "checkout"]) >= 3
 
 
+class TestNoSecretIsForgotten:
+    """Whatever goes wrong with an entry, it has a next time."""
+
+    @staticmethod
+    def grown(base):
+        """Return an order with more caches than a session's policy has room for."""
+        grown = order(base.name, aliases=("main", *(f"cache-{number:02}" for number in range(30))))
+        caches = [replace(target, arn=f"{target.arn}-of-the-shop-{target.alias}") for target in grown.caches]
+        return replace(grown, caches=(base.caches[0], *caches[1:]))
+
+    async def test_who_asks_for_more_than_a_session_can_hold_is_told_and_mends_it(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, self.grown(order()))
+        await asyncio.sleep(60)
+        told = {failure.reason for failure in ground.of(DeliveryFailed)}
+
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(60)
+
+        assert told == {"PolicyTooLarge"}
+        assert [name for _, name in ground.writes] == ["checkout"]
+
+    async def test_an_order_that_grows_too_large_and_shrinks_while_a_session_is_fetched_is_served(self, ground):
+        ground.sts.latency_s = 5.0
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(1)
+        ground.plane.observe(KEY, self.grown(order()))
+        await asyncio.sleep(20)
+
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(60)
+
+        assert [name for _, name in ground.writes] == ["checkout"]
+
+    async def test_a_new_leader_that_finds_such_an_order_serves_all_others(self, ground):
+        grown = self.grown(order("grown"))
+        caches = tuple(replace(target, secret_uid=f"uid-{target.alias}") for target in grown.caches)
+        ground.plane.observe(("shop", "grown"), replace(grown, caches=caches))
+        ground.plane.observe(KEY, order())
+
+        ground.start()
+        await asyncio.sleep(60)
+
+        assert [name for _, name in ground.writes] == ["checkout"]
+        assert {failure.key for failure in ground.of(DeliveryFailed)} == {("shop", "grown")}
+
+    @pytest.mark.parametrize("at", ["make do", "tell", "count"])
+    async def test_a_bug_after_a_session_was_refused_delays_nobody_for_long(self, ground, monkeypatch, at):
+        ground.sts.error = UnavailableError("away")
+        failing = asyncio.Event()
+        failing.set()
+
+        def fail(*_):
+            if failing.is_set():
+                raise RuntimeError("a bug")
+
+        place = {
+            "make do": (ground.plane._sessions, "make_do", lambda *_: fail() or False),
+            "tell": (ground.plane, "_report", fail),
+            "count": (ground.plane, "_counting", Counting(refresh=fail)),
+        }[at]
+        monkeypatch.setattr(*place)
+        ground.start()
+        ground.plane.observe(KEY, order(aliases=("main", "second", "third")))
+        with capture_logs() as logs:
+            await asyncio.sleep(60)
+        failing.clear()
+        ground.sts.error = None
+
+        await asyncio.sleep(60)
+
+        assert {name for _, name in ground.writes} == {"checkout", "checkout.second", "checkout.third"}
+        assert {line["error"] for line in logs if "unexpectedly" in line["event"]} == {"RuntimeError"}
+
+    async def test_a_bug_while_a_failed_write_is_noted_costs_no_token(self, ground, monkeypatch):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        await asyncio.sleep(1)
+        ground.kube.down = UnavailableError("away")
+
+        def fail(_):
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patched, capture_logs():
+            patched.setattr(ground.plane, "_counting", Counting(refresh=fail))
+            await asyncio.sleep(500)
+        ground.kube.down = None
+        await asyncio.sleep(40)
+
+        assert least_s(ground) > 400
+
+
 class TestLogins:
     """What follows a delivery where logins are tried."""
 

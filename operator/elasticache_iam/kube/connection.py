@@ -174,9 +174,19 @@ class Connection:
             translate: The caller's own reading of a refusal.
 
         Raises:
-            OperatorError: The server refuses, doesn't answer in time, or this process may not write any more.
+            OperatorError: The server refuses, doesn't answer in time or not in JSON, or this process may not write any
+                more.
         """
-        document: dict[str, Any] = json.loads(await self._exchange(request, fence, translate))
+        body = await self._exchange(request, fence, translate)
+        document: Any = None
+        with contextlib.suppress(ValueError):  # its error would hold the whole answer
+            document = json.loads(body)
+        if not isinstance(document, dict):
+            raise UnavailableError(
+                f"{request.words}: what {self._where} answers is no JSON object: a proxy's page, or the API server's "
+                "answer cut short; look at: kubectl cluster-info",
+                code="NotJSON",
+            )
         return document
 
     async def send(

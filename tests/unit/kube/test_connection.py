@@ -2,6 +2,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -128,6 +129,19 @@ async def test_a_caller_may_read_a_refusal_its_own_way(server, connect):
 
     with pytest.raises(InvalidSpecError, match="mine"):
         await connect().call(PODS, translate=lambda refusal: InvalidSpecError("mine"))
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>hunter2: maintenance</html>", '{"kind": "Secret", "data": {"password": "hunter2', "", "[]", "null"]
+)
+async def test_an_answer_that_is_no_json_object_is_unavailable_and_not_quoted(server, connect, body):
+    server.answer = web.Response(text=body)
+
+    with pytest.raises(UnavailableError, match="get pods shop/a") as raised:
+        await connect().call(PODS)
+
+    assert raised.value.code == "NotJSON"
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
 
 async def test_a_server_that_is_too_slow_is_unavailable(server, connect):

@@ -80,7 +80,7 @@ class Iam:
         self._list = Part(self._read_list, clock=clock, sequence=self._sequence)
         self._details = Part(self._read_details, clock=clock, sequence=self._sequence)
         self._audiences: dict[str, Part[frozenset[str] | None]] = {}
-        self._lock = threading.Lock()  # guards the next three
+        self._lock = threading.RLock()  # guards the next three
         self._ended: Counter[str] = Counter()
         """How many writes to a role have ended."""
         self._known: dict[str, KnownRole] = {}
@@ -258,11 +258,14 @@ class Iam:
         change: Callable[[ObservedRole], ObservedRole],
     ) -> None:
         """Carry out a write, and note what it makes of the role as it was, if that is certain."""
-        known, ended = self._known_role(role_name), self._ended[role_name]
+        with self._lock:
+            known, ended = self._known_role(role_name), self._ended[role_name]
         await self._write(role_name, operation, parameters)
-        # Another one, whose caller was cancelled, may have ended meanwhile: what it did isn't in what we knew.
-        if known is not None and self._ended[role_name] == ended + 1:
-            self._note(change(known))
+        with self._lock:
+            # Another one, whose caller was cancelled, may have ended meanwhile: what it did isn't in what we knew.
+            # One that ends from here on is noted after this one.
+            if known is not None and self._ended[role_name] == ended + 1:
+                self._note(change(known))
 
     async def _write(self, role_name: str, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """Carry out a write to one role; unless noted better afterwards, the role is read again."""
@@ -329,7 +332,7 @@ class Iam:
         """Have a role read, unless what a write did to it is noted before anybody looks."""
         with self._lock:
             self._ended[name] += 1
-        self._remember(name, KnownRole(self._sequence.next(), None, is_certain=False))
+            self._remember(name, KnownRole(self._sequence.next(), None, is_certain=False))
 
     def _remember(self, name: str, known: KnownRole) -> None:
         with self._lock:

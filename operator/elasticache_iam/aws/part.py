@@ -80,7 +80,7 @@ class Part(Generic[T]):
         A read that others started meanwhile is shared. It goes on if a caller is cancelled.
 
         Args:
-            max_age_s: The most that may have passed since the read started.
+            max_age_s: The most that may have passed since a kept read started; one under way is shared at any age.
             after: The read must have started after this stamp.
         """
         needed = max(self._touched, after)

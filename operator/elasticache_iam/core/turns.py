@@ -165,9 +165,11 @@ class Turns(Generic[K]):
         return None if asked is None else asked.due
 
     def lateness(self, now: float) -> float:
-        """Return by how many seconds the most overdue key is late; 0 if nothing is. It looks at all that are due."""
-        waiting = [self._asked[key].due for schedule in (self._newcomers, self._ready, self._last) for key in schedule]
-        return max(0.0, now - min(waiting, default=now), self._later.lateness(now))
+        """Return by how many seconds the most overdue key is late, but for what can't be helped; 0 if none is.
+
+        It looks at all keys.
+        """
+        return max(0.0, now - min((asked.due for asked in self._asked.values() if not asked.is_last), default=now))
 
     def __len__(self) -> int:
         return len(self._asked)

@@ -26,7 +26,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         # The token plane.
         self.token_schedule_lateness_seconds = self._gauge(
-            "token_schedule_lateness_seconds", "How far the most urgent token is behind its due time"
+            "token_schedule_lateness_seconds",
+            "How far the most overdue token is behind its due time; not of those that fail by their user's own fault",
         )
         self.token_min_remaining_seconds = self._gauge(
             "token_min_remaining_seconds",

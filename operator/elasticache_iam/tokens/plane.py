@@ -344,9 +344,17 @@ class TokenPlane:
         return counts
 
     def lateness_s(self) -> float:
-        """Return for how long the most overdue delivery or refresh has been due, in seconds."""
+        """Return for how long the most overdue delivery or refresh has been due, in seconds.
+
+        Those that fail by their user's own fault don't count: that they come after all others is as it should be.
+        """
         now = self._now()
-        since = [due for entries in self._waiting.values() for due in entries.values()]
+        since = (
+            due
+            for entries in self._waiting.values()
+            for entry, due in entries.items()
+            if not self._states[entry].is_own_fault
+        )
         return max(self._turns.lateness(now), now - min(since, default=now))
 
     def waiting(self) -> int:

@@ -81,6 +81,16 @@ def test_the_lateness_is_that_of_what_is_longest_due():
     assert turns.lateness(100.0) == 60.0
 
 
+def test_what_cannot_be_helped_is_never_late():
+    turns = Turns()
+    turns.put("refused", due=10.0, rank=1.0, is_last=True)
+    turns.put("others", due=90.0, rank=2.0)
+
+    assert turns.lateness(100.0) == 10.0
+    assert turns.take(100.0) == ("others", 90.0)
+    assert turns.lateness(100.0) == 0.0
+
+
 def test_a_rank_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="not a number"):
         Turns().put("a", due=1.0, rank=float("nan"))

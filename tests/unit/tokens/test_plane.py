@@ -832,6 +832,22 @@ async def test_refused_users_who_ask_all_the_time_cost_nobody_life(slow):
 
 
 # -- one tenant against all -------------------------------------------------------------------------------------------
+async def test_a_crowd_of_refused_users_is_no_lateness(slow):
+    slow.start()
+    for number in range(10):
+        slow.plane.observe(("shop", f"good{number}"), order(f"good{number}", max_session_s=1800))
+    await asyncio.sleep(10)
+    asking = annotate(slow, 600, times=1)
+
+    late = []
+    for _ in range(60):
+        await asyncio.sleep(10)
+        late.append(slow.plane.lateness_s())
+
+    await asking
+    assert max(late[30:]) < 10.0
+
+
 
 GOOD = 400
 

@@ -22,6 +22,7 @@ from elasticache_iam.core.errors import (
     NotFoundError,
     NotLeaderError,
     NotOwnedError,
+    ResourceQuotaExceededError,
 )
 from elasticache_iam.core.events import LONGEST_NOTE, event_body
 from elasticache_iam.kube.connection import Connection, load_configuration
@@ -163,6 +164,22 @@ class RealGround:
             "patch", "configmap", "anchor", "-n", self.namespace, "--type=merge", "-p", patch
         )
 
+    async def fill(self):
+        """Bring a ResourceQuota that is used up. What counts isn't run here, so its status is written by hand."""
+        nothing = {"count/secrets": "0", "count/configmaps": "0"}
+        quota = {**_object("ResourceQuota", self.namespace, "team"), "spec": {"hard": nothing}}
+        self._admin.request("POST", self._path("resourcequotas"), quota)
+        path, kind = self._path("resourcequotas", "team/status"), "application/merge-patch+json"
+        self._admin.request("PATCH", path, {"status": {"hard": nothing, "used": nothing}}, content_type=kind)
+        probe = _object("Secret", self.namespace, "probe")
+        for _ in range(600):
+            try:
+                self._admin.request("POST", self._path("secrets") + "?dryRun=All", probe)
+            except ClusterError:
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail("the quota is never in force")
+
     def release(self):
         """Nothing is held until a namespace is terminated."""
 
@@ -283,6 +300,24 @@ async def test_a_foreign_secret_is_not_overwritten_by_creation(ground):
 async def test_a_secret_for_a_missing_namespace_is_not_found(ground):
     with pytest.raises(NotFoundError):
         await ground.token_kube.create_secret(f"{ground.namespace}-none", our_secret(password="ours"))
+
+
+@pytest.mark.parametrize("ground", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
+async def test_a_full_namespace_is_told_by_its_quotas_name_and_what_is_there_is_kept_up_to_date(ground):
+    owner_uid, uid = await deliver(ground, password="one")
+
+    await ground.fill()
+
+    body = our_secret(name="second", owner_uid=owner_uid, password="hunter2")
+    with pytest.raises(ResourceQuotaExceededError, match="ResourceQuota team") as of_secret:
+        await ground.token_kube.create_secret(ground.namespace, body)
+    with pytest.raises(ResourceQuotaExceededError, match="ResourceQuota team"):
+        await ground.kube.create_config_map(ground.namespace, settings(owner_uid=owner_uid))
+    assert "count/secrets" not in str(of_secret.value)
+    await ground.token_kube.replace_secret(
+        ground.namespace, "checkout", uid=uid, body=our_secret(owner_uid=owner_uid, password="two")
+    )
+    assert read(ground) == {"password": "two"}
 
 
 async def test_a_namespace_that_ends_or_is_gone_is_told(ground):

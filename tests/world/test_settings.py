@@ -6,7 +6,7 @@ import pytest
 from tests.builders import Manifest, group_manifest, user_manifest
 from tests.world.harness import Ground, Operator, Tap
 
-from elasticache_iam.core.errors import AccessDeniedError, UnavailableError
+from elasticache_iam.core.errors import AccessDeniedError, ResourceQuotaExceededError, UnavailableError
 from elasticache_iam.reconcile.queue import USERS
 
 USER = (USERS, "shop", "checkout")
@@ -254,6 +254,15 @@ async def test_a_missing_right_is_told_with_its_remedy(world: Ground):
     await world.until(lambda: delivered(world) == ("False", "ConfigMapForbidden"))
 
     assert "rbac.configMaps=true" in message(world)
+    assert world.kube.secret_names() == [("shop", "checkout")]
+
+
+async def test_a_quota_of_the_namespace_is_told_for_what_it_is(world: Ground):
+    world.kube.fail_next("create_config_map", ResourceQuotaExceededError("ResourceQuota team"), times=99)
+    await start(world, manifest())
+    await world.until(lambda: delivered(world) == ("False", "ResourceQuotaExceeded"))
+
+    assert message(world) == "ResourceQuota team"
     assert world.kube.secret_names() == [("shop", "checkout")]
 
 

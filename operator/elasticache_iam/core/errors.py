@@ -70,6 +70,13 @@ class QuotaExceededError(RetryableError):
     retry_after_s = 300.0
 
 
+class ResourceQuotaExceededError(RetryableError):
+    """A ResourceQuota of the namespace leaves no room: its people raise it or make room."""
+
+    reason = "ResourceQuotaExceeded"
+    retry_after_s = 60.0
+
+
 class NotFoundError(RetryableError):
     """The object isn't there (yet). On a delete path this is success."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from elasticache_iam.api.syntax import DNS_SUBDOMAIN
 from elasticache_iam.core.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -17,6 +18,7 @@ from elasticache_iam.core.errors import (
     InvalidSpecError,
     NotFoundError,
     OperatorError,
+    ResourceQuotaExceededError,
     RetryableError,
     ThrottledError,
     UnavailableError,
@@ -59,6 +61,13 @@ _RBAC_REFUSAL: Final = re.compile(
     r'( in the namespace "[^"]*"| at the cluster scope)?'
 )
 
+# A ResourceQuota's own refusal; a webhook's or a policy's begins with whose it is.
+# Source: k8s.io/apiserver, pkg/admission/plugin/resourcequota/controller.go, CheckRequest.
+_QUOTA_REFUSAL: Final = re.compile(
+    r'[a-z0-9.-]+(?: "[^"]*")? is forbidden: (?:exceeded quota|failed quota|status unknown for quota): '
+    r"([a-z0-9.-]{1,253})[:,]"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StatusCause:
@@ -90,6 +99,12 @@ class ApiStatus:
     def is_fenced(self) -> bool:
         """Whether it is our own admission policy that refuses: not RBAC, nor somebody else's policy."""
         return self.http_status == 403 and _FENCE_REFUSAL.search(self.message) is not None  # noqa: PLR2004
+
+    @property
+    def quota(self) -> str | None:
+        """The name of the namespace's ResourceQuota that refuses; None if none does."""
+        refusal = _QUOTA_REFUSAL.match(self.message) if self.http_status == 403 else None  # noqa: PLR2004
+        return refusal[1] if refusal is not None and re.fullmatch(DNS_SUBDOMAIN, refusal[1]) else None
 
     @property
     def is_immutable(self) -> bool:
@@ -137,6 +152,12 @@ def to_error(status: ApiStatus, *, what: str, confidential: bool) -> OperatorErr
         what: The request in words, for people: `patch secrets shop/checkout`.
         confidential: Whether the request or the object holds a secret: only names are told.
     """
+    if (quota := status.quota) is not None:
+        return ResourceQuotaExceededError(
+            f"{what}: the namespace's ResourceQuota {quota} doesn't allow it: raise it, or delete what isn't needed; "
+            f"what counts shows: kubectl describe resourcequota {quota}",
+            code=status.reason or str(status.http_status),
+        )
     kind = ERRORS.get(status.http_status, UnavailableError)
     for reason in (status.reason, *(cause.reason for cause in status.causes)):
         kind = REASONS.get(reason, kind)

@@ -25,6 +25,7 @@ from elasticache_iam.core.errors import (
     NotOwnedError,
     OperatorError,
     PermanentError,
+    ResourceQuotaExceededError,
     ThrottledError,
     UnavailableError,
 )
@@ -91,7 +92,8 @@ class Fault(StrEnum):
     """Whose doing it is that a token isn't replaced, as far as can be told."""
 
     OWN = "own"
-    """Its user's: a template that can't be rendered, a role that refuses, a Secret of somebody else in its place."""
+    """Its user's: a template that can't be rendered, a role that refuses, a Secret of somebody else in its place, a
+    namespace without room for it."""
     OPERATOR = "operator"
     """Ours, AWS's or the API server's; and that of all tokens with which nothing is wrong."""
 
@@ -673,7 +675,8 @@ class TokenPlane:
         if is_news_travelling:
             reason, delay = "Propagating", min(delay, PROPAGATION_RETRY_S)
         # A right that the operator lacks, or an issuer that AWS doesn't know, is no single user's fault.
-        state.fault = Fault.OWN if permanent or is_denied or isinstance(error, NotFoundError) else Fault.OPERATOR
+        is_own = permanent or is_denied or isinstance(error, NotFoundError | ResourceQuotaExceededError)
+        state.fault = Fault.OWN if is_own else Fault.OPERATOR
         state.is_own_fault = state.fault is Fault.OWN and not is_news_travelling
         if (asked_s := state.asked_try_at - self._clock.monotonic()) > 0:
             delay = min(delay, asked_s)

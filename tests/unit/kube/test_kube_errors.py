@@ -8,6 +8,7 @@ from elasticache_iam.core.errors import (
     ConflictError,
     InvalidSpecError,
     NotFoundError,
+    ResourceQuotaExceededError,
     ThrottledError,
     UnavailableError,
 )
@@ -107,6 +108,48 @@ def test_a_missing_right_is_named_even_where_messages_are_withheld():
     error = to_error(refuse(403, {"reason": "Forbidden", "message": message}), what="create secrets", confidential=True)
 
     assert 'cannot create resource "secrets" in API group "" in the namespace "shop"' in str(error)
+
+
+QUOTA = "exceeded quota: team.a, requested: count/secrets=1, used: count/secrets=10, limited: count/secrets=10"
+
+
+@pytest.mark.parametrize("confidential", [True, False])
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(f'secrets "checkout" is forbidden: {QUOTA}', id="used-up"),
+        pytest.param(f"events.events.k8s.io is forbidden: {QUOTA}", id="of-an-object-without-a-name"),
+        pytest.param('secrets "a" is forbidden: failed quota: team.a: must specify hunter2', id="unmet"),
+        pytest.param('secrets "a" is forbidden: status unknown for quota: team.a, resources: x', id="not-counted-yet"),
+    ],
+)
+def test_a_resource_quota_is_named_and_nothing_else_is_quoted(message, confidential):
+    refusal = refuse(403, {"reason": "Forbidden", "message": message})
+
+    error = to_error(refusal, what="create secrets shop", confidential=confidential)
+
+    assert type(error) is ResourceQuotaExceededError
+    assert (error.reason, error.code) == ("ResourceQuotaExceeded", "Forbidden")
+    assert error.message == (
+        "create secrets shop: the namespace's ResourceQuota team.a doesn't allow it: raise it, or delete what isn't "
+        "needed; what counts shows: kubectl describe resourcequota team.a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        pytest.param(403, f'admission webhook "a.b" denied the request: {QUOTA}', id="a-webhooks-words"),
+        pytest.param(403, 'secrets "a" is forbidden: exceeded quota: $(reboot), requested: 1', id="no-name"),
+        pytest.param(403, f'secrets "a" is forbidden: exceeded quota: {"a" * 254}, requested: 1', id="a-long-name"),
+        pytest.param(403, 'secrets "a" is forbidden: exceeded quota: a..b, requested: 1', id="no-dns-name"),
+        pytest.param(409, f'secrets "a" is forbidden: {QUOTA}', id="no-403"),
+    ],
+)
+def test_no_other_refusal_is_taken_for_a_quotas(status, message):
+    refusal = refuse(status, {"reason": "Forbidden", "message": message})
+
+    assert not isinstance(to_error(refusal, what="create secrets", confidential=True), ResourceQuotaExceededError)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>bad gateway</html>", b"[]", b'{"kind":"Secret","message":"x"}'])

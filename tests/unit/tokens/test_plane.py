@@ -15,6 +15,7 @@ from elasticache_iam.core.errors import (
     InvalidSpecError,
     NotLeaderError,
     OperatorError,
+    ResourceQuotaExceededError,
     ThrottledError,
     UnavailableError,
 )
@@ -831,7 +832,6 @@ async def test_refused_users_who_ask_all_the_time_cost_nobody_life(slow):
     assert min(least) > 400
 
 
-# -- one tenant against all -------------------------------------------------------------------------------------------
 async def test_a_crowd_of_refused_users_is_no_lateness(slow):
     slow.start()
     for number in range(10):
@@ -848,6 +848,7 @@ async def test_a_crowd_of_refused_users_is_no_lateness(slow):
     assert max(late[30:]) < 10.0
 
 
+# -- one tenant against all -------------------------------------------------------------------------------------------
 
 GOOD = 400
 
@@ -1080,6 +1081,38 @@ class TestWhoseFault:
 
         assert ground.plane.min_remaining_s()[fault] < 0
         assert [ground.plane.min_remaining_s()[other] for other in Fault if other is not fault] == [None]
+
+    async def test_a_secret_without_room_for_it_is_its_namespaces(self, ground):
+        ground.start()
+        ground.plane.observe(KEY, order())
+        ground.plane.observe(("shop", "other"), order("other"))
+        await asyncio.sleep(10)
+        (uid,) = [uid for uid, key in ground.plane.delivered().items() if key == KEY]
+
+        refusal = ResourceQuotaExceededError("create secrets shop: ResourceQuota team", code="Forbidden")
+        ground.kube.fail_next("create_secret", refusal, times=9999)
+        await ground.kube.delete_secret("shop", "checkout", uid=uid)
+        await asyncio.sleep(7200)
+
+        assert ground.plane.min_remaining_s()[Fault.OPERATOR] > 440
+        assert ground.plane.min_remaining_s()[Fault.OWN] < -6000
+        (failure,) = ground.of(DeliveryFailed)
+        assert (failure.reason, failure.permanent) == ("ResourceQuotaExceeded", False)
+
+    async def test_a_secret_is_made_within_the_minute_once_there_is_room(self, ground, monkeypatch):
+        async def refuse(*_):
+            raise ResourceQuotaExceededError("create secrets shop: ResourceQuota team", code="Forbidden")
+
+        with monkeypatch.context() as full:
+            full.setattr(ground.kube, "create_secret", refuse)
+            ground.start()
+            ground.plane.observe(KEY, order())
+            await asyncio.sleep(1800)
+
+        await asyncio.sleep(60)
+
+        assert ground.kube.secret("shop", "checkout") is not None
+        assert [report.reason for report in ground.of(DeliveryFailed)] == ["ResourceQuotaExceeded"]
 
 
 class TestRepairs:

@@ -28,7 +28,7 @@ HEADER = f"""\
 # - ServiceAccount: for IRSA add the annotation eks.amazonaws.com/role-arn; Pod Identity needs none.
 #
 # For another namespace replace the Namespace's name, each `namespace: {NAMESPACE}`, and
-# `system:serviceaccount:{NAMESPACE}:` in the three ValidatingAdmissionPolicies.
+# `system:serviceaccount:{NAMESPACE}:` in the four ValidatingAdmissionPolicies.
 # After a later change of the ConfigMap: kubectl -n {NAMESPACE} rollout restart deployment/{NAME}
 #
 # Remove it by `kubectl delete -f install.yaml -l app.kubernetes.io/name={NAME}`, which leaves the

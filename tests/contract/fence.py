@@ -60,8 +60,11 @@ def grant_rights(control_plane, user):
 KINDS = ("secrets", "configmaps", "tokens")
 
 
-def fence_in(control_plane, user, *, kinds=KINDS):
-    """Put a user behind the operator's policies, and wait until they are in force; it needs the rights they fence."""
+def fence_in(control_plane, user, *, kinds=KINDS, rule=None):
+    """Put a user behind the operator's policies, and wait until they are in force; it needs the rights they fence.
+
+    For that of specs nobody waits: it needs resources. A rule replaces parts of what a policy is about.
+    """
     operator = f"system:serviceaccount:{NAMESPACE}:{NAME}"
     for what in kinds:
         policy = shipped("ValidatingAdmissionPolicy", f"{NAME}-{what}")
@@ -71,6 +74,7 @@ def fence_in(control_plane, user, *, kinds=KINDS):
         condition["expression"] = condition["expression"].replace(operator, user)
         if what == "configmaps":  # a user is of no namespace: its checkpoint may lie in any
             policy["spec"]["matchConditions"][1]["expression"] = f"request.name != '{NAME}-checkpoint'"
+        policy["spec"]["matchConstraints"]["resourceRules"][0].update(rule or {})
         binding = shipped("ValidatingAdmissionPolicyBinding", f"{NAME}-{what}")
         binding["metadata"] = {"name": f"{user}-{what}"}
         binding["spec"]["policyName"] = f"{user}-{what}"

@@ -301,6 +301,11 @@ class Release:
         path = f"/api/v1/namespaces/{namespace or self.tenant}/serviceaccounts/{account}/token"
         return self.operator.send("POST", path, body)
 
+    def change_spec(self, **fields):
+        """Try to change the tenant's ElastiCacheIAMUser, as a dry run."""
+        path = f"/apis/{API_VERSION}/namespaces/{self.tenant}/elasticacheiamusers/checkout?dryRun=All"
+        return self.operator.send("PATCH", path, {"spec": fields}, MERGE)
+
     def put(self, secret):
         return self.admin.request("POST", self.secrets, self.owned(secret))
 
@@ -325,6 +330,7 @@ def release(cluster_cli, control_plane, tmp_path_factory):
     installed.put(foreign_secret("theirs"))
     wait_for(lambda: installed.operator.send("POST", f"{installed.secrets}?dryRun=All", foreign_secret())[0] == 403)
     wait_for(lambda: installed.request_token({"audiences": ["sts.amazonaws.com"]})[0] == 403)
+    wait_for(lambda: installed.change_spec(suspend=True)[0] == 403)
     yield installed
     cluster_cli("uninstall", "fenced", "--namespace", namespace)
     for name in (namespace, tenant):
@@ -485,9 +491,16 @@ def test_the_operator_can_not_renew_its_own_token(release):
     assert "ValidatingAdmissionPolicy" in text
 
 
+def test_the_operator_can_not_widen_a_users_spec(release):
+    status, text = release.change_spec(access={"preset": "Admin", "keys": None})
+
+    assert status == 403
+    assert "the operator changes no spec" in text
+
+
 def test_the_fence_can_not_be_taken_down(release):
     for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
-        for what in ("secrets", "tokens"):
+        for what in ("secrets", "tokens", "specs"):
             path = f"/apis/admissionregistration.k8s.io/v1/{plural}/{release.name}-{what}"
 
             status, _ = release.operator.send("DELETE", path)
@@ -504,7 +517,7 @@ def test_the_fence_is_for_the_operator_alone(release):
 
 
 def test_the_fences_expressions_are_sound(release):
-    for what in ("secrets", "tokens"):
+    for what in ("secrets", "tokens", "specs"):
         path = f"{POLICIES}/{release.name}-{what}"
         wait_for(lambda path=path: "observedGeneration" in release.admin.request("GET", path).get("status", {}))
 

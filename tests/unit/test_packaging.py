@@ -146,7 +146,7 @@ def test_the_view_role_changes_nothing():
 # -- the fence ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["secrets", "configmaps", "tokens"])
+@pytest.mark.parametrize("what", ["secrets", "configmaps", "tokens", "specs"])
 def test_the_fence_denies_and_fails_closed(what):
     policy = find("ValidatingAdmissionPolicy", f"{NAME}-{what}")
     binding = find("ValidatingAdmissionPolicyBinding", f"{NAME}-{what}")

@@ -198,7 +198,7 @@ async def change_amid_crowd(users: int) -> None:
         ready = sum(made.is_ready(USERS, "shop", f"user-{number}") for number in range(users))
         waits.sort()
         print(f"  from the edit to AWS having it: median {waits[2]:.2f} s, longest {waits[-1]:.2f} s (goal: 2 s)")
-        print(f"  ({users - ready} of {users} others not Ready yet; {operator.plane.queue.depth()} keys at work)")
+        print(f"  ({users - ready} of {users} others not Ready yet; {operator.plane.queue.depth()} resources waiting)")
 
 
 def is_served(made: Ground, pattern: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tests.builders import group_manifest, user_manifest
 from tests.fakes.kube import FakeKube
 
-from elasticache_iam.reconcile.queue import GROUPS, USERS, Key, WorkQueue
+from elasticache_iam.reconcile.queue import GROUPS, USERS, Key
 from elasticache_iam.reconcile.store import Store
 from elasticache_iam.runtime.edge import Edge, make_registry, make_settings, resync_forever
 
@@ -25,9 +25,21 @@ STATUS = {
 }
 
 
-class StillClock:
-    def monotonic(self):
-        return 0.0
+class FakeQueue:
+    """Hears who is woken.
+
+    Attributes:
+        woken: Key to whether it was urgent.
+    """
+
+    def __init__(self) -> None:
+        self.woken: dict[Key, bool] = {}
+
+    def wake(self, key: Key, *, is_urgent: bool = False) -> None:
+        self.woken[key] = is_urgent
+
+    def forget(self, key: Key) -> None:
+        self.woken.pop(key, None)
 
 
 class FakeGuard:
@@ -46,7 +58,7 @@ class FakePlane:
     def __init__(self, kube: FakeKube) -> None:
         self.kube = kube
         self.store = Store()
-        self.queue = WorkQueue(StillClock())  # type: ignore[arg-type]  # no wall clock needed
+        self.queue = FakeQueue()
         self.forgotten: list[Key] = []
         self.guard = FakeGuard()
 
@@ -58,7 +70,9 @@ class FakePlane:
 
     def woken(self) -> set[Key]:
         """Return what was woken since the last time it was asked."""
-        return {*self.queue._urgent.pop_due(0.0), *self.queue._schedule.pop_due(0.0)}
+        woken = set(self.queue.woken)
+        self.queue.woken.clear()
+        return woken
 
 
 @pytest.fixture
@@ -173,11 +187,11 @@ def test_a_status_of_a_group_is_no_news_to_users_that_are_ready(edge, plane):
 
 def test_what_somebody_changed_is_urgent_and_what_is_new_is_not(edge, plane):
     edge.see(USERS, "ADDED", body(user_manifest()))
-    assert plane.queue._urgent.pop_due(0.0) == []
+    assert plane.queue.woken == {USER: False}
 
     edge.see(USERS, "MODIFIED", body(user_manifest(), generation=2))
 
-    assert plane.queue._urgent.pop_due(0.0) == [USER]
+    assert plane.queue.woken == {USER: True}
 
 
 def test_what_is_to_be_minted_goes_to_the_token_plane(edge, minted):

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from elasticache_iam.api.keys import STS_AUDIENCE
+from elasticache_iam.api.keys import OPERATOR_POLICY_NAME, STS_AUDIENCE
 from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.policy.trust import pod_identity_trust, trust_policy
 
@@ -128,6 +128,7 @@ locals {
 def terraform() -> str:
     """Return packaging/aws/terraform/policy.tf."""
     parts: dict[str, Any] = {
+        "policy_name": OPERATOR_POLICY_NAME,
         "with_memorydb": statements(),
         "without_memorydb": statements(memorydb=False),
         **{feature: feature_statements(feature) for feature in FEATURES},
@@ -271,9 +272,10 @@ def _substituted(value: Any) -> Any:
     return new if new == value else Tagged("!Sub", new)
 
 
-def cloudformation_policy() -> str:
-    """Return the operator's policy."""
-    return _yaml({"Version": "2012-10-17", "Statement": cloudformation_statements()})
+def cloudformation_policies() -> str:
+    """Return the operator's policy, with its name."""
+    document = {"Version": "2012-10-17", "Statement": cloudformation_statements()}
+    return _yaml([{"PolicyName": OPERATOR_POLICY_NAME, "PolicyDocument": document}])
 
 
 def cloudformation_boundary() -> str:
@@ -322,17 +324,18 @@ SHELL_NAMES = {
 
 
 def shell() -> str:
-    """Return functions that print the documents."""
+    """Return the name of the operator's policy, and functions that print the documents."""
     documents = {
         "print_policy": {"Version": "2012-10-17", "Statement": statements()},
         "print_trust": irsa_trust(),
         "print_pod_identity_trust": association_trust(),
         "print_boundary": boundary(),
     }
-    return "\n".join(
+    functions = [
         f"{name}() {{\n  cat <<JSON\n{json.dumps(replaced(document, _braced(SHELL_NAMES)), indent=2)}\nJSON\n}}\n"
         for name, document in documents.items()
-    )
+    ]
+    return "\n".join([f"policy_name={OPERATOR_POLICY_NAME}\n", *functions])
 
 
 def _braced(names: Mapping[str, str]) -> dict[str, str]:
@@ -368,7 +371,7 @@ def rendered() -> dict[Path, str]:
     """Return each file's text as it should be."""
     template, script = AWS / "cloudformation.yaml", AWS / "setup.sh"
     cloudformation = {
-        "policy": cloudformation_policy,
+        "policies": cloudformation_policies,
         "boundary": cloudformation_boundary,
         "trust": cloudformation_trust,
     }

@@ -81,6 +81,8 @@ boundary="arn:$partition:iam::$account:policy/$boundary_name"
 role="arn:$partition:iam::$account:role/$role_name"
 
 # begin generated: documents
+policy_name=operator
+
 print_policy() {
   cat <<JSON
 {
@@ -552,11 +554,11 @@ else
       aws iam update-assume-role-policy --role-name "$role_name" --policy-document "$trust"
   fi
 fi
-found=$(look aws iam get-role-policy --role-name "$role_name" --policy-name operator --query PolicyDocument --output json)
+found=$(look aws iam get-role-policy --role-name "$role_name" --policy-name "$policy_name" --query PolicyDocument --output json)
 if ! is_same "$found" "$policy"; then
   # Inline: a managed policy takes 6,144 characters, and with every feature this is longer.
   change "write the policy of the role $role_name" \
-    aws iam put-role-policy --role-name "$role_name" --policy-name operator --policy-document "$policy"
+    aws iam put-role-policy --role-name "$role_name" --policy-name "$policy_name" --policy-document "$policy"
 fi
 if [ -n "$is_pod_identity" ]; then
   found=$(aws eks list-pod-identity-associations --region "$cluster_region" --cluster-name "$cluster" --namespace "$namespace" \

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from tests.contract.chart import Helm, with_defaults
 
+from elasticache_iam.api.keys import OPERATOR_POLICY_NAME
 from elasticache_iam.core.policy import operator_policy
 from elasticache_iam.core.policy.trust import pod_identity_trust, trust_policy
 from elasticache_iam_sandbox.supervisor import BackgroundSandbox
@@ -333,6 +334,19 @@ def test_cloudformation_has_no_faults_that_cfn_lint_knows():
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+def test_the_operators_policy_has_one_name_everywhere(module):
+    (resource,) = [block for block in module.blocks["resource"] if '"aws_iam_role_policy"' in block]
+    (body,) = next(iter(resource.values())).values()
+    (of_stack,) = Template().role["Policies"]
+    pages = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("install.md", "multi-account.md")]
+    put = re.compile(r"aws iam put-role-policy --role-name elasticache-iam-operator --policy-name (\S+)")
+
+    assert body["name"] == "${local.policy_name}"
+    assert module.evaluate(module.locals["policy_name"]) == OPERATOR_POLICY_NAME
+    assert of_stack["PolicyName"] == OPERATOR_POLICY_NAME
+    assert [put.findall(page) for page in pages] == [[OPERATOR_POLICY_NAME]] * 2
+
+
 def test_the_boundary_is_the_same_everywhere(module, renderer):
     boundary = renderer["boundary"]()
     template = Template().document["Resources"]["Boundary"]["Properties"]["PolicyDocument"]
@@ -357,11 +371,16 @@ class Script:
         running.run(lambda world: world.add_cluster(self.account.account_id, REGION, CLUSTER, f"https://{self.issuer}"))
 
     def __call__(self, *arguments, check=True):
+        return self.run(AWS / "setup.sh", *arguments, check=check)
+
+    def run(self, *command, check=True, directory=None):
+        """Run a program with an administrator's credentials."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         ours = {"PATH": path, "AWS_CONFIG_FILE": os.devnull, "AWS_REGION": REGION}
         answer = subprocess.run(  # noqa: S603  # the script under test
-            [AWS / "setup.sh", *arguments],
+            command,
+            cwd=directory,
             env=kept | self.running.env(self.key) | ours,
             capture_output=True,
             text=True,
@@ -480,6 +499,34 @@ def test_a_second_installation_gets_a_role_of_its_own(installed):
     first = installed.iam.get_role(RoleName="elasticache-iam-operator")["Role"]
     assert "system:serviceaccount:other:elasticache-iam-operator" in json.dumps(role["AssumeRolePolicyDocument"])
     assert first["AssumeRolePolicyDocument"] == installed.here(IRSA_TRUST)
+
+
+def ask_setup(script):
+    """Return what `elasticache-iam setup` says of the policies of the operator's role."""
+    arn = f"arn:aws:iam::{script.account.account_id}"
+    place = ("--no-cluster", "--owner", OWNER, "--issuer", f"https://{script.issuer}", "--region", REGION)
+    made = ("--boundary", f"{arn}:policy/elasticache-iam-boundary")
+    made += ("--operator-role", f"{arn}:role/elasticache-iam-operator")
+    answer = script.run(BIN / "elasticache-iam", "setup", *place, *made, "-o", "json", check=False)
+    (found,) = [each for each in json.loads(answer.stdout)["checks"] if each["says"].startswith("its polic")]
+    return found
+
+
+def test_setup_brings_the_policy_of_an_older_script_up_to_date(running, tmp_path):
+    script = Script(running)
+    script("--owner", OWNER, "--cluster", CLUSTER)
+    which = {"RoleName": "elasticache-iam-operator", "PolicyName": OPERATOR_POLICY_NAME}
+    made = script.iam.get_role_policy(**which)["PolicyDocument"]
+    older = json.dumps(made).replace('"iam:TagRole", ', "")
+    script.iam.put_role_policy(**which, PolicyDocument=older)
+
+    found = ask_setup(script)
+    script.run("/bin/bash", "-c", found["repair"], directory=tmp_path)
+
+    assert (found["state"], found["says"]) == ("missing", "its policies lack iam:TagRole")
+    assert ask_setup(script)["state"] == "ok"
+    assert script.iam.list_role_policies(RoleName=which["RoleName"])["PolicyNames"] == [OPERATOR_POLICY_NAME]
+    assert canonical(script.iam.get_role_policy(**which)["PolicyDocument"]) == canonical(made)
 
 
 @pytest.fixture(scope="module")

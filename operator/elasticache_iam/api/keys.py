@@ -39,6 +39,8 @@ DEFAULT_AUDIENCE: Final = f"{GROUP}/sign"
 STS_AUDIENCE: Final = "sts.amazonaws.com"
 """What EKS puts into pods' own tokens (IRSA)."""
 ROLE_POLICY_NAME: Final = "elasticache-iam-connect"
+OPERATOR_POLICY_NAME: Final = "operator"
+"""The inline policy of the operator's own role, in every way that makes one."""
 
 OPERATOR_NAMESPACE: Final = "elasticache-iam"
 """Where the pages of the documentation install the operator."""

@@ -224,11 +224,35 @@ def print_operator_policy(*options: str) -> str:
     return _command("elasticache-iam", "policy", "operator", *options)
 
 
-def put_operator_policy(role_name: str, print_policy: str) -> str:
-    """Return what gives the operator's role the policy that another command prints."""
-    name, file = "elasticache-iam-operator", "operator-policy.json"
-    what = ("--role-name", role_name, "--policy-name", name, "--policy-document", f"file://{file}")
-    return f"{print_policy} > {file} && {_command('aws', 'iam', 'put-role-policy', *what)}"
+def put_operator_policy(role_name: str, policy: str, print_policy: str) -> str:
+    """Return what gives the operator's role the policy that another command prints, in the place of the one it has.
+
+    Args:
+        role_name: The role.
+        policy: The one that is replaced or made: the name of an inline one, or a managed one's ARN.
+        print_policy: The command that prints it.
+    """
+    file = "operator-policy.json"
+    which: tuple[str, ...]
+    if is_managed(policy):
+        which = ("create-policy-version", "--set-as-default", "--policy-arn", policy)
+    else:
+        which = ("put-role-policy", "--role-name", role_name, "--policy-name", policy)
+    put = _command("aws", "iam", *which, "--policy-document", f"file://{file}")
+    note = "   # it has 5 versions at most: delete-policy-version" if is_managed(policy) else ""
+    return f"{print_policy} > {file} && {put}{note}"
+
+
+def remove_policy(role_name: str, policy: str) -> str:
+    """Return what takes a policy from a role: the inline one of that name, or the managed one of that ARN."""
+    if is_managed(policy):
+        return _command("aws", "iam", "detach-role-policy", "--role-name", role_name, "--policy-arn", policy)
+    return _command("aws", "iam", "delete-role-policy", "--role-name", role_name, "--policy-name", policy)
+
+
+def is_managed(policy: str) -> bool:
+    """Whether it is a managed policy's ARN: names of inline ones have no colon."""
+    return ":" in policy
 
 
 def find_denial() -> str:

@@ -4,20 +4,25 @@ Pure: what was found goes in, one line for each thing comes out. What can't be l
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, STS_AUDIENCE
+from elasticache_iam.api.keys import ANNOTATION_ROLE_ARN, OPERATOR_POLICY_NAME, STS_AUDIENCE
 from elasticache_iam.core import commands
 from elasticache_iam.core.diagnosis import Mark
 from elasticache_iam.core.names import consents, role_name_of, with_consent
 from elasticache_iam.core.plan.attachment import MIN_VERSIONS, has_iam
 from elasticache_iam.core.policy import (
+    MANAGED_POLICY_LIMIT,
+    OperatorOptions,
     Verdict,
+    compact_json,
+    is_operator_policy,
     judge_pod_identity,
     judge_trust,
+    options_of,
     pod_identity_trust,
     same_policy,
     trust_policy,
@@ -212,33 +217,46 @@ def check_role(role: ObservedRole | None, identity: Identity) -> Iterator[Prereq
 
 
 def check_policy(
-    documents: Iterable[Mapping[str, Any]],
-    wanted: Sequence[Mapping[str, Any]],
+    held: Mapping[str, Mapping[str, Any]],
+    needed: Callable[[OperatorOptions], Mapping[str, Any]],
+    print_policy: Callable[[OperatorOptions], str],
     *,
     role_name: str,
-    print_policy: str,
 ) -> Prerequisite:
     """Tell whether the role may do what this version's operator does.
 
     Args:
-        documents: All of its policies.
-        wanted: What `elasticache-iam policy operator` prints: the least first, then with each of its further options.
+        held: All of its policies by name, or ARN of managed ones.
+        needed: Makes this version's policy.
+        print_policy: Makes the command that prints it.
         role_name: The role.
-        print_policy: The command that prints the least.
     """
-    held = list(documents)
-    put = commands.put_operator_policy(role_name, print_policy)
-    if any(same_policy(document, each) for document in held for each in wanted):
-        return ROLE.there("its policy is the one that this version needs")
-    actions = sorted({action for statement in wanted[0]["Statement"] for action in _listed(statement["Action"])})
-    if missing := unnamed_actions(held, actions):
+    for name, document in held.items():
+        if same_policy(document, needed(options_of([document]))):
+            others = {other: there for other, there in held.items() if other != name and there.get("Statement")}
+            return _check_beside(name, others, role_name=role_name)
+    ours = [name for name, document in held.items() if is_operator_policy(document)]
+    replaced = OPERATOR_POLICY_NAME if OPERATOR_POLICY_NAME in ours or not ours else ours[0]
+    options = options_of([held[name] for name in ours] or held.values())
+    wanted = needed(options)
+    if commands.is_managed(replaced) and len(compact_json(wanted)) > MANAGED_POLICY_LIMIT:
+        replaced = OPERATOR_POLICY_NAME  # beside the other one, which goes next
+    put = commands.put_operator_policy(role_name, replaced, print_policy(options))
+    actions = sorted({action for statement in wanted["Statement"] for action in statement["Action"]})
+    if missing := unnamed_actions(held.values(), actions):
         return ROLE.missing(f"its policies lack {_named(missing)}", put)
-    says = "its policies name all actions, but aren't this version's: whether they fit can't be told from that"
+    which = "all actions" if options.memorydb else "all actions but MemoryDB's"
+    says = f"its policies name {which}, but aren't this version's: whether they fit can't be told from that"
     return ROLE.untold(says, put)
 
 
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _check_beside(found: str, others: Mapping[str, Mapping[str, Any]], *, role_name: str) -> Prerequisite:
+    if not others:
+        return ROLE.there("its policy is the one that this version needs")
+    older = [name for name, document in others.items() if is_operator_policy(document)]
+    remove = " && ".join(commands.remove_policy(role_name, name) for name in older)
+    says = f"its policy {found} is the one that this version needs, but it has others beside it: {_named(others)}"
+    return ROLE.untold(says, remove)
 
 
 def _named(words: Collection[str]) -> str:

@@ -20,7 +20,7 @@ from elasticache_iam.core import prerequisites as need
 from elasticache_iam.core.errors import AccessDeniedError, ConfigurationError, NotFoundError, OperatorError
 from elasticache_iam.core.installation import Installation
 from elasticache_iam.core.plan.attachment import cache_ref
-from elasticache_iam.core.policy import operator_policy
+from elasticache_iam.core.policy import OperatorOptions, operator_policy
 from elasticache_iam.core.prerequisites import AWS, CACHES, CLUSTER, ROLE, Identity, Place, Prerequisite, Section
 from elasticache_iam.core.state import CacheRef, Inventory, ObservedRole
 from elasticache_iam.kube.connection import Connection, Request, open_connection
@@ -189,48 +189,58 @@ async def _look_at_role(ground: _Ground) -> AsyncIterator[Prerequisite]:
             yield documents
         else:
             yield need.check_policy(
-                documents, _wanted_policies(installation), role_name=role_name, print_policy=_print_policy(installation)
+                documents,
+                lambda options: _needed_policy(installation, options),
+                lambda options: _print_policy(installation, options),
+                role_name=role_name,
             )
 
 
-def _wanted_policies(installation: Installation) -> list[Mapping[str, Any]]:
-    """Return what the operator needs, and the same with what `policy operator` has further options for."""
+def _needed_policy(installation: Installation, options: OperatorOptions) -> Mapping[str, Any]:
     config = installation.config
-    return [
-        operator_policy(
-            owner=installation.owner,
-            partition=names.partition_of(installation.region),
-            account=installation.account,
-            region=installation.region,
-            boundary=config.permissions_boundary,
-            trusted_caches=config.trusted_caches,
-            roles_elsewhere=tuple(entry.role_arn for entry in config.accounts),
-            assume_role_signing=config.signing is Signing.ASSUME_ROLE,
-            memorydb=memorydb,
-            existing_roles=existing_roles,
-            pod_identity_cluster=cluster,
-        )
-        for memorydb in (False, True)
-        for existing_roles in (False, True)
-        for cluster in dict.fromkeys((None, config.cluster_name))
-    ]
+    return operator_policy(
+        owner=installation.owner,
+        partition=names.partition_of(installation.region),
+        account=installation.account,
+        region=installation.region,
+        more_regions=options.more_regions,
+        boundary=config.permissions_boundary,
+        trusted_caches=config.trusted_caches,
+        memorydb=options.memorydb,
+        existing_roles=options.existing_roles,
+        roles_elsewhere=tuple(entry.role_arn for entry in config.accounts),
+        assume_role_signing=config.signing is Signing.ASSUME_ROLE,
+        pod_identity_cluster=_cluster_name(installation, options),
+    )
 
 
-def _print_policy(installation: Installation) -> str:
-    config = installation.config
+def _print_policy(installation: Installation, options: OperatorOptions) -> str:
+    config, home = installation.config, installation.region
+    regions = (home, *(region for region in options.more_regions if region != home))
+    cluster = _cluster_name(installation, options)
     return commands.print_operator_policy(
-        *("--owner", installation.owner, "--account", installation.account, "--region", installation.region),
+        *("--owner", installation.owner, "--account", installation.account),
+        *(word for region in regions for word in ("--region", region)),
         *(("--boundary", config.permissions_boundary) if config.permissions_boundary else ()),
+        *(() if options.memorydb else ("--without-memorydb",)),
+        *(("--existing-roles",) if options.existing_roles else ()),
+        *(("--pod-identity-cluster", cluster) if cluster else ()),
         *(word for arn in config.trusted_caches for word in ("--trusted-cache", arn)),
         *(word for entry in config.accounts for word in ("--role-elsewhere", entry.role_arn)),
         *(("--assume-role-signing",) if config.signing is Signing.ASSUME_ROLE else ()),
     )
 
 
-async def _policies_of(ground: _Ground, role: ObservedRole) -> list[Mapping[str, Any]]:
-    """Return all policies of a role: the managed ones are read one by one."""
-    managed = [await ground.policies.get_document(arn) for arn in sorted(role.managed_policies or ())]
-    return [*(role.policies or {}).values(), *managed]
+def _cluster_name(installation: Installation, options: OperatorOptions) -> str | None:
+    """Return the cluster of Pod Identity's users, if the policy knows such: the configured one, if there is one."""
+    held = options.pod_identity_cluster
+    return held and (installation.config.cluster_name or held)
+
+
+async def _policies_of(ground: _Ground, role: ObservedRole) -> dict[str, Mapping[str, Any]]:
+    """Return all policies of a role, managed ones by their ARNs: those are read one by one."""
+    managed = {arn: await ground.policies.get_document(arn) for arn in sorted(role.managed_policies or ())}
+    return {**(role.policies or {}), **managed}
 
 
 # -- the cluster ------------------------------------------------------------------------------------------------------

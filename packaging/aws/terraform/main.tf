@@ -65,7 +65,7 @@ resource "aws_iam_role" "operator" {
 
 # Inline: a managed policy takes 6,144 characters, and with every feature this is longer.
 resource "aws_iam_role_policy" "operator" {
-  name   = "operator"
+  name   = local.policy_name
   role   = aws_iam_role.operator.name
   policy = var.policy_json != null ? var.policy_json : jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }

@@ -1,6 +1,8 @@
 # The operator's policy and its parts. Written by `make aws` from the calls that the operator makes: don't edit.
 
 locals {
+  policy_name = "operator"
+
   with_memorydb = [
     {
       Sid    = "List"

@@ -1,6 +1,6 @@
 """What an installation needs: whether it is there, and the command that brings it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,16 +119,47 @@ def test_a_role_that_admits_another_one_is_not():
     assert found.repair.startswith("aws iam update-assume-role-policy --role-name elasticache-iam-operator")
 
 
+NOTHING_DENIED = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+
+
 def policy(**more):
     return operator_policy(owner="demo", partition="aws", account="111122223333", region="eu-central-1", **more)
 
 
-def check_policy(*documents):
-    wanted = [policy(memorydb=False), policy()]
-    return need.check_policy(documents, wanted, role_name="r", print_policy="elasticache-iam policy operator")
+def check_policy(*documents, **named):
+    held = {f"policy-{number}": document for number, document in enumerate(documents)} | named
+    return need.check_policy(
+        held,
+        lambda options: policy(**asdict(options)),
+        lambda options: "elasticache-iam policy operator" + " --without-memorydb" * (not options.memorydb),
+        role_name="r",
+    )
 
 
-@pytest.mark.parametrize("document", [policy(), policy(memorydb=False)], ids=["with-memorydb", "without"])
+def without(action, document):
+    """Return an older version's policy, which lacks an action."""
+    statements = [
+        {**each, "Action": [one for one in each["Action"] if one != action]} for each in document["Statement"]
+    ]
+    return {**document, "Statement": statements}
+
+
+MADE_WITH = {
+    "nothing": {},
+    "no-memorydb": {"memorydb": False},
+    "existing-roles": {"existing_roles": True},
+    "pod-identity": {"pod_identity_cluster": "main"},
+    "more-regions": {"more_regions": ("eu-west-1", "us-east-1")},
+    "all": {
+        "memorydb": False,
+        "existing_roles": True,
+        "pod_identity_cluster": "main",
+        "more_regions": ("us-east-1",),
+    },
+}
+
+
+@pytest.mark.parametrize("document", [policy(**options) for options in MADE_WITH.values()], ids=MADE_WITH)
 def test_this_versions_policy_is_in_order(document):
     assert check_policy({"Version": "2012-10-17", "Statement": []}, document).mark is Mark.WHOLE
 
@@ -142,6 +173,66 @@ def test_a_policy_without_an_action_is_missing_it():
     assert found.mark is Mark.BROKEN
     assert "iam:CreateRole" in found.says
     assert found.repair.startswith("elasticache-iam policy operator > operator-policy.json && aws iam put-role-policy")
+
+
+@pytest.mark.parametrize("name", ["operator", "elasticache-iam-operator", "arn:aws:iam::111122223333:policy/operator"])
+def test_an_older_policy_is_replaced_where_it_is(name):
+    found = check_policy(**{"a": {"Version": "2012-10-17", "Statement": []}, name: without("iam:TagRole", policy())})
+
+    assert found.says == "its policies lack iam:TagRole"
+    put = found.repair.partition(" && ")[2]
+    if name.startswith("arn:"):
+        assert put.startswith(f"aws iam create-policy-version --set-as-default --policy-arn {name} --policy-document ")
+    else:
+        assert put.startswith(f"aws iam put-role-policy --role-name r --policy-name {name} ")
+
+
+def test_a_managed_policy_that_would_be_too_long_gets_an_inline_one_beside_it():
+    held = without("iam:TagRole", policy(existing_roles=True, pod_identity_cluster="main"))
+
+    found = check_policy(**{"arn:aws:iam::111122223333:policy/operator": held})
+
+    assert " && aws iam put-role-policy --role-name r --policy-name operator " in found.repair
+
+
+def test_a_first_policy_gets_the_name_that_it_has_everywhere():
+    assert "--policy-name operator " in check_policy().repair
+
+
+def test_rights_beside_this_versions_policy_are_named():
+    older = {"elasticache-iam-operator": without("iam:TagRole", policy())}
+
+    found = check_policy(operator=policy(), more=NOTHING_DENIED, **older)
+
+    assert found.mark is Mark.UNTOLD
+    assert found.says.endswith("it has others beside it: more, elasticache-iam-operator")
+    assert found.repair == "aws iam delete-role-policy --role-name r --policy-name elasticache-iam-operator"
+
+
+def test_an_older_managed_policy_beside_this_versions_is_detached():
+    arn = "arn:aws:iam::111122223333:policy/operator"
+
+    found = check_policy(**{"operator": policy(), arn: without("iam:TagRole", policy())})
+
+    assert found.repair == f"aws iam detach-role-policy --role-name r --policy-arn {arn}"
+
+
+def test_an_action_that_only_memorydb_needs_is_named_where_the_policy_knows_memorydb():
+    found = check_policy(operator=without("memorydb:DescribeACLs", policy()))
+
+    assert found.mark is Mark.BROKEN
+    assert found.says == "its policies lack memorydb:DescribeACLs"
+
+
+def test_a_policy_that_was_made_without_memorydb_is_compared_without_it():
+    held = policy(memorydb=False)
+    held["Statement"][0]["Resource"] = ["arn:aws:elasticache:eu-central-1:111122223333:user:*"]
+
+    found = check_policy(operator=held)
+
+    assert found.mark is Mark.UNTOLD
+    assert found.says.startswith("its policies name all actions but MemoryDB's, but aren't this version's")
+    assert found.repair.startswith("elasticache-iam policy operator --without-memorydb > ")
 
 
 def test_a_policy_of_ones_own_can_not_be_judged():

@@ -11,13 +11,27 @@ from elasticache_iam.core.policy.evaluate import (
     unnamed_actions,
 )
 from elasticache_iam.core.policy.hcl import render_hcl
-from elasticache_iam.core.policy.operator import CALLS, operator_policy
-from elasticache_iam.core.policy.size import INLINE_POLICIES_LIMIT, PolicyTooLargeError, check_size, compact_json
+from elasticache_iam.core.policy.operator import (
+    CALLS,
+    OperatorOptions,
+    is_operator_policy,
+    operator_policy,
+    options_of,
+)
+from elasticache_iam.core.policy.size import (
+    INLINE_POLICIES_LIMIT,
+    MANAGED_POLICY_LIMIT,
+    PolicyTooLargeError,
+    check_size,
+    compact_json,
+)
 from elasticache_iam.core.policy.trust import admitted_accounts, pod_identity_trust, role_chain_trust, trust_policy
 
 __all__ = [
     "CALLS",
     "INLINE_POLICIES_LIMIT",
+    "MANAGED_POLICY_LIMIT",
+    "OperatorOptions",
     "PolicyTooLargeError",
     "Verdict",
     "admitted_accounts",
@@ -25,12 +39,14 @@ __all__ = [
     "compact_json",
     "connect_policy",
     "is_exact_arn",
+    "is_operator_policy",
     "judge_connect",
     "judge_pod_identity",
     "judge_role_chain",
     "judge_trust",
     "normal_form",
     "operator_policy",
+    "options_of",
     "pod_identity_trust",
     "render_hcl",
     "role_chain_trust",

@@ -7,12 +7,14 @@ workload's role only with that workload's own token, unless it was installed wit
 accounts that it becomes are its own.)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from elasticache_iam.api.keys import TAG_ALLOW, TAG_KIND, TAG_NAME, TAG_NAMESPACE, TAG_OWNER, TAG_UID
 from elasticache_iam.core.names import role_path
 from elasticache_iam.core.policy.connect import POLICY_VERSION
+from elasticache_iam.core.policy.evaluate import unnamed_actions
 from elasticache_iam.core.policy.trust import POD_IDENTITY
 
 _VIA_ELASTICACHE: Final = (
@@ -96,6 +98,54 @@ CALLS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("sts", "AssumeRole"): ("sts:AssumeRole",),
 }
 """botocore's service name and operation -> IAM actions."""
+
+_CREATE, _OTHERS_ROLES, _ASSOCIATE = "CreateUsersAndGroups", "PolicyOfOthersRoles", "MakeAssociations"
+"""Names of statements (Sid) by which an operator's policy, and what it was made with, is known again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorOptions:
+    """What an operator's policy is made with that its configuration doesn't say; as in `operator_policy`."""
+
+    memorydb: bool = True
+    existing_roles: bool = False
+    more_regions: tuple[str, ...] = ()
+    pod_identity_cluster: str | None = None
+
+
+def is_operator_policy(document: Mapping[str, Any]) -> bool:
+    """Whether a document was made by some version's `operator_policy`."""
+    return _CREATE in dict(_by_sid([document]))
+
+
+def options_of(documents: Iterable[Mapping[str, Any]]) -> OperatorOptions:
+    """Return what an operator's policies were made with, as far as they tell; of whichever version they are."""
+    held = list(documents)
+    named = dict(_by_sid(held))
+    asked = named.get(_CREATE, {}).get("Condition", {}).get("StringEquals", {}).get("aws:RequestedRegion", ())
+    clusters = named.get(_ASSOCIATE, {}).get("Resource", ())
+    return OperatorOptions(
+        memorydb=_names_any(held, "memorydb") or not _names_any(held, "elasticache"),
+        existing_roles=_OTHERS_ROLES in named,
+        more_regions=tuple(_listed(asked)),
+        pod_identity_cluster=next((arn.rpartition("/")[2] for arn in _listed(clusters)), None),
+    )
+
+
+def _by_sid(documents: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for document in documents:
+        statements = document.get("Statement", ())
+        for statement in [statements] if isinstance(statements, Mapping) else statements:
+            yield statement.get("Sid", ""), statement
+
+
+def _names_any(documents: list[Mapping[str, Any]], service: str) -> bool:
+    actions = {action for actions in CALLS.values() for action in actions if action.startswith(f"{service}:")}
+    return len(unnamed_actions(documents, actions)) < len(actions)
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def operator_policy(
@@ -202,7 +252,7 @@ def operator_policy(
     )
     # By name: who may tag anything could make anything its own and pass every fence by tag below.
     allow_there(
-        "CreateUsersAndGroups",
+        _CREATE,
         actions("CreateUser CreateUserGroup AddTagsToResource", "CreateUser CreateACL TagResource"),
         objects("user usergroup", "user acl", f"{owner}-*"),
     )
@@ -254,7 +304,7 @@ def operator_policy(
         allow("SetBoundary", ["iam:PutRolePermissionsBoundary"], [our_roles], has_boundary)
     if existing_roles:
         # Roles of others whose owner said yes: the inline policy, nothing else of them.
-        allow("PolicyOfOthersRoles", ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [all_roles], has_consent)
+        allow(_OTHERS_ROLES, ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [all_roles], has_consent)
     if is_home:
         accounts = {account, *(arn.split(":")[_ACCOUNT] for arn in roles_elsewhere)} if assume_role_signing else ()
         statements += _becoming(
@@ -289,7 +339,7 @@ def _pod_identity(eks: str, cluster_name: str | None, owner: str, our_roles: str
     reads = ["eks:ListPodIdentityAssociations", "eks:DescribePodIdentityAssociation", "eks:DescribeAddon"]
     return [
         _allow("ReadAssociations", reads, [cluster, associations, f"{eks}:addon/{cluster_name}/*"], ()),
-        _allow("MakeAssociations", ["eks:CreatePodIdentityAssociation"], [cluster], [asks_our_tag]),
+        _allow(_ASSOCIATE, ["eks:CreatePodIdentityAssociation"], [cluster], [asks_our_tag]),
         # A creation with tags needs it, and AWS has no key that tells the new association from those of others.
         _allow("TagAssociations", ["eks:TagResource"], [associations], [asks_our_tag]),
         _allow(

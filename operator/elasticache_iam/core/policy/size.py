@@ -15,6 +15,9 @@ TRUST_POLICY_LIMIT: Final = 2048
 INLINE_POLICIES_LIMIT: Final = 10240
 """IAM: all inline policies of a role together."""
 
+MANAGED_POLICY_LIMIT: Final = 6144
+"""IAM: one managed policy."""
+
 
 class PolicyTooLargeError(PermanentError, ValueError):
     """A policy has more characters than AWS takes: fewer caches or ServiceAccounts are the cure."""

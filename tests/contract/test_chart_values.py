@@ -15,6 +15,7 @@ from elasticache_iam.kube.rights import needed_rights
 OWNER = ("--set", "config.owner=demo")
 NAME = "r-elasticache-iam-operator"
 ACCOUNT = "111122223333"
+THERE = {"id": ACCOUNT, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/a"}
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,15 @@ WRONG = {
     "an-issuer-without-scheme": ("config.oidcIssuer=oidc.eks", 'config.oidcIssuer: "oidc.eks" is no OIDC issuer'),
     "an-audience-with-a-space": ("config.audience=a b", 'config.audience: "a b" can\'t be a client id'),
     "a-boundary-by-name": ("config.permissionsBoundary=b", 'config.permissionsBoundary: "b" is no policy\'s ARN'),
+    "a-tag-of-the-operators": (
+        "config.allowedTagKeys={team,elasticache-iam.dev/owner}",
+        'config.allowedTagKeys[1]: no resource may have the tag "elasticache-iam.dev/owner", nor',
+    ),
+    "a-tag-of-awss": ("config.allowedTagKeys={AWS:foo}", 'no resource may have the tag "AWS:foo"'),
+    "an-address-as-range": (
+        "networkPolicy.caches.to[0].ipBlock.cidr=10.0.0.0",
+        'networkPolicy.caches.to[0].ipBlock.cidr: "10.0.0.0" is no range of addresses; they look like 10.0.0.0/24',
+    ),
     "an-operators-role-by-name": ("config.operatorRoleArn=role", 'config.operatorRoleArn: "role" is no role\'s ARN'),
     "a-cache-by-name": ("config.trustedCaches[0]=orders", 'config.trustedCaches[0]: "orders" is no cache\'s ARN'),
     "a-ca-that-is-neither": ("config.cacheCA=ca.crt", "config.cacheCA: neither PEM text"),
@@ -185,6 +195,7 @@ WRONG = {
     ),
     "an-interval-without-unit": ("metrics.podMonitor.interval=fast", "at '/metrics/podMonitor/interval'"),
     "a-name-that-is-none": ("fullnameOverride=FOO_", "at '/fullnameOverride'"),
+    "a-part-of-a-name-that-is-none": ("nameOverride=Foo_Bar", "at '/nameOverride'"),
     "an-account-that-is-none": ("serviceAccount.name=Foo_Bar", "at '/serviceAccount/name'"),
     "a-page-without-address": ("metrics.prometheusRule.runbookUrl=foo", "at '/metrics/prometheusRule/runbookUrl'"),
     "a-privileged-port": ("port=80", "at '/port': minimum: got 80, want 1,024"),
@@ -211,13 +222,28 @@ def test_what_the_cluster_does_not_know_is_named(cli, kind):
         ({"id": 111122223333, "roleArn": "x"}, 'config.accounts[0].id: "1.11122223333e+11" is no AWS account'),
         ({"id": ACCOUNT, "roleArn": "x"}, f"they look like arn:aws:iam::{ACCOUNT}:role/NAME"),
         ({"id": ACCOUNT, "roleArn": "arn:aws:iam::444455556666:role/a"}, f"of account 444455556666, not of {ACCOUNT}"),
+        ({**THERE, "permissionsBoundary": "b"}, 'config.accounts[0].permissionsBoundary: "b" is no policy\'s ARN'),
+        (
+            {**THERE, "permissionsBoundary": "arn:aws:iam::444455556666:policy/b"},
+            f"is a policy of account 444455556666, not of {ACCOUNT}",
+        ),
     ],
-    ids=["a-number", "a-name", "a-role-elsewhere"],
+    ids=["a-number", "a-name", "a-role-elsewhere", "a-boundary-by-name", "a-boundary-elsewhere"],
 )
 def test_a_wrong_account_is_named(cli, account, says):
     accounts = json.dumps([{**account, "namespaces": ["*"]}])
 
     assert says in refusal(cli, *OWNER, "--set-json", f"config.accounts={accounts}")
+
+
+def test_a_boundary_of_another_account_is_named(cli):
+    asked_for = (*OWNER, "--set-string", f"config.account={ACCOUNT}", "--set")
+
+    says = refusal(cli, *asked_for, "config.permissionsBoundary=arn:aws:iam::444455556666:policy/b")
+
+    assert f"is a policy of account 444455556666, and roles are made in config.account {ACCOUNT}; a boundary" in says
+    for mine in (ACCOUNT, "aws"):
+        assert cli.template(*asked_for, f"config.permissionsBoundary=arn:aws:iam::{mine}:policy/b")
 
 
 def test_all_that_is_wrong_is_said_at_once(cli):

@@ -2,6 +2,7 @@
 {{- define "elasticache-iam.problems" -}}
 {{- $values := .Values -}}
 {{- $config := .Values.config | default dict -}}
+{{- $policyArn := "^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[^*?\\s]+$" -}}
 {{- $roleArn := "^arn:[a-z-]+:iam::[0-9]{12}:role/[^*?\\s]+$" -}}
 
 {{- $owner := $config.owner -}}
@@ -44,8 +45,17 @@ config.operatorRoleArn: {{ quote . }} is no role's ARN; they look like arn:aws:i
 {{- end -}}
 
 {{- with $config.permissionsBoundary }}
-{{- if not (regexMatch "^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[^*?\\s]+$" .) }}
+{{- $in := index (concat (splitList ":" .) (list "" "" "" "" "")) 4 }}
+{{- if not (regexMatch $policyArn .) }}
 config.permissionsBoundary: {{ quote . }} is no policy's ARN; they look like arn:aws:iam::111122223333:policy/NAME
+{{- else if and $config.account (kindIs "string" $config.account) (not (has $in (list "aws" $config.account))) }}
+config.permissionsBoundary: {{ quote . }} is a policy of account {{ $in }}, and roles are made in config.account {{ $config.account }}; a boundary must be of the same
+{{- end }}
+{{- end -}}
+
+{{- range $index, $key := $config.allowedTagKeys | default list }}
+{{- if regexMatch "^(elasticache-iam\\.dev/|(?i:aws:))" $key }}
+config.allowedTagKeys[{{ $index }}]: no resource may have the tag {{ quote $key }}, nor any other whose key starts with elasticache-iam.dev/ (the operator's) or aws: (AWS's); leave it out
 {{- end }}
 {{- end -}}
 
@@ -56,6 +66,14 @@ config.accounts[{{ $index }}].id: {{ toString $account.id | quote }} is no AWS a
 config.accounts[{{ $index }}].roleArn: {{ quote $account.roleArn }} is no role's ARN; they look like arn:aws:iam::{{ $account.id }}:role/NAME
 {{- else if ne (index (splitList ":" $account.roleArn) 4) $account.id }}
 config.accounts[{{ $index }}].roleArn: {{ quote $account.roleArn }} is a role of account {{ index (splitList ":" $account.roleArn) 4 }}, not of {{ $account.id }}
+{{- end }}
+{{- with $account.permissionsBoundary }}
+{{- $in := index (concat (splitList ":" .) (list "" "" "" "" "")) 4 }}
+{{- if not (regexMatch $policyArn .) }}
+config.accounts[{{ $index }}].permissionsBoundary: {{ quote . }} is no policy's ARN; they look like arn:aws:iam::{{ toString $account.id }}:policy/NAME
+{{- else if not (has $in (list "aws" (toString $account.id))) }}
+config.accounts[{{ $index }}].permissionsBoundary: {{ quote . }} is a policy of account {{ $in }}, not of {{ toString $account.id }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -153,6 +171,16 @@ metrics.serviceMonitor.enabled and metrics.podMonitor.enabled: with both, everyt
 {{- $value := printf "%s%s" (lower (substr 0 1 .)) (substr 1 -1 .) }}
 {{- if and (index $values.metrics $value).enabled (not ($.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" .))) }}
 metrics.{{ $value }}.enabled: the cluster doesn't know {{ . }}, which comes with Prometheus Operator; install that first, or leave it false
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- $policy := $values.networkPolicy -}}
+{{- range $where, $peers := dict "metricsFrom" $policy.metricsFrom "dns.to" $policy.dns.to "apiServer.to" $policy.apiServer.to "aws.to" $policy.aws.to "caches.to" $policy.caches.to }}
+{{- range $index, $peer := $peers }}
+{{- if kindIs "map" $peer.ipBlock }}
+{{- if not (regexMatch "^[0-9a-fA-F.:]+/[0-9]{1,3}$" (toString ($peer.ipBlock.cidr | default ""))) }}
+networkPolicy.{{ $where }}[{{ $index }}].ipBlock.cidr: {{ toString ($peer.ipBlock.cidr | default "") | quote }} is no range of addresses; they look like 10.0.0.0/24, and 10.0.0.9/32 is one address
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

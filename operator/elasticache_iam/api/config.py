@@ -3,13 +3,31 @@
 from enum import StrEnum
 from typing import Annotated, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from elasticache_iam.api.base import ApiModel
-from elasticache_iam.api.keys import DEFAULT_AUDIENCE
+from elasticache_iam.api.keys import DEFAULT_AUDIENCE, GROUP
+from elasticache_iam.api.syntax import is_reserved_tag_key
 
 PolicyArn: TypeAlias = Annotated[str, Field(pattern=r"^arn:[a-z-]+:iam::(\d{12}|aws):policy/[^*?\s]+$")]
+
+
+def _free_tag_key(key: str) -> str:
+    if is_reserved_tag_key(key):
+        raise ValueError(
+            f"no resource may have a tag whose key starts with {GROUP}/ (the operator's) or aws: (AWS's); leave it out"
+        )
+    return key
+
+
+TagKey: TypeAlias = Annotated[str, AfterValidator(_free_tag_key)]
+
+
+def _check_boundary(boundary: str | None, account: str | None) -> None:
+    """Raise ValueError for a boundary of another account than its roles: AWS takes none."""
+    if boundary is not None and account is not None and (other := boundary.split(":")[4]) not in {"aws", account}:
+        raise ValueError(f"permissionsBoundary is a policy of account {other}, not of {account}")
 
 
 class Signing(StrEnum):
@@ -41,11 +59,12 @@ class AccountConfig(ApiModel):
     """The boundary of roles made there; that of the operator's own account doesn't exist in another one."""
 
     @model_validator(mode="after")
-    def _role_is_there(self) -> Self:
-        """Refuse a role of another account: everything would be made in that one."""
+    def _all_is_there(self) -> Self:
+        """Refuse a role of another account, in which everything would be made, and a boundary of another one."""
         account = self.role_arn.split(":")[4]
         if account != self.id:
             raise ValueError(f"roleArn is a role of account {account}, not of {self.id}")
+        _check_boundary(self.permissions_boundary, self.id)
         return self
 
 
@@ -74,7 +93,7 @@ class OperatorConfig(ApiModel):
     )
     permissions_boundary: PolicyArn | None = None
     max_session_seconds: Annotated[int, Field(ge=3600, le=43200)] = 43200
-    allowed_tag_keys: tuple[str, ...] = ()
+    allowed_tag_keys: tuple[TagKey, ...] = ()
     trusted_caches: tuple[str, ...] = Field(
         default=(), description="ARNs of caches that count as consenting without an AWS tag"
     )
@@ -98,4 +117,10 @@ class OperatorConfig(ApiModel):
         """Refuse a Lease that would end before its holder has stopped writing, or between two renewals."""
         if not self.lease_retry < self.lease_renew_deadline < self.lease_seconds:
             raise ValueError("it must be leaseRetry < leaseRenewDeadline < leaseSeconds")
+        return self
+
+    @model_validator(mode="after")
+    def _boundary_is_here(self) -> Self:
+        """Refuse a boundary of another account, with which no role could be made."""
+        _check_boundary(self.permissions_boundary, self.account)
         return self

@@ -159,6 +159,11 @@ def _is_tag_key(key: str) -> bool:
     return 1 <= len(key) <= 128 and all(char.isalnum() or char in " _.:/=+@-" for char in key)  # noqa: PLR2004  # AWS's
 
 
+def is_reserved_tag_key(key: str) -> bool:
+    """Whether no resource may have the tag: it is the operator's or AWS's."""
+    return key.startswith(f"{GROUP}/") or key.lower().startswith("aws:")
+
+
 def _all_keys(is_good: Callable[[str], object]) -> Callable[[Mapping[str, str]], bool]:
     return lambda entries: all(is_good(key) for key in entries)
 
@@ -174,7 +179,7 @@ Tags: TypeAlias = Annotated[
     Rule(
         cel=f"self.all(key, !key.startsWith('{GROUP}/') && !key.matches('^(?i)aws:'))",
         message=f"tags must not use keys that start with {GROUP}/ (the operator's) or aws: (AWS's): remove them",
-        holds=_all_keys(lambda key: not key.startswith(f"{GROUP}/") and not key.lower().startswith("aws:")),
+        holds=_all_keys(lambda key: not is_reserved_tag_key(key)),
         reason=Reason.FORBIDDEN,
     ),
 ]

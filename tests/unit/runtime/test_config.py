@@ -62,6 +62,24 @@ def test_keys_are_camel_case(tmp_path):
             "accounts.0.permissionsBoundary: must be a policy's ARN",
             id="a-boundary-in-another-account-that-is-none",
         ),
+        pytest.param(
+            "owner: demo\naccounts:\n"
+            "- {id: '444455556666', namespaces: ['*'], roleArn: 'arn:aws:iam::444455556666:role/x',"
+            " permissionsBoundary: 'arn:aws:iam::777788889999:policy/b'}",
+            "accounts.0: permissionsBoundary is a policy of account 777788889999, not of 444455556666",
+            id="a-boundary-of-neither-account",
+        ),
+        pytest.param(
+            "owner: demo\naccount: '111122223333'\npermissionsBoundary: 'arn:aws:iam::777788889999:policy/b'",
+            "permissionsBoundary is a policy of account 777788889999, not of 111122223333",
+            id="a-boundary-of-another-account",
+        ),
+        pytest.param(
+            "owner: demo\nallowedTagKeys: [team, elasticache-iam.dev/owner]",
+            "allowedTagKeys.1: no resource may have a tag whose key starts with elasticache-iam.dev/",
+            id="a-tag-of-ours",
+        ),
+        pytest.param("owner: demo\nallowedTagKeys: ['AWS:foo']", "aws: (AWS's); leave it out", id="a-tag-of-awss"),
         pytest.param("owner: demo\ncacheCA: /nowhere.pem", "can't read /nowhere.pem", id="a-missing-ca"),
     ],
 )
@@ -71,6 +89,20 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, text, words):
 
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "account: '111122223333'\npermissionsBoundary: 'arn:aws:iam::111122223333:policy/b'",
+        "account: '111122223333'\npermissionsBoundary: 'arn:aws:iam::aws:policy/PowerUserAccess'",
+        "permissionsBoundary: 'arn:aws:iam::777788889999:policy/b'",
+        "allowedTagKeys: [aws, 'team:aws:a', elasticache-iam.dev]",
+    ],
+    ids=["of-the-account", "of-awss", "of-an-account-found-out-later", "tags-that-only-look-reserved"],
+)
+def test_what_may_be_right_is_taken(tmp_path, text):
+    assert load_config(write(tmp_path, f"owner: demo\n{text}")).owner == "demo"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elasticache_iam.cli.exit_codes import ExitCode
-from elasticache_iam.cli.options import config_option
+from elasticache_iam.cli.options import check_namespace, config_option
 from elasticache_iam.cli.terminal import say, write_text
 from elasticache_iam.core.foreign import shown
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Leave the groups to their owner, or take over them and their users.",
 )
-@click.option("-n", "--namespace", required=True, help="Of the UserGroups.")
-@click.option("--user-namespace", help="Of the ElastiCacheIAMUsers; else that of the UserGroups.")
+@click.option("-n", "--namespace", callback=check_namespace, required=True, help="Of the UserGroups.")
+@click.option(
+    "--user-namespace", callback=check_namespace, help="Of the ElastiCacheIAMUsers; else that of the UserGroups."
+)
 @click.option("--memorydb", is_flag=True, help="ACLs of MemoryDB; else user groups of ElastiCache.")
 @config_option("The operator's configuration file: its owner, home region and account.")
 @click.option("--owner", help="The installation's owner.")

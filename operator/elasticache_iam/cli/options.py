@@ -1,5 +1,6 @@
 """Options that several commands have, called as kubectl calls them."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -69,9 +70,17 @@ def add_all(options: Sequence[Callable[[Any], Any]], command: Command) -> Comman
     return command
 
 
+def check_namespace(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Return a namespace that was said, or refuse what can't be one: the callback of options."""
+    if value and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+        raise click.BadParameter(f"{value!r} is no namespace: lower-case letters, digits and hyphens, 63 at most")
+    return value
+
+
 def namespace_option(text: str) -> Callable[[Command], Command]:
     """Return what adds -n/--namespace; without it the command gets None and asks `resolve_namespace`."""
-    return click.option("-n", "--namespace", help=f"{text}; else that of the kubeconfig's context.")
+    help_text = f"{text}; else that of the kubeconfig's context."
+    return click.option("-n", "--namespace", callback=check_namespace, help=help_text)
 
 
 def resolve_namespace(namespace: str | None, *, kubeconfig: str | None, context: str | None) -> str:

@@ -70,6 +70,24 @@ def test_an_unknown_option_is_one_line_that_says_where_to_look(capsys):
     assert line.endswith("see: elasticache-iam status --help")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "-n", "NOPE!"],
+        ["import", "--owner", "prod", "-n", "Bad NS"],
+        ["import", "--owner", "prod", "-n", "shop", "--user-namespace", "a" * 64],
+        ["token", "jane", "-n", "shop\n"],
+    ],
+    ids=["status", "import", "import-users", "token"],
+)
+def test_what_can_not_be_a_namespace_is_refused_before_anybody_is_asked(arguments, capsys):
+    code = main.run(arguments)
+
+    assert code == ExitCode.USAGE
+    (line,) = stderr_lines(capsys)
+    assert "is no namespace: lower-case letters, digits and hyphens, 63 at most" in line
+
+
 def test_without_a_command_the_help_is_shown(capsys):
     code = main.run([])
 

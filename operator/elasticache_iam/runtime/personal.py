@@ -76,6 +76,8 @@ async def find_door(
             f"{namespace}/{name} has no user or no cache in AWS yet; see: elasticache-iam status -n {namespace}"
         )
     alias = cache or (MAIN_ALIAS if MAIN_ALIAS in doors else next(iter(doors)))
+    if cache and cache not in doors:
+        raise ConfigurationError(f"{namespace}/{name} has no cache {cache}, but {', '.join(sorted(doors))}")
     if alias not in doors or (cache is None and MAIN_ALIAS not in doors and len(doors) > 1):
         raise ConfigurationError(f"which cache? {namespace}/{name} has {', '.join(sorted(doors))}; say --cache")
     return doors[alias]

@@ -252,7 +252,13 @@ def test_one_of_several_caches_is_chosen(cluster):
 
     assert run("jane", "-n", "shop", "--cache", "sessions", "-o", "token").stdout.startswith("sessions-prod/")
     assert run("jane", "-n", "shop", "-o", "token").stdout.startswith("main-prod/")
-    assert "which cache? shop/jane has main, sessions; say --cache" in refused("jane", "-n", "shop", "--cache", "x")
+    assert "shop/jane has no cache x, but main, sessions" in refused("jane", "-n", "shop", "--cache", "x")
+
+
+def test_of_several_caches_without_a_main_one_must_be_said(cluster):
+    put_user(cluster, cache("orders", region="eu-central-1"), cache("sessions", region="eu-central-1"))
+
+    assert "which cache? shop/jane has orders, sessions; say --cache" in refused("jane", "-n", "shop")
 
 
 def test_a_user_that_is_not_there_is_told(cluster):

@@ -54,6 +54,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $owner =~ ^[a-z][a-z0-9]{0,9}$ ]] || fail "--owner is 1 to 10 lower-case letters and digits, a letter first"
 [ -n "$cluster$issuer" ] || fail "say --cluster or --issuer"
+[[ -z $issuer || $issuer =~ ^(https://)?[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$ ]] || fail "--issuer is an https URL: https://HOST/PATH"
 [ -z "$is_pod_identity" ] || [ -n "$cluster" ] || fail "--pod-identity needs --cluster"
 [ -z "$cluster_region" ] || [ -n "$cluster" ] || fail "--cluster-region needs --cluster"
 if [ -n "$policy_file" ]; then

@@ -642,6 +642,8 @@ def test_the_script_finds_a_cluster_in_another_region_than_the_caches(running):
         (["--cluster", "main"], "--owner is 1 to 10"),
         (["--owner", "Prod!", "--cluster", "main"], "--owner is 1 to 10"),
         (["--owner", "prod"], "say --cluster or --issuer"),
+        (["--owner", "prod", "--issuer", "http://foo.example"], "--issuer is an https URL"),
+        (["--owner", "prod", "--issuer", "https://foo bar"], "--issuer is an https URL"),
         (["--owner", "prod", "--issuer", "https://x", "--pod-identity"], "--pod-identity needs --cluster"),
         (["--owner", "prod", "--issuer", "https://x", "--cluster-region", "x"], "--cluster-region needs --cluster"),
         (["--owner"], "--owner needs a value"),

@@ -296,6 +296,17 @@ def add_pod_identity_agent(cluster: str) -> str:
     return _command("aws", "eks", "create-addon", "--cluster-name", cluster, "--addon-name", "eks-pod-identity-agent")
 
 
+def install(name: str, namespace: str, *, owner: str, region: str) -> str:
+    """Return what installs the operator by Helm, with the image left to fill in."""
+    where = (name, "charts/elasticache-iam-operator", "-n", namespace, "--create-namespace")
+    settings = (
+        f"config.owner={owner}",
+        f"config.region={region}",
+        "image.repository=REGISTRY/elasticache-iam-operator",
+    )
+    return _command("helm", "install", *where, *(word for setting in settings for word in ("--set", setting)))
+
+
 def _aws(service: str, operation: str, region: str, *parameters: str) -> str:
     return _command("aws", service, operation, "--region", region, *parameters)
 

@@ -320,15 +320,14 @@ def check_leader(holder: str, renewed_at: datetime | None, *, place: Place, now:
     return CLUSTER.there(f"the operator runs; {holder} leads")
 
 
-def check_service_account(annotations: Mapping[str, str] | None, *, place: Place) -> Prerequisite:
-    """Tell whether the operator's ServiceAccount is there."""
+def check_service_account(
+    annotations: Mapping[str, str] | None, *, place: Place, owner: str, region: str
+) -> Prerequisite:
+    """Tell whether the operator's ServiceAccount is there; owner and region are for the command that makes it."""
     if annotations is None:
         says = f"there is no ServiceAccount {place.namespace}/{place.name}"
-        install = (
-            f"helm install {place.name} charts/elasticache-iam-operator -n {place.namespace} --create-namespace "
-            "--set config.owner=OWNER   # elsewhere, or called otherwise: --operator-namespace, --name"
-        )
-        return CLUSTER.missing(says, install)
+        install = commands.install(place.name, place.namespace, owner=owner, region=region)
+        return CLUSTER.missing(says, f"{install}   # elsewhere, or called otherwise: --operator-namespace, --name")
     return CLUSTER.there(f"the ServiceAccount {place.namespace}/{place.name}")
 
 

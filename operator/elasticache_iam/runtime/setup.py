@@ -267,7 +267,8 @@ async def _look_at_cluster(ground: _Ground) -> AsyncIterator[Prerequisite]:
         yield account
     else:
         ground.annotations, ground.is_account_seen = account, True
-        yield need.check_service_account(account, place=place)
+        installation = ground.installation
+        yield need.check_service_account(account, place=place, owner=installation.owner, region=installation.region)
         if account is not None:
             async for found in _look_at_rights(ground, connection):
                 yield found

@@ -252,6 +252,13 @@ def test_kubernetes_must_know_admission_policies(version, mark):
     assert need.check_version(version).mark is mark
 
 
+def test_the_command_that_installs_has_what_is_known():
+    found = need.check_service_account(None, place=HERE, owner="prod", region="eu-central-1")
+
+    assert "--set config.owner=prod --set config.region=eu-central-1 --set image.repository=REGISTRY/" in found.repair
+    assert need.check_service_account({}, place=HERE, owner="prod", region="eu-central-1").mark is Mark.WHOLE
+
+
 def crds():
     return [yaml.safe_load(text) for text in crd.files().values()]
 

@@ -252,7 +252,7 @@ def remove_policy(role_name: str, policy: str) -> str:
 
 def is_managed(policy: str) -> bool:
     """Whether it is a managed policy's ARN: names of inline ones have no colon."""
-    return ":" in policy
+    return policy.startswith("arn:")
 
 
 def find_denial() -> str:

@@ -39,7 +39,7 @@ COMMANDS: dict[str, Callable[[str], str]] = {
     "policy that is printed": lambda text: commands.print_operator_policy("--owner", text),
     "policy": lambda text: commands.put_operator_policy(text, "operator", "print it"),
     "policy that is managed": lambda text: commands.put_operator_policy("role", f"arn:{text}", "print it"),
-    "policy that goes": lambda text: commands.remove_policy("role", text),
+    "policy that goes": lambda text: commands.remove_policy("role", f"p-{text}"),
     "policy that is detached": lambda text: commands.remove_policy(text, "arn:aws:iam::111122223333:policy/one"),
     "association": lambda text: commands.associate("cluster", "shop", text, "arn"),
     "agent": commands.add_pod_identity_agent,

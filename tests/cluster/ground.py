@@ -91,7 +91,7 @@ class Installation:
 
     def _text(self):
         """Return install.yaml for our namespace: the original's may be somebody else's in this cluster."""
-        text = INSTALL.read_text(encoding="utf-8").replace("owner: SET-ME", "owner: demo")
+        text = INSTALL.read_text(encoding="utf-8")
         replaced = text.replace("namespace: elasticache-iam\n", f"namespace: {self.namespace}\n")
         replaced = replaced.replace("name: elasticache-iam\n", f"name: {self.namespace}\n")
         return replaced.replace("system:serviceaccount:elasticache-iam:", f"system:serviceaccount:{self.namespace}:")

@@ -314,6 +314,15 @@ async def test_what_nobody_says_is_the_installations(settled: Ground, shell: She
     assert result.output.splitlines()[-1].startswith("✔ shop/checkout: no link is broken; ")
 
 
+async def test_another_owner_than_the_installations_is_refused(settled: Ground, shell: Shell):
+    shell.cluster.config = {"owner": "other", "oidcIssuer": settled.signer.issuer}
+
+    result = await shell.verify()
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert f"is of the owner other, not {OWNER}: leave the option out" in result.exception.message
+
+
 async def test_who_may_not_read_the_installations_settings_is_told_what_to_say(settled: Ground, shell: Shell):
     shell.cluster.forbidden = {"configmaps"}
 

@@ -351,7 +351,7 @@ def check_secret_reads(allowed: str) -> Prerequisite:
 
 def check_fence(policies: Collection[str], bindings: Collection[str], *, place: Place) -> Prerequisite:
     """Tell whether the admission policies that fence the operator are in force."""
-    wanted = [f"{place.name}-{what}" for what in ("secrets", "tokens")]
+    wanted = [f"{place.name}-{what}" for what in ("secrets", "tokens", "specs")]
     missing = [name for name in wanted if name not in policies or name not in bindings]
     if missing:
         says = f"the admission policies that fence the operator aren't in force: {_named(missing)}"

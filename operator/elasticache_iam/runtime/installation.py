@@ -44,7 +44,7 @@ async def find_config(said: Said, connection: Connection | None) -> OperatorConf
         connection: The cluster, for the installation's and for the issuer; None: there is none to look at.
 
     Raises:
-        ConfigurationError: The file can't be read, a setting is wrong, or nobody says the owner.
+        ConfigurationError: The file can't be read, a setting is wrong, nobody says the owner, or another than it has.
     """
     way_out = ""
     if said.path is not None:
@@ -55,6 +55,7 @@ async def find_config(said: Said, connection: Connection | None) -> OperatorConf
             await _deployed_settings(said, connection),
         )
         way_out = f"; {what} can't be read (--operator-namespace)"
+        _check_owner(said, document)
     else:
         what, document = "the options", {}
     config = configuration.override_settings(document, said.settings, what=what, way_out=way_out)
@@ -72,6 +73,16 @@ async def _deployed_settings(said: Said, connection: Connection) -> dict[str, An
     if not isinstance(document, dict):
         return {}
     return document | {"cacheCA": None}  # a path in the Pod
+
+
+def _check_owner(said: Said, deployed: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for another owner's name: what is made for it would be put in the place of ours."""
+    owner, ours = said.settings.get("owner"), str(deployed.get("owner", ""))
+    if owner is not None and ours.islower() and owner != ours:  # no owner has capitals; install.yaml's SET-ME is none
+        raise ConfigurationError(
+            f"--owner: the installation in {said.namespace} is of the owner {ours}, not {owner}: leave the option out, "
+            "or say where the other installation is (--operator-namespace, --config)"
+        )
 
 
 def find_region(said: str | None, session: Session, *, setting: str = "say --region") -> str:

@@ -340,10 +340,10 @@ def test_who_can_read_secrets_is_told():
 
 
 def test_a_policy_without_its_binding_is_no_fence():
-    both = {"elasticache-iam-operator-secrets", "elasticache-iam-operator-tokens"}
+    policies = {f"elasticache-iam-operator-{what}" for what in ("secrets", "tokens", "specs")}
 
-    assert need.check_fence(both, both, place=HERE).mark is Mark.WHOLE
-    found = need.check_fence(both, {"elasticache-iam-operator-secrets"}, place=HERE)
+    assert need.check_fence(policies, policies, place=HERE).mark is Mark.WHOLE
+    found = need.check_fence(policies, policies - {"elasticache-iam-operator-tokens"}, place=HERE)
     assert found.says.endswith("aren't in force: elasticache-iam-operator-tokens")
 
 

@@ -37,7 +37,9 @@ def connect() -> redis.Redis:
 def main(connection_seconds: float) -> None:
     kept = stay_connected(connect(), connection_life=timedelta(seconds=connection_seconds))
     failures: list[str] = []
+    slowest_s = 0.0
     while True:
+        began = time.monotonic()
         try:
             count = kept.incr("orders:count")
             with connect() as fresh:
@@ -45,11 +47,13 @@ def main(connection_seconds: float) -> None:
         except (OSError, redis.RedisError) as error:
             failures.append(type(error).__name__)
             count = None
+        slowest_s = max(slowest_s, time.monotonic() - began)
         try:
             expires_at = read("expires-at")
         except FileNotFoundError:  # swapped just now
             expires_at = read("expires-at")
-        sys.stdout.write(json.dumps({"count": count, "expires_at": expires_at, "failures": failures}) + "\n")
+        seen = {"count": count, "expires_at": expires_at, "failures": failures, "slowest_s": round(slowest_s, 3)}
+        sys.stdout.write(json.dumps(seen) + "\n")
         sys.stdout.flush()
         time.sleep(1)
 

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=.venv/bin/python
 images=.state/images
-tests=("$python" -m pytest -x -q --durations=25 tests/e2e "$@")
+tests=("$python" -m pytest --maxfail=4 -q --durations=25 tests/e2e "$@")
 export CLIENT_IMAGE=${CLIENT_IMAGE:-elasticache-iam-example-client:e2e}
 
 if [ -n "${IMAGE:-}" ]; then

@@ -323,27 +323,52 @@ class Story:
 
     def tokens_seen(self):
         """Return the ends of the tokens that the application in Python has found in its file."""
-        namespace, pod, _ = self.clients["checkout"]
-        lines = self.cluster.logs(namespace, pod).splitlines()
-        return list(dict.fromkeys(json.loads(line)["expires_at"] for line in lines))
+        return list(dict.fromkeys(report["expires_at"] for report in self._reports()))
 
     def complaints(self):
-        """Return what went wrong for the clients so far: failed commands, restarts, new pods, refused logins."""
+        """Return all that went wrong for the clients so far."""
+        return self.interruptions() + self.failures() + self.refusals()
+
+    def interruptions(self):
+        """Return which clients' pods were restarted or replaced, or aren't ready."""
         found = []
         for user, (namespace, name, uid) in self.clients.items():
             pod = self.cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
             if pod is None or pod["metadata"]["uid"] != uid or not is_ready(pod):
                 found.append(f"{user}'s pod is not there or not ready")
-                continue
-            if restarts(pod):
+            elif restarts(pod):
                 found.append(f"{user}'s pod was restarted")
-            text = self.cluster.logs(namespace, name)
-            if user == "checkout":
-                found += [f"checkout: {failure}" for failure in json.loads(text.splitlines()[-1])["failures"]]
-            found += [
-                f"{user}: {line}" for line in text.splitlines() if line.startswith(("failed", "error", "Traceback"))
-            ]
-        return found + [f"refused: {refusal}" for refusal in self.aws.refusals()]
+        return found
+
+    def failures(self):
+        """Return the clients' commands that failed, in their own words."""
+        found = []
+        for user, (namespace, name, _) in self.clients.items():
+            lines = self.cluster.logs(namespace, name).splitlines()
+            found += [f"{user}: {line}" for line in lines if line.startswith(("failed", "error", "Traceback"))]
+        return found + [f"checkout: {failure}" for failure in self._last_seen()["failures"]]
+
+    def refusals(self):
+        """Return the logins that were refused, to whomever."""
+        return [f"refused: {refusal}" for refusal in self.aws.refusals()]
+
+    def slowest_commands_s(self):
+        """Return the longest that the application in Python waited for the commands of one round, in seconds."""
+        return self._last_seen()["slowest_s"]
+
+    def warnings(self):
+        """Return what the libraries of the application in Python said between its own lines."""
+        return [line for line in self._lines() if not line.startswith("{")]
+
+    def _last_seen(self):
+        return self._reports()[-1]
+
+    def _reports(self):
+        return [json.loads(line) for line in self._lines() if line.startswith("{")]
+
+    def _lines(self):
+        namespace, name, _ = self.clients["checkout"]
+        return self.cluster.logs(namespace, name).splitlines()
 
     # -- accidents ----------------------------------------------------------------------------------------------------
 

@@ -233,13 +233,25 @@ def test_installed_again_it_goes_on_where_it_stopped(story):
     assert story.watch.least() > 0
 
 
-def test_through_all_of_it_no_application_was_restarted_refused_or_cut_off(story):
+def test_through_all_of_it_no_application_was_restarted(story):
+    assert story.interruptions() == []
+
+
+def test_through_all_of_it_no_login_was_refused(story):
+    assert story.refusals() == []
+
+
+def test_through_all_of_it_no_command_failed(story):
     story.facts["tokens that the application in Python has seen in its file"] = str(len(story.tokens_seen()))
     story.facts["looks at every Secret"] = str(story.watch.looks)
+    story.facts["longest that the application in Python waited for two commands"] = (
+        f"{story.slowest_commands_s():.2f} s"
+    )
+    story.facts["what its libraries warned of"] = "; ".join(story.warnings()) or "nothing"
     for user in story.clients:
         story.facts[f"commands of {user}, each a proof of its connection"] = str(story.count(user))
 
-    assert story.complaints() == []
+    assert story.failures() == []
     story.watch.stop()
 
 
